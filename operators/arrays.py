@@ -1,0 +1,228 @@
+"""The arrays that kernels walk, grouped: users, entities, what a partition learned, scratch space, accumulators."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from state.layout import N_FACTORS, N_POPULARITIES
+from state.types import Floats, Int32s, Rows, UInt8s, UInt64s
+
+N_BLEND = 24
+"""Features of the blend, per head."""
+N_CATEGORY = 14
+"""Features of the category model."""
+N_RING = 128
+"""Recent positives kept as a source of negatives."""
+MAX_CANDIDATES = 1024
+MAX_TOUCHED_NEIGHBOURS = 8192
+MAX_CATEGORY_CANDIDATES = 512
+
+
+class Users(NamedTuple):
+    """A user table's slabs: headers, and records, free list and free count of each chain."""
+
+    headers: Rows
+    items: Rows
+    items_free: Int32s
+    items_n_free: Int32s
+    categories: Rows
+    categories_free: Int32s
+    categories_n_free: Int32s
+    context: Rows
+    context_free: Int32s
+    context_n_free: Int32s
+    dedupe: Rows
+    dedupe_free: Int32s
+    dedupe_n_free: Int32s
+
+
+class Entities(NamedTuple):
+    """The read replica of all items and categories.
+
+    ``category`` is the dense category number of an item row (-1 unknown), ``available`` 1 where it may be recommended;
+    ``category_rows`` maps dense numbers to entity rows. ``totals`` holds the number of events, the number of items,
+    and the three decayed popularities summed over all items, as of ``totals_s``.
+    """
+
+    headers: Rows
+    neighbours: Rows
+    keys: UInt64s
+    rows: Int32s
+    category: Int32s
+    available: UInt8s
+    category_of_row: Int32s
+    category_rows: Int32s
+    category_top: Int32s
+    category_top_key: Floats
+    category_n_top: Int32s
+    top: Int32s
+    top_key: Floats
+    n_top: Int32s
+    totals: np.ndarray
+    totals_s: Int32s
+    item_rows: Int32s
+    n_item_rows: Int32s
+    n_categories: Int32s
+
+
+GLOBALS = np.dtype(
+    [
+        ("blend", "<f4", (2, N_BLEND)),
+        ("blend_g", "<f4", (2, N_BLEND)),
+        ("category", "<f4", (N_CATEGORY,)),
+        ("category_g", "<f4", (N_CATEGORY,)),
+        ("ring", "<u8", (N_RING,)),
+        ("ring_n", "<u4"),
+        ("draws", "<u8"),
+    ]
+)
+"""What a partition learns for all of its users: weights of both heads, of the category model, recent positives."""
+
+ACCUMULATOR = np.dtype(
+    [
+        ("row", "<i4"),
+        ("target", "<f4", (N_FACTORS,)),
+        ("target_sq", "<f4"),
+        ("context", "<f4", (N_FACTORS,)),
+        ("context_sq", "<f4"),
+        ("bias", "<f4"),
+        ("bias_sq", "<f4"),
+        ("blend_bias", "<f4"),
+        ("blend_bias_sq", "<f4"),
+        ("popularity", "<f4", (N_POPULARITIES,)),
+        ("cooc_count", "<f4"),
+        ("n", "<u4"),
+        ("n_repeat", "<u4"),
+        ("n_events", "<u4"),
+        ("has_target", "u1"),
+        ("has_context", "u1"),
+    ]
+)
+
+CANDIDATE = np.dtype(
+    [
+        ("row", "<i4"),
+        ("had", "u1"),
+        ("page", "<i4"),
+        ("slot", "<i4"),
+        ("cooc", "<f4"),
+        ("cooc_cosine", "<f4"),
+        ("source", "<i4"),
+        ("source_weight", "<f4"),
+        ("score", "<f4"),
+    ]
+)
+
+EVENT = np.dtype(
+    [
+        ("user", "<i4"),
+        ("row", "<i4"),
+        ("id", "<u8"),
+        ("event_hash", "<u8"),
+        ("session", "<u8"),
+        ("t_s", "<u4"),
+        ("type", "u1"),
+        ("weight", "<f4"),
+    ]
+)
+"""One decoded event as the kernels see it: rows resolved, ids hashed, the type's weight looked up."""
+
+
+class Accumulators(NamedTuple):
+    """Summed gradients and counts of a commit interval: ``slot`` maps entity rows to records, -1 where untouched."""
+
+    slot: Int32s
+    records: Rows
+    n: Int32s
+    pair_a: Int32s
+    pair_b: Int32s
+    pair_weight: Floats
+    n_pairs: Int32s
+
+
+class Work(NamedTuple):
+    """Scratch space of one task; nothing in it outlives a call but the capacity."""
+
+    candidates: Rows
+    position: Int32s
+    features: Floats
+    scored: Floats
+    neighbours: Int32s
+    neighbour_cooc: Floats
+    neighbour_cosine: Floats
+    neighbour_source: Int32s
+    neighbour_best: Floats
+    neighbour_position: Int32s
+    category_list: Int32s
+    category_position: Int32s
+    category_features: Floats
+    category_log_p: Floats
+    category_user: Floats
+    category_context: Int32s
+    serial_mark: UInt8s
+    query: Floats
+    gradient: Floats
+    sources: Int32s
+    source_weights: Floats
+    coefficients: Floats
+
+
+def new_work(n_rows: int, n_categories: int) -> Work:
+    """Return scratch space for ``n_rows`` entity rows and ``n_categories`` categories."""
+    i4, f4 = np.int32, np.float32
+    return Work(
+        candidates=np.zeros(MAX_CANDIDATES, CANDIDATE),
+        position=np.full(n_rows, -1, i4),
+        features=np.zeros((MAX_CANDIDATES, N_BLEND), f4),
+        scored=np.zeros(MAX_CANDIDATES, f4),
+        neighbours=np.zeros(MAX_TOUCHED_NEIGHBOURS, i4),
+        neighbour_cooc=np.zeros(MAX_TOUCHED_NEIGHBOURS, f4),
+        neighbour_cosine=np.zeros(MAX_TOUCHED_NEIGHBOURS, f4),
+        neighbour_source=np.zeros(MAX_TOUCHED_NEIGHBOURS, i4),
+        neighbour_best=np.zeros(MAX_TOUCHED_NEIGHBOURS, f4),
+        neighbour_position=np.full(n_rows, -1, i4),
+        category_list=np.zeros(MAX_CATEGORY_CANDIDATES, i4),
+        category_position=np.full(n_categories, -1, i4),
+        category_features=np.zeros((MAX_CATEGORY_CANDIDATES, N_CATEGORY), f4),
+        category_log_p=np.zeros(MAX_CATEGORY_CANDIDATES, f4),
+        category_user=np.zeros((MAX_CATEGORY_CANDIDATES, 4), f4),
+        category_context=np.zeros(n_categories, i4),
+        serial_mark=np.zeros(65_536, np.uint8),
+        query=np.zeros(N_FACTORS, f4),
+        gradient=np.zeros(N_FACTORS, f4),
+        sources=np.zeros(64, i4),
+        source_weights=np.zeros(64, f4),
+        coefficients=np.zeros(64, f4),
+    )
+
+
+def new_accumulators(n_rows: int, n_records: int, n_pairs: int) -> Accumulators:
+    """Return empty accumulators for ``n_rows`` entity rows, touching at most ``n_records`` of them."""
+    return Accumulators(
+        slot=np.full(n_rows, -1, np.int32),
+        records=np.zeros(n_records, ACCUMULATOR),
+        n=np.zeros(1, np.int32),
+        pair_a=np.zeros(n_pairs, np.int32),
+        pair_b=np.zeros(n_pairs, np.int32),
+        pair_weight=np.zeros(n_pairs, np.float32),
+        n_pairs=np.zeros(1, np.int32),
+    )
+
+
+def new_globals() -> Rows:
+    """Return the start values: some weight on one's own slow counts, on popularity and on co-occurrence."""
+    out = np.zeros(1, GLOBALS)
+    out["blend_g"] = 0.01
+    out["category_g"] = 0.01
+    blend = out["blend"][0]
+    blend[0, 0] = 0.3
+    blend[:, 4] = 0.3
+    blend[:, 2] = 0.2
+    blend[:, 7] = 0.3
+    blend[:, 6] = 0.3
+    out["category"][0, 2] = 0.3
+    out["category"][0, 7] = 0.3
+    out["category"][0, 8] = 0.3
+    return out
+
+

@@ -1,0 +1,82 @@
+"""Small numeric kernels that others share: hashing to random numbers, decay, fixed point, start values of rows."""
+
+import math
+
+import numpy as np
+from numba import njit
+
+from operators.params import COOC_DAYS, COOC_EPOCH_DAYS
+from state.layout import N_FACTORS
+from state.types import Rows
+
+LN2 = math.log(2.0)
+DAY_S = 86_400.0
+FIXED_POINT = 256.0
+FACTOR_SPREAD = 0.05
+
+
+@njit(cache=True, nogil=True)
+def splitmix(x: np.uint64) -> np.uint64:
+    """Return 64 well mixed bits of ``x`` (SplitMix64; Steele, Lea, Flood 2014)."""
+    z = np.uint64(x) + np.uint64(0x9E3779B97F4A7C15)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))
+
+
+@njit(cache=True, nogil=True)
+def uniform(x: np.uint64) -> float:
+    """Return a number in [0, 1) that depends on ``x`` alone."""
+    return float(splitmix(x) >> np.uint64(11)) * (1.0 / 9007199254740992.0)
+
+
+@njit(cache=True, nogil=True)
+def decay(elapsed_s: float, half_life_days: float) -> float:
+    """Return ``2 ** (-elapsed / half-life)``; 1 when time runs backwards."""
+    if elapsed_s <= 0.0:
+        return 1.0
+    return math.exp(-LN2 * elapsed_s / (half_life_days * DAY_S))
+
+
+@njit(cache=True, nogil=True)
+def forward_weight(t_s: float) -> float:
+    """Return the forward-decay weight of an event at ``t_s`` for co-occurrence: ``2 ** ((t - 2020) / 120 days)``.
+
+    A float32 holds it for dates from 1980 to 2060; beyond that it stays at the bound.
+    """
+    exponent = (t_s / DAY_S - COOC_EPOCH_DAYS) / COOC_DAYS
+    return math.exp(LN2 * min(max(exponent, -120.0), 120.0))
+
+
+@njit(cache=True, nogil=True)
+def to_fixed(value: float) -> np.uint16:
+    """Return a count as 1/256 fixed point, saturated at 255.99."""
+    return np.uint16(min(max(value * FIXED_POINT + 0.5, 0.0), 65535.0))
+
+
+@njit(cache=True, nogil=True)
+def start_entity(row: Rows) -> None:
+    """Fill the factors of a fresh entity row: normal with deviation .05, a function of its id alone.
+
+    So the item stage and every replica start an item with the same numbers, without a record in between.
+    """
+    for k in range(N_FACTORS):
+        a = max(uniform(row.id + np.uint64(2 * k + 1)), 1e-12)
+        b = uniform(row.id ^ np.uint64(0xABCDEF1234567 + 2 * k))
+        radius = FACTOR_SPREAD * math.sqrt(-2.0 * math.log(a))
+        row.target[k] = radius * math.cos(2.0 * math.pi * b)
+        row.context[k] = radius * math.sin(2.0 * math.pi * b)
+    row.target_g = 1e-3
+    row.context_g = 1e-3
+    row.bias_g = 1e-3
+    row.blend_bias_g = 0.01
+
+
+@njit(cache=True, nogil=True)
+def start_user(row: Rows) -> None:
+    """Fill the factors of a fresh user row; their deviation is that of the item factors."""
+    for k in range(N_FACTORS):
+        a = max(uniform(row.id + np.uint64(7919 * (k + 1))), 1e-12)
+        b = uniform(row.id ^ np.uint64(104729 * (k + 1)))
+        row.factors[k] = 0.2 * FACTOR_SPREAD * math.sqrt(-2.0 * math.log(a)) * math.cos(2.0 * math.pi * b)
+    row.factors_g = 1e-3

@@ -1,0 +1,80 @@
+"""Small frozen parameter sets of the kernels, and the half-lives and sizes that are the same everywhere."""
+
+from typing import NamedTuple
+
+FAST_DAYS = 14.0
+"""Half-life of a user's fast counts, in days."""
+SLOW_DAYS = 90.0
+"""Half-life of a user's slow counts, in days."""
+POPULARITY_DAYS = (3.0, 14.0, 90.0)
+"""Half-lives of the three popularities of an entity, in days."""
+COOC_DAYS = 120.0
+"""Half-life of co-occurrence, in days."""
+COOC_EPOCH_DAYS = 7305.0
+"""2020-01-01 in days since 2000: where a forward-decayed co-occurrence weight is 1."""
+MAX_ITEMS = 256
+"""Personal items kept per user; the weakest slow count is evicted."""
+MAX_CATEGORIES = 256
+"""Categories kept per user."""
+MAX_CONTEXT = 256
+"""Items of one session kept per user."""
+MAX_NEIGHBOURS = 64
+"""Co-occurring entities kept per entity."""
+N_CATEGORY_TOP = 16
+"""Most popular items kept per category."""
+N_GLOBAL_TOP = 128
+"""Most popular items kept over all."""
+
+
+class LearnParams(NamedTuple):
+    """How strongly and how widely one event teaches.
+
+    Attributes
+    ----------
+    rate
+        Learning rate of the row-wise Adagrad of the factors.
+    blend_rate
+        Learning rate of the category model and the blend.
+    n_negatives
+        Sampled negatives per event, half from recent positives, half uniform.
+    recency
+        Weight ratio of one recent positive to the one after it.
+    lag
+        Co-occurrence weight ratio of one step back in the recent positives.
+    n_blend
+        Candidates the blend's softmax is estimated with.
+    session_gap_s
+        Events without a session that lie further apart start a new one, in seconds.
+    """
+
+    rate: float = 0.1
+    blend_rate: float = 0.1
+    n_negatives: int = 16
+    recency: float = 0.9
+    lag: float = 0.95
+    n_blend: int = 48
+    session_gap_s: int = 86_400
+
+
+class SlateParams(NamedTuple):
+    """What a slate may hold.
+
+    Attributes
+    ----------
+    size
+        Slots of a slate.
+    category_cap
+        Items of one category at the most; 0 is no cap.
+    discovery_slots
+        Slots kept for items that the user never had.
+    shown_limit
+        An item shown in this many slates in a row without a reaction rests; 0 is never.
+    bought_rest_s
+        An item bought less than this many seconds ago is left out; 0 is never.
+    """
+
+    size: int = 10
+    category_cap: int = 2
+    discovery_slots: int = 2
+    shown_limit: int = 0
+    bought_rest_s: int = 0

@@ -1,0 +1,1 @@
+"""Rows in memory and pages on disk: fixed layouts, slabs, id maps, codecs and the local page store."""

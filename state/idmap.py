@@ -1,0 +1,104 @@
+"""Open-addressing hash map from 64-bit ids to row numbers, readable and writable inside numba kernels.
+
+Keys are hashes already, so the slot is the key's own low bits after one multiplication. Empty slots hold row ``-1``.
+A removal rebuilds the map (evictions come in bulk), so probing never meets a tombstone. Two strings with the same
+64-bit hash share a row: with a million ids the probability of one such pair is about 3e-8.
+"""
+
+import numpy as np
+from numba import njit
+
+from state.types import Int32s, UInt64s
+
+_MIX = np.uint64(0x9E3779B97F4A7C15)
+_SHIFT = np.uint64(20)
+
+
+@njit(cache=True, nogil=True)
+def find(keys: UInt64s, rows: Int32s, key: np.uint64) -> int:
+    """Return the row of ``key``, or -1. Reads only."""
+    mask = np.uint64(keys.shape[0] - 1)
+    at = ((key * _MIX) >> _SHIFT) & mask
+    while rows[at] >= 0:
+        if keys[at] == key:
+            return rows[at]
+        at = (at + np.uint64(1)) & mask
+    return -1
+
+
+@njit(cache=True, nogil=True)
+def insert(keys: UInt64s, rows: Int32s, key: np.uint64, row: int) -> None:
+    """Map ``key`` to ``row``; the map must have a free slot (see :meth:`IdMap.reserve`)."""
+    mask = np.uint64(keys.shape[0] - 1)
+    at = ((key * _MIX) >> _SHIFT) & mask
+    while rows[at] >= 0 and keys[at] != key:
+        at = (at + np.uint64(1)) & mask
+    keys[at] = key
+    rows[at] = row
+
+
+@njit(cache=True, nogil=True)
+def find_many(keys: UInt64s, rows: Int32s, wanted: UInt64s, out: Int32s) -> None:
+    """Write the row of each wanted id, or -1, to ``out`` (shape of ``wanted``)."""
+    for k in range(wanted.shape[0]):
+        out[k] = find(keys, rows, wanted[k])
+
+
+@njit(cache=True, nogil=True)
+def _insert_many(keys: UInt64s, rows: Int32s, new_keys: UInt64s, new_rows: Int32s) -> None:
+    for k in range(new_keys.shape[0]):
+        insert(keys, rows, new_keys[k], new_rows[k])
+
+
+class IdMap:
+    """Id → row map that grows to keep at least half of its slots free.
+
+    Parameters
+    ----------
+    capacity
+        Number of ids it holds before it grows.
+    """
+
+    def __init__(self, capacity: int = 1024) -> None:
+        self._allocate(capacity)
+        self.n = 0
+
+    def _allocate(self, capacity: int) -> None:
+        size = 16
+        while size < 2 * capacity:
+            size *= 2
+        self.keys: UInt64s = np.zeros(size, np.uint64)
+        self.rows: Int32s = np.full(size, -1, np.int32)
+
+    def reserve(self, n_more: int) -> None:
+        """Grow so that ``n_more`` further ids fit at half load."""
+        if 2 * (self.n + n_more) > self.keys.shape[0]:
+            used = self.rows >= 0
+            keys, rows = self.keys[used], self.rows[used]
+            self._allocate(2 * (self.n + n_more))
+            _insert_many(self.keys, self.rows, keys, rows)
+
+    def get(self, key: int) -> int:
+        """Return the row of ``key``, or -1."""
+        return int(find(self.keys, self.rows, np.uint64(key)))
+
+    def get_many(self, wanted: UInt64s) -> Int32s:
+        """Return the rows of ``wanted`` (uint64, any shape ``(n,)``), -1 where unknown."""
+        out = np.empty(wanted.shape[0], np.int32)
+        find_many(self.keys, self.rows, wanted, out)
+        return out
+
+    def put(self, key: int, row: int) -> None:
+        """Map a new ``key`` to ``row``."""
+        self.reserve(1)
+        insert(self.keys, self.rows, np.uint64(key), row)
+        self.n += 1
+
+    def remove_many(self, gone: UInt64s) -> None:
+        """Forget the ids in ``gone``; the map is rebuilt once."""
+        used = (self.rows >= 0) & ~np.isin(self.keys, gone)
+        keys, rows = self.keys[used], self.rows[used]
+        self.keys = np.zeros_like(self.keys)
+        self.rows = np.full_like(self.rows, -1)
+        _insert_many(self.keys, self.rows, keys, rows)
+        self.n = keys.shape[0]

@@ -1,0 +1,139 @@
+"""Byte layouts of every row and page: the same bytes in memory, in the local store and in the changelog.
+
+A row is a fixed-width *header* and up to :data:`N_CHAINS` chains of fixed-width *pages* with 16 slots each. Fields after
+the marker :data:`MEMORY_FIELDS` live in memory only and are cut off by the codec. Numbers are little endian; changing
+any on-disk field is a change of :data:`FORMAT_VERSION`.
+
+==========  =====  ==============================================================
+row         chain  page
+==========  =====  ==============================================================
+user        0      items the user had (512 bytes)
+user        1      categories the user had (384 bytes)
+user        2      items of the present session, with times (192 bytes)
+user        3      hashes of the latest event ids, a ring (128 bytes)
+entity      0      co-occurring entities and weights (192 bytes)
+==========  =====  ==============================================================
+
+An *entity* is an item or a category: both have popularities, a co-occurrence table and a bias; only items use the
+factors. Decayed values of a header are as of its ``t_s``. Times are seconds since 2000-01-01 UTC (:data:`EPOCH_2000_S`).
+"""
+
+import numpy as np
+
+FORMAT_VERSION = 1
+EPOCH_2000_S = 946_684_800
+
+N_FACTORS = 32
+N_SLOTS = 16
+N_CHAINS = 4
+N_RECENT = 20
+N_SLATE = 10
+N_DEDUPE = 32
+N_POPULARITIES = 3
+N_DELTAS = 7
+
+USER_ITEMS, USER_CATEGORIES, USER_CONTEXT, USER_DEDUPE = 0, 1, 2, 3
+ENTITY_NEIGHBOURS = 0
+KIND_ITEM, KIND_CATEGORY = 0, 1
+FLAG_BOUGHT, FLAG_DISLIKED = 1, 2
+
+MEMORY_FIELDS = ("heads", "tick", "dirty", "next", "rows")
+"""Fields that exist in memory only: chain heads, LRU tick, dirty mark, next page, resolved neighbour rows."""
+
+_HEADER_MEMORY = [("heads", "<i4", (N_CHAINS,)), ("tick", "<u4"), ("dirty", "u1"), ("_pad", "u1", (3,))]
+_PAGE_MEMORY = [("next", "<i4"), ("dirty", "u1"), ("_pad", "u1", (3,))]
+
+USER_HEADER = np.dtype(
+    [
+        ("id", "<u8"),
+        ("session", "<u8"),
+        ("recent", "<u8", (N_RECENT,)),
+        ("shown", "<u8", (N_SLATE,)),
+        ("last_s", "<u4"),
+        ("n_events", "<u4"),
+        ("factors", "<f4", (N_FACTORS,)),
+        ("factors_g", "<f4"),
+        ("n_decayed", "<f4"),
+        ("n_repeat_decayed", "<f4"),
+        ("n_items", "<u2"),
+        ("n_categories", "<u2"),
+        ("n_context", "<u2"),
+        ("n_dedupe", "<u2"),
+        ("dedupe_at", "<u2"),
+        ("serial", "<u2"),
+        ("n_pages", "<u2", (N_CHAINS,)),
+        ("n_recent", "u1"),
+        ("n_shown", "u1"),
+        ("shown_times", "u1", (N_SLATE,)),
+        *_HEADER_MEMORY,
+    ]
+)
+
+USER_ITEM_PAGE = np.dtype(
+    [
+        ("ids", "<u8", (N_SLOTS,)),
+        ("first_s", "<u4", (N_SLOTS,)),
+        ("last_s", "<u4", (N_SLOTS,)),
+        ("fast", "<u2", (N_SLOTS,)),  # decayed count as of last_s, in 1/256
+        ("slow", "<u2", (N_SLOTS,)),
+        ("count", "<u2", (N_SLOTS,)),
+        ("serial", "<u2", (N_SLOTS,)),  # newest session serial
+        ("deltas", "u1", (N_SLOTS * N_DELTAS,)),  # serials before it, as distances; 0 is none, 255 is far
+        ("flags", "u1", (N_SLOTS,)),
+        *_PAGE_MEMORY,
+    ]
+)
+
+USER_CATEGORY_PAGE = np.dtype(
+    [
+        ("ids", "<u8", (N_SLOTS,)),
+        ("first_s", "<u4", (N_SLOTS,)),
+        ("last_s", "<u4", (N_SLOTS,)),
+        ("fast", "<u2", (N_SLOTS,)),
+        ("slow", "<u2", (N_SLOTS,)),
+        ("n_sessions", "<u2", (N_SLOTS,)),
+        ("serial", "<u2", (N_SLOTS,)),
+        *_PAGE_MEMORY,
+    ]
+)
+
+USER_CONTEXT_PAGE = np.dtype([("ids", "<u8", (N_SLOTS,)), ("t_s", "<u4", (N_SLOTS,)), *_PAGE_MEMORY])
+USER_DEDUPE_PAGE = np.dtype([("ids", "<u8", (N_SLOTS,)), *_PAGE_MEMORY])
+
+ENTITY_HEADER = np.dtype(
+    [
+        ("id", "<u8"),
+        ("target", "<f4", (N_FACTORS,)),
+        ("context", "<f4", (N_FACTORS,)),
+        ("target_g", "<f4"),
+        ("context_g", "<f4"),
+        ("bias", "<f4"),
+        ("bias_g", "<f4"),
+        ("blend_bias", "<f4"),
+        ("blend_bias_g", "<f4"),
+        ("popularity", "<f4", (N_POPULARITIES,)),
+        ("cooc_count", "<f4"),
+        ("t_s", "<u4"),
+        ("n", "<u4"),
+        ("n_repeat", "<u4"),
+        ("n_events", "<u4"),
+        ("n_neighbours", "<u2"),
+        ("n_pages", "<u2", (N_CHAINS,)),
+        ("kind", "u1"),
+        ("named", "u1"),
+        *_HEADER_MEMORY,
+    ]
+)
+
+NEIGHBOUR_PAGE = np.dtype(
+    [("ids", "<u8", (N_SLOTS,)), ("weights", "<f4", (N_SLOTS,)), *_PAGE_MEMORY, ("rows", "<i4", (N_SLOTS,))]
+)
+
+USER_PAGES = (USER_ITEM_PAGE, USER_CATEGORY_PAGE, USER_CONTEXT_PAGE, USER_DEDUPE_PAGE)
+ENTITY_PAGES = (NEIGHBOUR_PAGE,)
+
+
+def disk_bytes(dtype: np.dtype) -> int:
+    """Return how many leading bytes of ``dtype`` go to disk: all fields before the first memory-only one."""
+    fields = dtype.fields or {}
+    return min(offset for name, (_, offset, *_rest) in fields.items() if name in MEMORY_FIELDS)

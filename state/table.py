@@ -1,0 +1,213 @@
+"""Rows of one kind in memory: headers, page chains, id map; loading, evicting and the bytes of what changed."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numba import njit
+
+from state.codec import KIND_HEADER, matrix, overwrite, page_key, record_bytes
+from state.idmap import IdMap
+from state.slab import Slab
+from state.types import Int32s, Rows, UInt64s
+
+GetMany = Callable[[list[bytes]], Sequence[bytes | None]]
+
+
+@njit(cache=True, nogil=True)
+def _collect_dirty(headers: Rows, pages: Rows, chain: int, touched: Int32s, out: Int32s) -> int:
+    """Write ``(row, page number, page record)`` triples of dirty pages to ``out`` and clear their marks."""
+    n = 0
+    for k in range(touched.shape[0]):
+        at = headers[touched[k]].heads[chain]
+        number = 0
+        while at > 0:
+            if pages[at].dirty:
+                if n < out.shape[0]:
+                    out[n, 0], out[n, 1], out[n, 2] = touched[k], number, at
+                    pages[at].dirty = 0
+                n += 1
+            number += 1
+            at = pages[at].next
+    return n
+
+
+class RowTable:
+    """Headers and page chains of one kind of row, found by 64-bit id.
+
+    Record 0 of every slab is never used: a chain head or ``next`` of 0 means "none", so zeroed records are valid.
+
+    Parameters
+    ----------
+    header
+        Layout of a header, with the fields ``id``, ``n_pages``, ``heads``, ``tick`` and ``dirty``.
+    pages
+        Layouts of the chains' pages, in chain order.
+    """
+
+    def __init__(self, header: np.dtype, pages: Sequence[np.dtype]) -> None:
+        self.headers = Slab(header)
+        self.pages = [Slab(dtype) for dtype in pages]
+        for slab in (self.headers, *self.pages):
+            slab.take()
+        self.index = IdMap()
+
+    @property
+    def n_rows(self) -> int:
+        """Rows in memory."""
+        return self.index.n
+
+    @property
+    def n_bytes(self) -> int:
+        """Memory taken by slabs and index, in bytes."""
+        index = self.index.keys.nbytes + self.index.rows.nbytes
+        return int(self.headers.n_bytes + sum(slab.n_bytes for slab in self.pages) + index)
+
+    def reserve_pages(self, n_more: int) -> None:
+        """Make sure that a kernel can take ``n_more`` pages of every chain."""
+        for slab in self.pages:
+            slab.reserve(n_more)
+
+    def add(self, row_id: int) -> int:
+        """Create an empty row and return its number."""
+        row = self.headers.take()
+        self.headers.records[row]["id"] = row_id
+        self.index.put(row_id, row)
+        return row
+
+    def ensure(self, ids: UInt64s, get_many: GetMany | None) -> tuple[Int32s, Int32s]:
+        """Return the row of every id, loading or creating what is not in memory.
+
+        Parameters
+        ----------
+        ids
+            Distinct ids, shape ``(n,)``, uint64.
+        get_many
+            Reads the values of keys from the store, ``None`` where absent; without it all missing rows are created.
+
+        Returns
+        -------
+        rows, created
+            Row numbers, shape ``(n,)``; and the numbers of the rows that were created empty.
+        """
+        rows = self.index.get_many(ids)
+        missing = np.flatnonzero(rows < 0)
+        if missing.size == 0:
+            return rows, np.empty(0, np.int32)
+        self.headers.reserve(missing.size)
+        self.index.reserve(missing.size)
+        missing_ids = [int(ids[k]) for k in missing]
+        new_rows = np.array([self.add(row_id) for row_id in missing_ids], np.int32)
+        rows[missing] = new_rows
+        if get_many is None:
+            return rows, new_rows
+        values = get_many([page_key(row_id, KIND_HEADER) for row_id in missing_ids])
+        found = [k for k, value in enumerate(values) if value is not None]
+        if found:
+            bodies = [value for value in values if value is not None]
+            overwrite(self.headers.records, new_rows[found], matrix(bodies, self.headers.records.dtype))
+            self._load_pages(new_rows[found], get_many)
+        created = np.ones(new_rows.size, bool)
+        created[found] = False
+        return rows, new_rows[created]
+
+    def _load_pages(self, rows: Int32s, get_many: GetMany) -> None:
+        wanted: list[tuple[int, int, int]] = []
+        keys: list[bytes] = []
+        for row in rows.tolist():
+            header = self.headers.records[row]
+            row_id = int(header["id"])
+            for chain in range(len(self.pages)):
+                for number in range(int(header["n_pages"][chain])):
+                    wanted.append((row, chain, number))
+                    keys.append(page_key(row_id, 1 + chain, number))
+        values = get_many(keys) if keys else []
+        for chain in range(len(self.pages)):
+            picked = [(w, v) for w, v in zip(wanted, values, strict=True) if w[1] == chain and v is not None]
+            if picked:
+                numbers = np.array([self.page(w[0], chain, w[2]) for w, _ in picked], np.int32)
+                slab = self.pages[chain]
+                overwrite(slab.records, numbers, matrix([v for _, v in picked], slab.records.dtype))
+
+    def page(self, row: int, chain: int, number: int) -> int:
+        """Return the record of page ``number`` of a row's chain, appending empty pages as needed."""
+        slab = self.pages[chain]
+        at = int(self.headers.records[row]["heads"][chain])
+        previous = 0
+        for _ in range(number + 1):
+            if at == 0:
+                at = slab.take()
+                if previous:
+                    slab.records[previous]["next"] = at
+                else:
+                    self.headers.records[row]["heads"][chain] = at
+            previous, at = at, int(slab.records[at]["next"])
+        return previous
+
+    def changed(self, touched: Int32s) -> list[tuple[bytes, bytes | None]]:
+        """Return keys and bytes of the touched rows' headers and of their dirty pages; the dirty marks are cleared."""
+        if touched.size == 0:
+            return []
+        headers = self.headers.records
+        ids = headers["id"][touched].tolist()
+        out: list[tuple[bytes, bytes | None]] = [
+            (page_key(row_id, KIND_HEADER), value)
+            for row_id, value in zip(ids, record_bytes(headers, touched), strict=True)
+        ]
+        for chain, slab in enumerate(self.pages):
+            dirty = self._dirty_pages(touched, chain)
+            values = record_bytes(slab.records, dirty[:, 2].copy())
+            owners = headers["id"][dirty[:, 0]].tolist()
+            for row_id, number, value in zip(owners, dirty[:, 1].tolist(), values, strict=True):
+                out.append((page_key(row_id, 1 + chain, number), value))
+        return out
+
+    def _dirty_pages(self, touched: Int32s, chain: int) -> Int32s:
+        records = self.pages[chain].records
+        room = 4 * touched.size + 64
+        out = np.empty((room, 3), np.int32)
+        n = _collect_dirty(self.headers.records, records, chain, touched, out)
+        if n > room:  # rare: collect the rest in a second pass
+            rest = np.empty((n - room, 3), np.int32)
+            _collect_dirty(self.headers.records, records, chain, touched, rest)
+            out, n = np.concatenate([out, rest]), n
+        return out[:n]
+
+    def keys_of(self, row: int) -> list[bytes]:
+        """Return the keys of a row's header and of all its pages."""
+        header = self.headers.records[row]
+        row_id = int(header["id"])
+        keys = [page_key(row_id, KIND_HEADER)]
+        for chain in range(len(self.pages)):
+            keys += [page_key(row_id, 1 + chain, number) for number in range(int(header["n_pages"][chain]))]
+        return keys
+
+    def drop(self, rows: Int32s) -> None:
+        """Take rows out of memory; what they hold must be written already."""
+        headers = self.headers.records
+        for chain, slab in enumerate(self.pages):
+            numbers: list[int] = []
+            for at in headers["heads"][rows, chain].tolist():
+                page = at
+                while page > 0:
+                    numbers.append(page)
+                    page = int(slab.records[page]["next"])
+            slab.give_back(np.array(numbers, np.int32))
+        self.index.remove_many(headers["id"][rows])
+        self.headers.give_back(rows)
+
+    def evict(self, keep: int) -> int:
+        """Drop the least recently used rows when more than ``keep`` are in memory; return how many went.
+
+        A tenth of ``keep`` goes beyond the bound, so that the work is done seldom. Call it only when all is written.
+        """
+        if self.n_rows <= keep:
+            return 0
+        used = self.index.rows[self.index.rows >= 0]
+        n_gone = self.n_rows - keep + keep // 10
+        oldest = np.argpartition(self.headers.records["tick"][used], min(n_gone, used.size - 1))[:n_gone]
+        self.drop(used[oldest].astype(np.int32))
+        return int(n_gone)
+
+    def ids(self) -> UInt64s:
+        """Return the ids of all rows in memory, shape ``(n_rows,)``, in no order."""
+        return self.index.keys[self.index.rows >= 0].astype(np.uint64)
