@@ -1,0 +1,314 @@
+"""The local store of one task: pages, changelog position and checkpoint, moved together in one atomic write.
+
+The store is a cache of a task's changelog. It holds every page under the same key and with the same bytes as the
+changelog, and two keys of its own, which no page key can be equal to (page keys are at least 11 bytes long and never
+start with a zero byte):
+
+=================  ===============================================================================
+key                value
+=================  ===============================================================================
+``\\x00position``   ``format_version u8 | position i64``, little endian; position -1 is none
+``\\x00checkpoint`` the newest checkpoint record of the changelog, byte for byte
+=================  ===============================================================================
+
+Losing a store costs time only: it is rebuilt from the changelog.
+"""
+
+from __future__ import annotations
+
+import shutil
+import struct
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from rocksdict import BlockBasedOptions, Cache, DBCompressionType, Options, Rdict, WriteBatch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+FORMAT_VERSION = 1
+
+_POSITION_KEY = b"\x00position"
+_CHECKPOINT_KEY = b"\x00checkpoint"
+_POSITION = struct.Struct("<Bq")
+_NO_POSITION = -1
+
+_WRITE_BUFFER_BYTES = 8 << 20
+_BLOCK_CACHE_BYTES = 16 << 20
+_MAX_WAL_BYTES = 32 << 20
+_MAX_INFO_LOG_BYTES = 1 << 20
+_BLOOM_BITS_PER_KEY = 10.0
+_MAX_OPEN_FILES = 256
+
+
+class StoreError(Exception):
+    """A local store cannot be used; the message names the directory and the remedy."""
+
+
+class StoreLockedError(StoreError):
+    """Another process has the store open."""
+
+
+class StoreDamagedError(StoreError):
+    """The files of the store cannot be read; it may be destroyed and rebuilt from the changelog."""
+
+
+class StoreFormatError(StoreError):
+    """The store was written in another format than :data:`FORMAT_VERSION`."""
+
+
+class Store(Protocol):
+    """What a task and its processor need of a store, on disk or in memory."""
+
+    @property
+    def position(self) -> int | None:
+        """Next changelog offset to read, or None if nothing has been written yet."""
+
+    @property
+    def checkpoint(self) -> bytes | None:
+        """Newest checkpoint record, byte for byte, or None if there is none yet."""
+
+    def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        """Return the page of each key, in the order of ``keys``; None where there is none."""
+
+    def write(self, pages: Iterable[tuple[bytes, bytes | None]], *, position: int, checkpoint: bytes | None) -> None:
+        """Write pages, position and checkpoint, all or nothing."""
+
+    def close(self) -> None:
+        """Release the files. Closing twice is allowed."""
+
+
+class PageStore:
+    """Pages of one task on disk (RocksDB, raw bytes).
+
+    Parameters
+    ----------
+    path
+        Directory of the store; made if it does not exist.
+
+    Raises
+    ------
+    StoreLockedError
+        Another process has the store open.
+    StoreDamagedError
+        The files cannot be read.
+    StoreFormatError
+        The store was written in another format.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._db: Rdict | None = _open(path)
+        try:
+            self._position, self._checkpoint = self._load()
+        except StoreError:
+            self.close()
+            raise
+
+    @property
+    def path(self) -> Path:
+        """Directory of the store."""
+        return self._path
+
+    @property
+    def position(self) -> int | None:
+        """Next changelog offset to read, or None if nothing has been written yet."""
+        return self._position
+
+    @property
+    def checkpoint(self) -> bytes | None:
+        """Newest checkpoint record, byte for byte, or None if there is none yet."""
+        return self._checkpoint
+
+    def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        """Return the page of each key.
+
+        Parameters
+        ----------
+        keys
+            Page keys; a key may occur more than once.
+
+        Returns
+        -------
+        list
+            One entry per key, in the order of ``keys``; None where there is no such page.
+
+        Raises
+        ------
+        StoreDamagedError
+            A page cannot be read.
+        """
+        if not keys:
+            return []
+        db = self._opened()
+        try:
+            pages: list[bytes | None] = db.get(list(keys))
+        except Exception as error:
+            raise _damaged(self._path, error) from error
+        return pages
+
+    def write(self, pages: Iterable[tuple[bytes, bytes | None]], *, position: int, checkpoint: bytes | None) -> None:
+        """Write pages, position and checkpoint in one batch: after a crash there is all of it or nothing.
+
+        Parameters
+        ----------
+        pages
+            Key and bytes of each changed page; None as bytes removes the page. The last of several entries with
+            the same key counts.
+        position
+            Next changelog offset to read.
+        checkpoint
+            Checkpoint record that belongs to the pages; None keeps the one that is there.
+
+        Raises
+        ------
+        ValueError
+            A key is one of the store's own, or the position is negative. Nothing has been written.
+        StoreDamagedError
+            The files cannot be written.
+        """
+        _check_position(position)
+        db = self._opened()
+        batch = WriteBatch(raw_mode=True)
+        for key, page in pages:
+            _check_key(key)
+            if page is None:
+                batch.delete(key)
+            else:
+                batch.put(key, page)
+        batch.put(_POSITION_KEY, _POSITION.pack(FORMAT_VERSION, position))
+        if checkpoint is not None:
+            batch.put(_CHECKPOINT_KEY, checkpoint)
+        try:
+            db.write(batch)
+        except Exception as error:
+            raise _damaged(self._path, error) from error
+        self._position = position
+        self._checkpoint = self._checkpoint if checkpoint is None else checkpoint
+
+    def close(self) -> None:
+        """Release the files. Closing twice is allowed."""
+        if self._db is not None:
+            self._db.close()
+            self._db = None
+
+    @staticmethod
+    def destroy(path: Path) -> None:
+        """Delete the store in ``path``, damaged or not; nothing happens if there is none."""
+        if path.exists():
+            shutil.rmtree(path)
+
+    def _opened(self) -> Rdict:
+        if self._db is None:
+            msg = f"store {self._path}: it is closed; open it again before using it"
+            raise StoreError(msg)
+        return self._db
+
+    def _load(self) -> tuple[int | None, bytes | None]:
+        db = self._opened()
+        head, checkpoint = self.get_many([_POSITION_KEY, _CHECKPOINT_KEY])
+        if head is None:
+            if db.latest_sequence_number() > 0:
+                raise _damaged(self._path, "it has pages but no position")
+            db.put(_POSITION_KEY, _POSITION.pack(FORMAT_VERSION, _NO_POSITION))
+            return None, None
+        if head[:1] != bytes([FORMAT_VERSION]):
+            msg = (
+                f"store {self._path}: it was written in format {head[0] if head else None}, this version of crossaisle "
+                f"reads format {FORMAT_VERSION}; delete the directory, it will be rebuilt from the changelog"
+            )
+            raise StoreFormatError(msg)
+        if len(head) != _POSITION.size:
+            raise _damaged(self._path, f"its position has {len(head)} bytes, not {_POSITION.size}")
+        _version, position = _POSITION.unpack(head)
+        return (None if position == _NO_POSITION else position), checkpoint
+
+
+class MemoryPageStore:
+    """The same store in a dict, for tests and for readers that keep nothing."""
+
+    def __init__(self) -> None:
+        self._pages: dict[bytes, bytes] = {}
+        self._position: int | None = None
+        self._checkpoint: bytes | None = None
+
+    @property
+    def position(self) -> int | None:
+        """Next changelog offset to read, or None if nothing has been written yet."""
+        return self._position
+
+    @property
+    def checkpoint(self) -> bytes | None:
+        """Newest checkpoint record, byte for byte, or None if there is none yet."""
+        return self._checkpoint
+
+    def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        """Return the page of each key, in the order of ``keys``; None where there is none."""
+        return [self._pages.get(key) for key in keys]
+
+    def write(self, pages: Iterable[tuple[bytes, bytes | None]], *, position: int, checkpoint: bytes | None) -> None:
+        """Write pages, position and checkpoint, all or nothing; see :meth:`PageStore.write`."""
+        _check_position(position)
+        changes = dict(pages)
+        for key in changes:
+            _check_key(key)
+        for key, page in changes.items():
+            if page is None:
+                self._pages.pop(key, None)
+            else:
+                self._pages[key] = page
+        self._position = position
+        self._checkpoint = self._checkpoint if checkpoint is None else checkpoint
+
+    def close(self) -> None:
+        """Do nothing: the pages stay."""
+
+
+def _open(path: Path) -> Rdict:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        msg = f"store {path}: the directory cannot be made ({error}); set CROSSAISLE_STATE_DIR to a directory that can"
+        raise StoreError(msg) from error
+    try:
+        return Rdict(str(path), _options())
+    except Exception as error:
+        text = str(error)
+        if "lock" in text.lower():
+            msg = f"store {path}: another process has it open ({text}); give each worker its own CROSSAISLE_STATE_DIR"
+            raise StoreLockedError(msg) from error
+        raise _damaged(path, error) from error
+
+
+def _options() -> Options:
+    tables = BlockBasedOptions()
+    tables.set_block_cache(Cache(_BLOCK_CACHE_BYTES))
+    tables.set_bloom_filter(_BLOOM_BITS_PER_KEY, block_based=False)
+    options = Options(raw_mode=True)
+    options.create_if_missing(create_if_missing=True)
+    options.set_block_based_table_factory(tables)
+    options.set_compression_type(DBCompressionType.lz4())
+    options.set_paranoid_checks(enabled=True)
+    options.set_write_buffer_size(_WRITE_BUFFER_BYTES)
+    options.set_max_total_wal_size(_MAX_WAL_BYTES)
+    options.set_max_open_files(_MAX_OPEN_FILES)
+    options.set_keep_log_file_num(2)
+    options.set_max_log_file_size(_MAX_INFO_LOG_BYTES)
+    return options
+
+
+def _damaged(path: Path, reason: object) -> StoreDamagedError:
+    msg = f"store {path}: its files cannot be used ({reason}); delete the directory, it will be rebuilt from the changelog"
+    return StoreDamagedError(msg)
+
+
+def _check_key(key: bytes) -> None:
+    if key in (_POSITION_KEY, _CHECKPOINT_KEY):
+        msg = f"page key must not be one of the store's own, got {key!r}"
+        raise ValueError(msg)
+
+
+def _check_position(position: int) -> None:
+    if position < 0:
+        msg = f"position must be a changelog offset of at least 0, got {position}"
+        raise ValueError(msg)

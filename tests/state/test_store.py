@@ -1,0 +1,240 @@
+"""Tests of the local store: one suite over both kinds, and what only files can do to it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import struct
+import subprocess
+import sys
+import textwrap
+from typing import TYPE_CHECKING
+
+import pytest
+from rocksdict import Options, Rdict
+
+from state.store import (
+    FORMAT_VERSION,
+    MemoryPageStore,
+    PageStore,
+    StoreDamagedError,
+    StoreError,
+    StoreFormatError,
+    StoreLockedError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from state.store import Store
+
+A, B, C = b"page-key-aaaa", b"page-key-bbbb", b"page-key-cccc"
+
+
+@pytest.fixture(params=["disk", "memory"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+    """Return an empty store of each kind."""
+    return PageStore(tmp_path / "store") if request.param == "disk" else MemoryPageStore()
+
+
+def test_new_store_is_empty(store: Store) -> None:
+    """A new store has no page, no position and no checkpoint."""
+    assert store.get_many([A, B]) == [None, None]
+    assert store.position is None
+    assert store.checkpoint is None
+
+
+def test_no_keys_give_no_pages(store: Store) -> None:
+    """Asking for nothing returns nothing."""
+    assert store.get_many([]) == []
+
+
+def test_pages_come_back_in_the_order_of_the_keys(store: Store) -> None:
+    """Each key gets its own page, repeated keys too, and None where there is none."""
+    store.write([(A, b"1"), (B, b"")], position=7, checkpoint=b"c")
+    assert store.get_many([C, B, A, A]) == [None, b"", b"1", b"1"]
+    assert (store.position, store.checkpoint) == (7, b"c")
+
+
+def test_none_removes_a_page(store: Store) -> None:
+    """A page written as None is gone, and removing an absent page is allowed."""
+    store.write([(A, b"1"), (B, b"2")], position=1, checkpoint=None)
+    store.write([(A, None), (C, None)], position=2, checkpoint=None)
+    assert store.get_many([A, B, C]) == [None, b"2", None]
+
+
+def test_last_write_of_a_key_counts(store: Store) -> None:
+    """Within one batch the last entry of a key wins, as in the changelog."""
+    store.write([(A, b"1"), (B, b"2"), (A, b"3"), (B, None)], position=1, checkpoint=None)
+    assert store.get_many([A, B]) == [b"3", None]
+
+
+def test_no_checkpoint_keeps_the_old_one(store: Store) -> None:
+    """A write without a checkpoint moves the position and keeps the checkpoint."""
+    store.write([], position=1, checkpoint=b"first")
+    store.write([], position=5, checkpoint=None)
+    assert (store.position, store.checkpoint) == (5, b"first")
+
+
+@pytest.mark.parametrize("key", [b"\x00position", b"\x00checkpoint"])
+def test_own_keys_are_refused_and_nothing_is_written(store: Store, key: bytes) -> None:
+    """A page under one of the store's own keys is an error that leaves the store as it was."""
+    with pytest.raises(ValueError, match="store's own"):
+        store.write([(A, b"1"), (key, b"x")], position=1, checkpoint=b"c")
+    assert store.get_many([A]) == [None]
+    assert (store.position, store.checkpoint) == (None, None)
+
+
+def test_negative_position_is_refused(store: Store) -> None:
+    """A position is an offset, so it cannot be negative."""
+    with pytest.raises(ValueError, match="got -1"):
+        store.write([], position=-1, checkpoint=None)
+
+
+def test_everything_survives_reopening(tmp_path: Path) -> None:
+    """Pages, position and checkpoint are there after the store was closed and opened."""
+    store = PageStore(tmp_path / "s")
+    store.write([(A, b"1")], position=2**40, checkpoint=b"c")
+    store.close()
+    store.close()
+    again = PageStore(tmp_path / "s")
+    assert again.get_many([A]) == [b"1"]
+    assert (again.position, again.checkpoint) == (2**40, b"c")
+
+
+def test_untouched_store_reopens_as_new(tmp_path: Path) -> None:
+    """A store that was opened and never written has no position the next time either."""
+    PageStore(tmp_path / "s").close()
+    assert PageStore(tmp_path / "s").position is None
+
+
+def test_closed_store_says_so(tmp_path: Path) -> None:
+    """Using a closed store is an error that says that it is closed."""
+    store = PageStore(tmp_path / "s")
+    store.close()
+    with pytest.raises(StoreError, match="it is closed"):
+        store.get_many([A])
+
+
+def test_open_store_is_locked_for_others(tmp_path: Path) -> None:
+    """Opening a store twice is a lock error that names the setting to change."""
+    store = PageStore(tmp_path / "s")
+    with pytest.raises(StoreLockedError, match="CROSSAISLE_STATE_DIR"):
+        PageStore(tmp_path / "s")
+    store.close()
+    PageStore(tmp_path / "s").close()
+
+
+def test_other_format_is_refused_with_the_remedy(tmp_path: Path) -> None:
+    """A store of another format is not read: the error names both formats and what to do, and frees the lock."""
+    PageStore(tmp_path / "s").close()
+    raw = Rdict(str(tmp_path / "s"), Options(raw_mode=True))
+    raw.put(b"\x00position", struct.pack("<Bq", FORMAT_VERSION + 1, 3))
+    raw.close()
+    for _ in range(2):
+        with pytest.raises(StoreFormatError, match=rf"format {FORMAT_VERSION + 1}.*delete the directory"):
+            PageStore(tmp_path / "s")
+
+
+def _truncate_manifest(path: Path) -> None:
+    for file in path.glob("MANIFEST-*"):
+        file.write_bytes(b"nonsense")
+
+
+def _lose_current(path: Path) -> None:
+    (path / "CURRENT").write_text("MANIFEST-999999\n")
+
+
+def _cut_position(path: Path) -> None:
+    raw = Rdict(str(path), Options(raw_mode=True))
+    raw.put(b"\x00position", bytes([FORMAT_VERSION, 1]))
+    raw.close()
+
+
+def _drop_position(path: Path) -> None:
+    raw = Rdict(str(path), Options(raw_mode=True))
+    raw.delete(b"\x00position")
+    raw.close()
+
+
+@pytest.mark.parametrize("damage", [_truncate_manifest, _lose_current, _cut_position, _drop_position])
+def test_damaged_store_can_be_destroyed_and_made_again(tmp_path: Path, damage: Callable[[Path], None]) -> None:
+    """Damage is found on opening and named; after destroy the directory holds a new store."""
+    path = tmp_path / "s"
+    store = PageStore(path)
+    store.write([(A, b"1")], position=4, checkpoint=b"c")
+    store.close()
+    damage(path)
+    with pytest.raises(StoreDamagedError, match="rebuilt from the changelog"):
+        PageStore(path)
+    PageStore.destroy(path)
+    again = PageStore(path)
+    assert (again.get_many([A]), again.position) == ([None], None)
+
+
+def test_damaged_page_is_found_on_reading(tmp_path: Path) -> None:
+    """A table file with flipped bytes is an error when a page is read, never a wrong page."""
+    path = tmp_path / "s"
+    store = PageStore(path)
+    store.write([(b"key-%08d" % n, os.urandom(200)) for n in range(2000)], position=1, checkpoint=None)
+    store.close()
+    raw = Rdict(str(path), Options(raw_mode=True))
+    raw.flush()
+    raw.close()
+    tables = list(path.glob("*.sst"))
+    assert tables
+    for table in tables:
+        content = bytearray(table.read_bytes())
+        for at in range(100, len(content) // 2, 500):
+            content[at] ^= 0xFF
+        table.write_bytes(content)
+    with pytest.raises(StoreDamagedError):
+        PageStore(path).get_many([b"key-%08d" % n for n in range(2000)])
+
+
+def test_impossible_directory_names_the_setting(tmp_path: Path) -> None:
+    """A path below a file cannot be a store; the error names the setting to change."""
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(StoreError, match="CROSSAISLE_STATE_DIR"):
+        PageStore(tmp_path / "file" / "s")
+
+
+def test_destroy_of_nothing_does_nothing(tmp_path: Path) -> None:
+    """Destroying a store that is not there is allowed."""
+    PageStore.destroy(tmp_path / "absent")
+    assert not (tmp_path / "absent").exists()
+
+
+def test_killed_writer_leaves_whole_batches(tmp_path: Path) -> None:
+    """After kill -9 in the middle of writing, every page is of the batch that the position names."""
+    script = textwrap.dedent(
+        """
+        import sys
+        from pathlib import Path
+        from state.store import PageStore
+        store = PageStore(Path(sys.argv[1]))
+        for n in range(1, 10**9):
+            page = n.to_bytes(8, "little") * 200
+            store.write([(b"key-%08d" % k, page) for k in range(50)], position=n, checkpoint=page[:8])
+            if n == 20:
+                print("going", flush=True)
+        """
+    )
+    for _ in range(3):
+        writer = subprocess.Popen(
+            [sys.executable, "-c", script, str(tmp_path / "s")], stdout=subprocess.PIPE, text=True
+        )
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == "going\n"
+        writer.send_signal(signal.SIGKILL)
+        writer.wait()
+        writer.stdout.close()
+        store = PageStore(tmp_path / "s")
+        position = store.position
+        assert position is not None
+        assert position >= 20
+        expected = position.to_bytes(8, "little")
+        assert store.checkpoint == expected
+        assert store.get_many([b"key-%08d" % k for k in range(50)]) == [expected * 200] * 50
+        store.close()
