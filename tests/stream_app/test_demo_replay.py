@@ -1,0 +1,98 @@
+"""The demo's replay loses nothing, repeats nothing, and never swaps a household's events."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stream_app.demo_replay import baskets, replay_order
+
+
+@dataclass(frozen=True)
+class Purchase:
+    """The least that the replay needs of an event, with its place in the stream."""
+
+    user_id: str
+    session_id: str | None
+    serial: int
+
+
+STREAMS = st.lists(
+    st.tuples(st.sampled_from(["u1", "u2", "u3", "u4"]), st.sampled_from(["s1", "s2", None])), max_size=60
+).map(lambda rows: [Purchase(user, session, serial) for serial, (user, session) in enumerate(rows)])
+
+
+@given(STREAMS)
+def test_baskets_cut_and_do_not_change_the_stream(events: list[Purchase]) -> None:
+    """Baskets laid end to end are the stream again; each is of one household and one session, and not empty."""
+    cut = list(baskets(events))
+    assert [event for basket in cut for event in basket] == events
+    for basket in cut:
+        assert len({(event.user_id, event.session_id) for event in basket}) == 1
+        assert basket[0].session_id is not None or len(basket) == 1
+
+
+@given(STREAMS, st.integers(min_value=1, max_value=6))
+def test_replay_keeps_every_event_and_each_households_order(events: list[Purchase], n_tills: int) -> None:
+    """The replay is a permutation that leaves the order within every household alone."""
+    order = list(replay_order(baskets(events), n_tills))
+    assert Counter(order) == Counter(events)
+    by_user: dict[str, list[int]] = defaultdict(list)
+    for event in order:
+        by_user[event.user_id].append(event.serial)
+    assert all(serials == sorted(serials) for serials in by_user.values())
+
+
+@given(STREAMS, st.integers(min_value=1, max_value=6))
+def test_no_more_baskets_are_open_than_there_are_tills(events: list[Purchase], n_tills: int) -> None:
+    """At no moment have more baskets begun and not ended than ``n_tills``."""
+    order = list(replay_order(baskets(events), n_tills))
+    first: dict[int, int] = {}
+    last: dict[int, int] = {}
+    place = {event.serial: at for at, event in enumerate(order)}
+    for number, basket in enumerate(baskets(events)):
+        first[number] = place[basket[0].serial]
+        last[number] = place[basket[-1].serial]
+    for at in range(len(order)):
+        assert sum(first[number] <= at <= last[number] for number in first) <= n_tills
+
+
+def test_baskets_take_turns() -> None:
+    """With two tills two baskets give an item each in turn, and the third waits for a free till."""
+    stream = [[Purchase(user, "s", 10 * number + place) for place in range(2)] for number, user in enumerate("abc")]
+    assert [event.user_id for event in replay_order(stream, 2)] == ["a", "b", "a", "b", "c", "c"]
+
+
+def test_a_household_waits_for_its_own_basket() -> None:
+    """A household's second basket is held back while its first is open, and others go ahead meanwhile."""
+    stream = [
+        [Purchase("a", "s1", 0), Purchase("a", "s1", 1)],
+        [Purchase("a", "s2", 2)],
+        [Purchase("b", "s3", 3), Purchase("b", "s3", 4)],
+    ]
+    assert [event.serial for event in replay_order(stream, 2)] == [0, 3, 1, 4, 2]
+
+
+def test_reading_ahead_is_bounded() -> None:
+    """One household with endless baskets does not make the replay read the endless stream."""
+    taken = 0
+
+    def endless() -> object:
+        nonlocal taken
+        while True:
+            taken += 1
+            yield [Purchase("a", str(taken), taken)]
+
+    order = replay_order(endless(), 3)  # type: ignore[arg-type]  # an endless generator of baskets
+    assert next(order).serial == 1
+    assert taken < 100
+
+
+def test_no_tills_is_refused() -> None:
+    """Without a till nothing could ever be sold: refused by name before anything is read."""
+    with pytest.raises(ValueError, match="n_tills"):
+        replay_order([], 0)
