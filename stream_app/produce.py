@@ -1,0 +1,169 @@
+"""Produces records to a topic: keyed like every client's default, in batches, at an even rate if one is asked for.
+
+The producer is idempotent: a retry writes nothing twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from itertools import islice
+from typing import TYPE_CHECKING, Final
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+
+from stream_app.kafka import client_options
+from stream_app.sender import BatchSender, KeyReader, ProduceError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from stream_app.reading import Record
+    from stream_app.settings import Settings
+
+CONNECT_TIMEOUT_S: Final = 10.0
+"""How long a broker may take to answer at the start."""
+
+_CHUNK_RECORDS = 256
+_BATCH_BYTES = 131_072
+_MAX_DEBT_S = 0.5
+_TICK_S = 0.02
+_LINGER_S = 0.1
+
+
+class Pacer:
+    """Says how many records are due, at an even rate; a hold-up is caught up in part only, without a burst.
+
+    Parameters
+    ----------
+    rate
+        Records per second, above 0; None for as many as there are.
+    now_s
+        A clock that never runs backwards, in seconds.
+
+    Examples
+    --------
+    >>> pacer = Pacer(10.0, now_s=0.0)
+    >>> pacer.due(now_s=0.0), pacer.due(now_s=0.5)
+    (1, 5)
+    """
+
+    def __init__(self, rate: float | None, now_s: float) -> None:
+        if rate is not None and not rate > 0:
+            message = f"the rate must be above 0 records/s, got {rate}; leave it out to produce as fast as possible"
+            raise ProduceError(message)
+        self._rate = rate
+        self._start_s = now_s
+        self._n_released = 0
+
+    def due(self, now_s: float) -> int:
+        """Return how many records may go out now, and count them as gone."""
+        if self._rate is None:
+            return _CHUNK_RECORDS
+        behind_s = now_s - self._start_s - self._n_released / self._rate
+        if behind_s > _MAX_DEBT_S:
+            self._start_s += behind_s - _MAX_DEBT_S
+        n_due = int((now_s - self._start_s) * self._rate) + 1 - self._n_released
+        n_due = max(0, min(n_due, _CHUNK_RECORDS))
+        self._n_released += n_due
+        return n_due
+
+    def wait_s(self, now_s: float) -> float:
+        """Return how long to wait: until the next record is due, at least a tick so that fast rates go in batches."""
+        if self._rate is None:
+            return 0.0
+        until_due_s = self._start_s + self._n_released / self._rate - now_s
+        return max(until_due_s, _TICK_S) if until_due_s > 0 else 0.0
+
+
+async def connect_producer(settings: Settings) -> AIOKafkaProducer:
+    """Return a started idempotent producer.
+
+    Raises
+    ------
+    ProduceError
+        The broker does not answer within ``CONNECT_TIMEOUT_S``.
+    """
+    producer = AIOKafkaProducer(
+        **client_options(settings),
+        enable_idempotence=True,
+        max_batch_size=_BATCH_BYTES,
+        request_timeout_ms=int(CONNECT_TIMEOUT_S * 1_000),
+    )
+    try:
+        async with asyncio.timeout(CONNECT_TIMEOUT_S):
+            await producer.start()
+    except (KafkaError, OSError) as error:  # TimeoutError is an OSError
+        await producer.stop()
+        message = (
+            f"no broker answers at {settings.bootstrap_servers} ({error or type(error).__name__}): start one with "
+            "`crossaisle broker`, or set CROSSAISLE_BOOTSTRAP_SERVERS"
+        )
+        raise ProduceError(message) from error
+    except BaseException:
+        await producer.stop()
+        raise
+    return producer
+
+
+async def produce_records(
+    settings: Settings,
+    topic: str,
+    records: Iterable[Record],
+    *,
+    rate: float | None = None,
+    on_progress: Callable[[int], None] | None = None,
+) -> int:
+    """Produce records and return how many the broker has confirmed, which is all of them.
+
+    Parameters
+    ----------
+    settings
+        Where the broker is, and the topics' names.
+    topic
+        Name of the topic. In the catalogue's the key is ``item_id``, in any other ``user_id``, as UTF-8.
+    records
+        Bytes are sent as they are, dicts as JSON. Read in the event loop: getting the next one must not block for long.
+    rate
+        Records per second, above 0; as fast as possible if None.
+    on_progress
+        Called with the records confirmed so far, also when this ends early.
+
+    Raises
+    ------
+    ProduceError
+        The broker is away or refuses, the topic is missing, a record is too large. What had been sent stays sent.
+    """
+    keys = KeyReader("item_id" if topic == settings.topic_catalog else "user_id")
+    pacer = Pacer(rate, time.monotonic())
+    sender = BatchSender(await connect_producer(settings), topic, on_progress)
+    try:
+        await sender.check_topic()
+        await _pump(sender, iter(records), keys, pacer)
+        await sender.drain()
+    except KafkaError as error:
+        message = f"producing to topic {topic!r} failed: {error or type(error).__name__}"
+        raise ProduceError(message, sender.n_confirmed) from error
+    finally:
+        await sender.close()
+    return sender.n_confirmed
+
+
+async def _pump(sender: BatchSender, records: Iterator[Record], keys: KeyReader, pacer: Pacer) -> None:
+    """Feed the sender until the records end; no record waits in an open batch for longer than ``_LINGER_S``."""
+    flushed_s = time.monotonic()
+    while True:
+        n_due = pacer.due(time.monotonic())
+        n_taken = 0
+        for record in islice(records, n_due):
+            n_taken += 1
+            await sender.add(*keys.encode(record))
+        if n_taken < n_due:
+            return
+        now_s = time.monotonic()
+        wait_s = pacer.wait_s(now_s)
+        if wait_s > 0 or now_s - flushed_s > _LINGER_S:
+            await sender.flush()
+            flushed_s = now_s
+        await asyncio.sleep(wait_s)

@@ -1,0 +1,314 @@
+"""Reads records from files: JSON Lines (plain, .gz, .zst), CSV (the same) and Parquet.
+
+A line of JSON Lines is handed on as the bytes it is, unparsed, so that a bad one reaches the topic, is rejected there
+with a code, and is never lost on the way. CSV cells are text: they are converted by the name of their column, and a
+cell that does not convert stays text, for the same reason. What cannot be read at all (a broken archive, a row with
+too many fields) raises an error that names the file and the line.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+import math
+import re
+import zlib
+from decimal import Decimal
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    import pyarrow as pa
+    from _typeshed import WriteableBuffer
+
+Record = bytes | dict[str, Any]
+"""A line of JSON Lines as it stands, or a row of a table with its empty cells left out."""
+
+ID_COLUMNS = frozenset({"event_id", "user_id", "item_id", "session_id", "slate_id"})
+NUMBER_COLUMNS = frozenset({"event_time_ms", "value", "position", "price", "rating", "n_sold"})
+LIST_COLUMNS = frozenset({"category", "tags", "embedding"})
+BOOLEAN_COLUMNS = frozenset({"available"})
+
+_INTEGER = re.compile(r"[+-]?[0-9]+")
+_BOOLEANS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+_FORMATS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl", ".csv": "csv", ".tsv": "csv", ".parquet": "parquet"}
+_ROWS_PER_BATCH = 1_024
+_CHUNK_BYTES = 1 << 17
+
+
+class ReadingError(Exception):
+    """A file cannot be read. The message names the file, the line where there is one, and what to do."""
+
+
+class RecordFile:
+    """The records of one file, once, from its first to its last.
+
+    Parameters
+    ----------
+    path
+        A file ending in ``.jsonl``, ``.ndjson``, ``.json`` or ``.csv`` (each also with ``.gz`` or ``.zst``) or
+        ``.parquet``.
+
+    Attributes
+    ----------
+    line
+        Line (of Parquet: row) of the record that was handed out last, counted from 1; 0 before the first.
+
+    Raises
+    ------
+    ReadingError
+        The file is not there, or its name tells no known format; while iterating: it is damaged.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.line = 0
+        suffixes = [suffix.lower() for suffix in path.suffixes]
+        self._archive = suffixes.pop() if suffixes and suffixes[-1] in {".gz", ".zst"} else ""
+        self._suffix = suffixes[-1] if suffixes else ""
+        form = _FORMATS.get(self._suffix)
+        if form is None or (form == "parquet" and self._archive):
+            message = (
+                f"{path}: cannot tell the format from the name; "
+                "use .jsonl, .csv (each also with .gz or .zst) or .parquet"
+            )
+            raise ReadingError(message)
+        self._format = form
+        try:
+            self._size_bytes = path.stat().st_size
+            self._raw = path.open("rb")
+        except OSError as error:
+            message = f"{path}: {error.strerror or error}"
+            raise ReadingError(message) from error
+        self._row_fraction: float | None = None
+
+    @property
+    def where(self) -> str:
+        """Where the record handed out last stands, as ``file:line``."""
+        return f"{self.path}:{self.line}"
+
+    @property
+    def fraction(self) -> float:
+        """How much of the file has been read, in ``[0, 1]``; of an archive, by its packed bytes."""
+        if self._row_fraction is not None:
+            return self._row_fraction
+        return min(self._raw.tell() / self._size_bytes, 1.0) if self._size_bytes and not self._raw.closed else 1.0
+
+    def __enter__(self) -> RecordFile:
+        """Return the file itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the file."""
+        self.close()
+
+    def close(self) -> None:
+        """Close the file. It may be closed more than once."""
+        self._raw.close()
+
+    def __iter__(self) -> Iterator[Record]:
+        """Hand out the records in the order of the file."""
+        if self._format == "parquet":
+            return self._parquet_rows()
+        if self._format == "csv":
+            return self._csv_rows()
+        return self._json_lines()
+
+    def _error(self, problem: object) -> ReadingError:
+        return ReadingError(f"{self.path}:{self.line}: {problem}")
+
+    def _lines(self) -> Iterator[bytes]:
+        import zstandard  # noqa: PLC0415 - only archives need it, and `--help` must stay fast
+
+        try:
+            source = _unpack(self._raw, self._archive)
+            for line in source:
+                self.line += 1
+                yield line.removeprefix(b"\xef\xbb\xbf") if self.line == 1 else line
+        except (OSError, EOFError, zlib.error, zstandard.ZstdError) as error:
+            self.line += 1
+            problem = f"the file is damaged or cut short ({error}); copy it again, or unpack what is left of it"
+            raise self._error(problem) from error
+
+    def _json_lines(self) -> Iterator[bytes]:
+        """Yield every line that is not blank; without its line end."""
+        first = True
+        for line in self._lines():
+            if not line.strip():
+                continue
+            if first and self._suffix == ".json" and line.lstrip().startswith(b"["):
+                problem = "this is one JSON array, not JSON Lines; turn it into lines with `jq -c '.[]'`"
+                raise self._error(problem)
+            first = False
+            yield line.rstrip(b"\r\n")
+
+    def _text_lines(self) -> Iterator[str]:
+        for line in self._lines():
+            try:
+                yield line.decode()
+            except UnicodeDecodeError as error:
+                problem = f"not UTF-8 ({error.reason} at byte {error.start}); save the file as UTF-8"
+                raise self._error(problem) from error
+
+    def _csv_rows(self) -> Iterator[dict[str, Any]]:
+        lines = self._text_lines()
+        first = next(lines, "")
+        delimiter = max(",;\t", key=first.count)
+        rows = csv.reader(_chain(first, lines), delimiter=delimiter, strict=True)
+        header = [name.strip() for name in next(rows, [])]
+        if not any(header) or len(set(header)) != len(header):
+            self.line = 1
+            problem = "the first line must name the columns, each once (user_id, item_id, event_time_ms, ...)"
+            raise self._error(problem)
+        try:
+            for row in rows:
+                if not row:
+                    continue
+                if len(row) != len(header):
+                    problem = f"{len(row)} fields where the header names {len(header)}; quote fields with a delimiter"
+                    raise self._error(problem)
+                yield {name: _cell(name, text) for name, text in zip(header, row, strict=True) if text != ""}
+        except csv.Error as error:
+            raise self._error(f"not CSV: {error}") from error
+
+    def _parquet_rows(self) -> Iterator[dict[str, Any]]:
+        import pyarrow as pa  # noqa: PLC0415 - heavy, and only Parquet needs it
+        import pyarrow.parquet as pq  # noqa: PLC0415 - as above
+
+        try:
+            parquet = pq.ParquetFile(self._raw)
+            n_rows = parquet.metadata.num_rows
+            for batch in parquet.iter_batches(batch_size=_ROWS_PER_BATCH):
+                for row in _plain(batch).to_pylist():
+                    self.line += 1
+                    self._row_fraction = self.line / n_rows
+                    yield {name: _value(name, value) for name, value in row.items() if not _is_missing(value)}
+        except (pa.ArrowException, OSError) as error:
+            problem = f"the Parquet file cannot be read from this row on ({error}); write it again"
+            raise self._error(problem) from error
+
+
+def read_records(path: Path) -> Iterator[Record]:
+    """Yield the records of a file and close it.
+
+    Parameters
+    ----------
+    path
+        As for `RecordFile`.
+
+    Raises
+    ------
+    ReadingError
+        As for `RecordFile`.
+    """
+    with RecordFile(path) as records:
+        yield from records
+
+
+class _ZstdSource(io.RawIOBase):
+    """Unpacks the frames of a .zst file and, unlike the library's reader, notices that the last one is cut short."""
+
+    def __init__(self, packed: IO[bytes]) -> None:
+        import zstandard  # noqa: PLC0415 - only archives need it
+
+        self._packed = packed
+        self._new_frame = zstandard.ZstdDecompressor().decompressobj
+        self._frame = self._new_frame()
+        self._rest = b""
+        self._started = False
+        self._output = memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: WriteableBuffer) -> int:
+        target = memoryview(buffer).cast("B")
+        while not self._output:
+            chunk = self._rest or self._packed.read(_CHUNK_BYTES)
+            if not chunk:
+                if self._started:
+                    message = "compressed file ended inside a frame"
+                    raise EOFError(message)
+                return 0
+            self._started = True
+            self._output = memoryview(self._frame.decompress(chunk))
+            self._rest = self._frame.unused_data if self._frame.eof else b""
+            if self._frame.eof:
+                self._frame = self._new_frame()
+                self._started = False
+        n_bytes = min(len(target), len(self._output))
+        target[:n_bytes] = self._output[:n_bytes]
+        self._output = self._output[n_bytes:]
+        return n_bytes
+
+
+def _unpack(raw: IO[bytes], archive: str) -> IO[bytes]:
+    if archive == ".gz":
+        return io.BufferedReader(gzip.GzipFile(fileobj=raw), _CHUNK_BYTES)  # type: ignore[arg-type]  # reads as one
+    if archive == ".zst":
+        return io.BufferedReader(_ZstdSource(raw), _CHUNK_BYTES)
+    return raw
+
+
+def _chain(first: str, rest: Iterator[str]) -> Iterator[str]:
+    yield first
+    yield from rest
+
+
+def _number(text: str) -> int | float | str:
+    """Convert a cell to a finite number, or leave it as it is."""
+    text = text.strip()
+    if _INTEGER.fullmatch(text):
+        return int(text) if len(text) < 20 else text  # noqa: PLR2004 - no 64-bit integer is longer than 19 digits
+    try:
+        number = float(text)
+    except ValueError:
+        return text
+    return number if math.isfinite(number) else text
+
+
+def _cell(name: str, text: str) -> Any:  # noqa: ANN401 - any JSON value
+    """Convert a CSV cell by the name of its column; one that does not convert stays text."""
+    if name in NUMBER_COLUMNS:
+        return _number(text)
+    if name in BOOLEAN_COLUMNS:
+        return _BOOLEANS.get(text.strip().lower(), text)
+    if name in LIST_COLUMNS:
+        if text.lstrip().startswith("["):
+            try:
+                return json.loads(text)
+            except ValueError:
+                return text
+        parts: Sequence[str] = [part.strip() for part in text.split("|")]
+        return [_number(part) for part in parts] if name == "embedding" else parts
+    return text
+
+
+def _plain(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Turn timestamp columns into milliseconds since 1970."""
+    import pyarrow as pa  # noqa: PLC0415 - heavy, and only Parquet needs it
+
+    for index, field in enumerate(batch.schema):
+        if pa.types.is_timestamp(field.type):
+            in_ms = batch.column(index).cast(pa.timestamp("ms", field.type.tz), safe=False).cast(pa.int64())
+            batch = batch.set_column(index, field.name, in_ms)
+    return batch
+
+
+def _is_missing(value: object) -> bool:
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def _value(name: str, value: Any) -> Any:  # noqa: ANN401 - any value of a Parquet column
+    """Convert a Parquet value: ids to text, whole floats in integer columns to integers."""
+    if isinstance(value, Decimal):
+        value = float(value)
+    if isinstance(value, float) and value.is_integer() and (name in ID_COLUMNS or name in {"event_time_ms", "position"}):
+        value = int(value)
+    if name in ID_COLUMNS and not isinstance(value, str):
+        return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+    return value
