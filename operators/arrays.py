@@ -40,8 +40,8 @@ class Entities(NamedTuple):
     """The read replica of all items and categories.
 
     ``category`` is the dense category number of an item row (-1 unknown), ``available`` 1 where it may be recommended;
-    ``category_rows`` maps dense numbers to entity rows. ``totals`` holds the number of events, the number of items,
-    and the three decayed popularities summed over all items, as of ``totals_s``.
+    ``category_rows`` maps dense numbers to entity rows, ``category_of_row`` back.
+    ``totals`` holds the number of interactions and the number of items, float64.
     """
 
     headers: Rows
@@ -59,9 +59,6 @@ class Entities(NamedTuple):
     top_key: Floats
     n_top: Int32s
     totals: np.ndarray
-    totals_s: Int32s
-    item_rows: Int32s
-    n_item_rows: Int32s
     n_categories: Int32s
 
 
@@ -163,7 +160,7 @@ class Work(NamedTuple):
     query: Floats
     gradient: Floats
     sources: Int32s
-    source_weights: Floats
+    context_rows: Int32s
     coefficients: Floats
 
 
@@ -191,7 +188,7 @@ def new_work(n_rows: int, n_categories: int) -> Work:
         query=np.zeros(N_FACTORS, f4),
         gradient=np.zeros(N_FACTORS, f4),
         sources=np.zeros(64, i4),
-        source_weights=np.zeros(64, f4),
+        context_rows=np.zeros(64, i4),
         coefficients=np.zeros(64, f4),
     )
 

@@ -7,7 +7,7 @@ from numba import njit
 
 from operators.params import COOC_DAYS, COOC_EPOCH_DAYS
 from state.layout import N_FACTORS
-from state.types import Rows
+from state.types import Int32s, Rows
 
 LN2 = math.log(2.0)
 DAY_S = 86_400.0
@@ -36,6 +36,13 @@ def decay(elapsed_s: float, half_life_days: float) -> float:
     if elapsed_s <= 0.0:
         return 1.0
     return math.exp(-LN2 * elapsed_s / (half_life_days * DAY_S))
+
+
+@njit(cache=True, nogil=True)
+def growth(ahead_s: float, half_life_days: float) -> float:
+    """Return ``2 ** (ahead / half-life)`` for either sign, held between 2**-60 and 2**60."""
+    exponent = ahead_s / (half_life_days * DAY_S)
+    return math.exp(LN2 * min(max(exponent, -60.0), 60.0))
 
 
 @njit(cache=True, nogil=True)
@@ -80,3 +87,17 @@ def start_user(row: Rows) -> None:
         b = uniform(row.id ^ np.uint64(104729 * (k + 1)))
         row.factors[k] = 0.2 * FACTOR_SPREAD * math.sqrt(-2.0 * math.log(a)) * math.cos(2.0 * math.pi * b)
     row.factors_g = 1e-3
+
+
+@njit(cache=True, nogil=True)
+def start_entities(headers: Rows, rows: Int32s) -> None:
+    """Apply :func:`start_entity` to these rows."""
+    for k in range(rows.shape[0]):
+        start_entity(headers[rows[k]])
+
+
+@njit(cache=True, nogil=True)
+def start_users(headers: Rows, rows: Int32s) -> None:
+    """Apply :func:`start_user` to these rows."""
+    for k in range(rows.shape[0]):
+        start_user(headers[rows[k]])

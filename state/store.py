@@ -19,7 +19,7 @@ from __future__ import annotations
 import shutil
 import struct
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
 from rocksdict import BlockBasedOptions, Cache, DBCompressionType, Options, Rdict, WriteBatch
 
@@ -37,7 +37,7 @@ _WRITE_BUFFER_BYTES = 8 << 20
 _BLOCK_CACHE_BYTES = 16 << 20
 _MAX_WAL_BYTES = 32 << 20
 _MAX_INFO_LOG_BYTES = 1 << 20
-_BLOOM_BITS_PER_KEY = 10.0
+_BLOOM_BITS_PER_KEY = 10
 _MAX_OPEN_FILES = 256
 
 
@@ -142,7 +142,7 @@ class PageStore:
             return []
         db = self._opened()
         try:
-            pages: list[bytes | None] = db.get(list(keys))
+            pages = cast("list[bytes | None]", db.get(list(keys)))
         except Exception as error:
             raise _damaged(self._path, error) from error
         return pages

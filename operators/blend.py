@@ -1,0 +1,185 @@
+"""The blend: one softmax over two linear models, one for items the user had and one for new ones.
+
+Its 24 features, by number:
+
+==  ======================================  ==  ======================================
+0   log slow count (had only)               12  category is in the context
+1   log fast count (had only)               13  repeat rate of the item
+2   log co-occurrence, conditional          14  repeat rate of the user
+3   log co-occurrence, cosine               15  log(1 + categories in the context)
+4   log popularity, 90 days                 16  log(1 + count) (had only)
+5   log popularity, 3 days                  17  log(1 + days since) (had only)
+6   factor score                            18  replenishment ratio r, at most 4 (had only)
+7   log P(category)                         19  abs log r (had only)
+8   log(1 + user's sessions with category)  20  shared sessions with the context (had only)
+9   item's share of its category, user      21  1
+10  item's share of its category, all       22  log popularity, 14 days
+11  category is new to the user             23  had within the last day (had only)
+==  ======================================  ==  ======================================
+"""
+
+import math
+
+import numpy as np
+from numba import njit
+
+from operators.arrays import N_BLEND, Accumulators, Entities, Users, Work
+from operators.factors import accumulator, factor_score
+from operators.numeric import DAY_S, FIXED_POINT, decay, uniform
+from operators.params import FAST_DAYS, POPULARITY_DAYS, SLOW_DAYS
+from operators.recall import shared_sessions
+from state.types import Floats, Rows
+
+MAX_SAMPLE = 64
+
+
+@njit(cache=True, nogil=True)
+def features(  # noqa: PLR0913, PLR0915 - one line per feature, in the order of the table above
+    users: Users, u: int, entities: Entities, work: Work, at: int, n_context_categories: int, now_s: int
+) -> None:
+    """Fill ``work.features[at]`` for candidate ``at``."""
+    header = users.headers[u]
+    x = work.features[at]
+    c = work.candidates[at]
+    item = entities.headers[c.row]
+    category = entities.category[c.row]
+    where = work.category_position[category]
+    parent = entities.headers[entities.category_rows[category]]
+    passed = float(now_s) - item.t_s
+    slow_all = item.popularity[2] * decay(passed, POPULARITY_DAYS[2])
+    slow_category = parent.popularity[2] * decay(float(now_s) - parent.t_s, POPULARITY_DAYS[2])
+    slow_own = 0.0
+    for k in (0, 1, 16, 17, 18, 19, 20, 23):
+        x[k] = 0.0
+    if c.had:
+        page = users.items[c.page]
+        k = c.slot
+        since = max(float(now_s) - page.last_s[k], 0.0)
+        slow_own = page.slow[k] / FIXED_POINT * decay(since, SLOW_DAYS)
+        x[0] = math.log(slow_own + 0.01)
+        x[1] = math.log(page.fast[k] / FIXED_POINT * decay(since, FAST_DAYS) + 0.01)
+        x[16] = math.log(1.0 + page.count[k])
+        x[17] = math.log(1.0 + since / DAY_S)
+        if page.count[k] > 1:
+            gap = max((float(page.last_s[k]) - page.first_s[k]) / (page.count[k] - 1), 3600.0)
+            x[18] = min(since / gap, 4.0)
+            x[19] = min(abs(math.log(since / gap + 0.02)), 4.0)
+        x[20] = shared_sessions(page, k, work)
+        x[23] = 1.0 if since < DAY_S else 0.0
+    x[2] = math.log(c.cooc + 1e-3)
+    x[3] = math.log(c.cooc_cosine + 1e-3)
+    x[4] = math.log(slow_all + 0.1)
+    x[5] = math.log(item.popularity[0] * decay(passed, POPULARITY_DAYS[0]) + 0.1)
+    x[6] = factor_score(entities, c.row, work)
+    x[7] = work.category_log_p[where] if where >= 0 else -8.0
+    x[8] = math.log(1.0 + work.category_user[where, 0]) if where >= 0 else 0.0
+    x[9] = slow_own / (work.category_user[where, 1] + 0.5) if where >= 0 else 0.0
+    x[10] = math.log((slow_all + 0.1) / (slow_category + 1.0))
+    x[11] = 0.0 if where >= 0 and work.category_user[where, 0] > 0.0 else 1.0
+    x[12] = 1.0 if where >= 0 and work.category_features[where, 10] > 0.0 else 0.0
+    x[13] = item.n_repeat / (item.n + 5.0)
+    x[14] = header.n_repeat_decayed / (header.n_decayed + 2.0)
+    x[15] = math.log(1.0 + n_context_categories)
+    x[21] = 1.0
+    x[22] = math.log(item.popularity[1] * decay(passed, POPULARITY_DAYS[1]) + 0.1)
+
+
+@njit(cache=True, nogil=True)
+def blend_score(entities: Entities, globals_: Rows, work: Work, at: int) -> float:
+    """Return the logit of candidate ``at``, whose features are filled."""
+    c = work.candidates[at]
+    head = 0 if c.had else 1
+    score = float(entities.headers[c.row].blend_bias)
+    score += entities.headers[entities.category_rows[entities.category[c.row]]].blend_bias
+    for k in range(N_BLEND):
+        score += globals_.blend[head, k] * work.features[at, k]
+    return score
+
+
+@njit(cache=True, nogil=True)
+def learn_blend(  # noqa: PLR0913 - a kernel takes its arrays one by one
+    users: Users,
+    u: int,
+    entities: Entities,
+    globals_: Rows,
+    work: Work,
+    acc: Accumulators,
+    n: int,
+    true: int,
+    n_sample: int,
+    n_context_categories: int,
+    now_s: int,
+    weight: float,
+    rate: float,
+) -> float:
+    """Make one softmax step of the blend towards candidate ``true``.
+
+    The denominator is estimated with ``n_sample`` candidates: the true one and an even sample of the others, whose
+    terms are weighted by how many they stand for.
+
+    Returns
+    -------
+    float
+        Log-loss of the true candidate before the step, in nats.
+    """
+    picked = np.empty(MAX_SAMPLE, np.int32)
+    p = np.empty(MAX_SAMPLE, np.float32)
+    picked[0] = true
+    m = 1
+    others = n - 1
+    wanted = min(n_sample - 1, others)
+    start = uniform(globals_.draws)
+    globals_.draws += np.uint64(1)
+    for k in range(wanted):
+        at = int((k + start) * others / wanted)
+        picked[m] = at if at < true else at + 1
+        m += 1
+    lift = math.log(max(others, 1) / max(wanted, 1))
+    highest = -1e30
+    for k in range(m):
+        features(users, u, entities, work, picked[k], n_context_categories, now_s)
+        p[k] = blend_score(entities, globals_, work, picked[k]) + (lift if k > 0 else 0.0)
+        highest = max(highest, p[k])
+    total = 0.0
+    for k in range(m):
+        p[k] = math.exp(p[k] - highest)
+        total += p[k]
+    _blend_step(entities, globals_, work, acc, picked, p, m, total, weight, rate)
+    return -math.log(max(p[0] / total, 1e-12))
+
+
+@njit(cache=True, nogil=True)
+def _blend_step(  # noqa: PLR0913 - a kernel takes its arrays one by one
+    entities: Entities,
+    globals_: Rows,
+    work: Work,
+    acc: Accumulators,
+    picked: np.ndarray,
+    p: Floats,
+    m: int,
+    total: float,
+    weight: float,
+    rate: float,
+) -> None:
+    gradient = np.zeros((2, N_BLEND), np.float32)
+    for k in range(m):
+        g = weight * (p[k] / total - (1.0 if k == 0 else 0.0))
+        c = work.candidates[picked[k]]
+        head = 0 if c.had else 1
+        for f in range(N_BLEND):
+            gradient[head, f] += g * work.features[picked[k], f]
+        if k == 0 or g > 0.05:  # noqa: PLR2004 - smaller ones move a bias by nothing and cost a record each
+            _bias(acc, c.row, g)
+            _bias(acc, entities.category_rows[entities.category[c.row]], g)
+    for head in range(2):
+        for f in range(N_BLEND):
+            if gradient[head, f] != 0.0:
+                globals_.blend_g[head, f] += gradient[head, f] ** 2
+                globals_.blend[head, f] -= rate * gradient[head, f] / math.sqrt(globals_.blend_g[head, f])
+
+
+@njit(cache=True, nogil=True)
+def _bias(acc: Accumulators, row: int, g: float) -> None:
+    record = acc.records[accumulator(acc, row)]
+    record.blend_bias += g
+    record.blend_bias_sq += g * g

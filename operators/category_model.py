@@ -1,0 +1,189 @@
+"""Which category comes next: a softmax over categories on what the user and everybody did with them."""
+
+import math
+
+import numpy as np
+from numba import njit
+
+from operators.arrays import MAX_CATEGORY_CANDIDATES, N_CATEGORY, Accumulators, Entities, Users, Work
+from operators.factors import accumulator
+from operators.numeric import DAY_S, FIXED_POINT, decay
+from operators.params import FAST_DAYS, POPULARITY_DAYS, SLOW_DAYS
+from state.idmap import find
+from state.layout import ENTITY_NEIGHBOURS, N_SLOTS, USER_CATEGORIES
+from state.types import Rows
+
+N_SHARED = 128
+"""Categories of the whole catalogue that are always candidates: the first ones the catalogue brought."""
+
+
+@njit(cache=True, nogil=True)
+def _add(work: Work, n: int, category: int) -> int:
+    if category < 0 or n >= MAX_CATEGORY_CANDIDATES or work.category_position[category] >= 0:
+        return n
+    work.category_position[category] = n
+    work.category_list[n] = category
+    for k in range(N_CATEGORY):
+        work.category_features[n, k] = 0.0
+    for k in range(4):
+        work.category_user[n, k] = 0.0
+    return n + 1
+
+
+@njit(cache=True, nogil=True)
+def collect_categories(users: Users, u: int, entities: Entities, work: Work, n_context: int) -> int:
+    """List the candidate categories in ``work.category_list``: the user's, the context's neighbours, the shared ones.
+
+    ``work.category_position`` maps dense category numbers to positions in the list until
+    :func:`forget_categories` is called.
+    """
+    header = users.headers[u]
+    n = 0
+    at = header.heads[USER_CATEGORIES]
+    left = header.n_categories
+    while at > 0 and left > 0:
+        for k in range(min(N_SLOTS, left)):
+            row = find(entities.keys, entities.rows, users.categories[at].ids[k])
+            if row > 0:
+                n = _add(work, n, entities.category_of_row[row])
+        left -= N_SLOTS
+        at = users.categories[at].next
+    for k in range(n_context):
+        n = _add(work, n, work.category_context[k])
+        entity = entities.headers[entities.category_rows[work.category_context[k]]]
+        page = entity.heads[ENTITY_NEIGHBOURS]
+        rest = entity.n_neighbours
+        while page > 0 and rest > 0:
+            for j in range(min(N_SLOTS, rest)):
+                n = _add(work, n, entities.category_of_row[entities.neighbours[page].rows[j]])
+            rest -= N_SLOTS
+            page = entities.neighbours[page].next
+    for category in range(min(N_SHARED, entities.n_categories[0])):
+        n = _add(work, n, category)
+    return n
+
+
+@njit(cache=True, nogil=True)
+def forget_categories(work: Work, n: int) -> None:
+    """Clear the positions set by :func:`collect_categories`."""
+    for k in range(n):
+        work.category_position[work.category_list[k]] = -1
+
+
+@njit(cache=True, nogil=True)
+def _user_features(users: Users, u: int, entities: Entities, work: Work, now_s: int) -> None:
+    header = users.headers[u]
+    at = header.heads[USER_CATEGORIES]
+    left = header.n_categories
+    total = 0.0
+    while at > 0 and left > 0:
+        page = users.categories[at]
+        for k in range(min(N_SLOTS, left)):
+            row = find(entities.keys, entities.rows, page.ids[k])
+            category = entities.category_of_row[row] if row > 0 else -1
+            if category < 0 or work.category_position[category] < 0:
+                continue
+            n = work.category_position[category]
+            passed = max(float(now_s) - page.last_s[k], 0.0)
+            fast = page.fast[k] / FIXED_POINT * decay(passed, FAST_DAYS)
+            slow = page.slow[k] / FIXED_POINT * decay(passed, SLOW_DAYS)
+            total += slow
+            x = work.category_features[n]
+            x[0] = 1.0
+            x[1] = math.log(1.0 + page.n_sessions[k])
+            x[2] = math.log(slow + 0.01) + 4.6
+            x[3] = math.log(fast + 0.01) + 4.6
+            x[4] = math.log(1.0 + passed / DAY_S)
+            if page.n_sessions[k] > 1:
+                mean_gap = max((float(page.last_s[k]) - page.first_s[k]) / (page.n_sessions[k] - 1), 3600.0)
+                r = passed / mean_gap
+                x[5] = min(r, 4.0)
+                x[6] = min(abs(math.log(r + 0.02)), 4.0)
+            else:
+                x[12] = 1.0
+            work.category_user[n, 0] = page.n_sessions[k]
+            work.category_user[n, 1] = slow
+        left -= N_SLOTS
+        at = users.categories[at].next
+    work.scored[0] = total
+
+
+@njit(cache=True, nogil=True)
+def _context_features(entities: Entities, work: Work, n_context: int) -> None:
+    """Set the mean conditional probability of each category given the context's categories."""
+    for k in range(n_context):
+        entity = entities.headers[entities.category_rows[work.category_context[k]]]
+        here = work.category_position[work.category_context[k]]
+        if here >= 0:
+            work.category_features[here, 10] = 1.0
+        page = entity.heads[ENTITY_NEIGHBOURS]
+        rest = entity.n_neighbours
+        while page > 0 and rest > 0:
+            p = entities.neighbours[page]
+            for j in range(min(N_SLOTS, rest)):
+                category = entities.category_of_row[p.rows[j]]
+                if category >= 0 and work.category_position[category] >= 0:
+                    share = p.weights[j] / max(entity.cooc_count, 1e-30) / n_context
+                    work.category_features[work.category_position[category], 7] += share
+            rest -= N_SLOTS
+            page = p.next
+
+
+@njit(cache=True, nogil=True)
+def predict_categories(  # noqa: PLR0913 - a kernel takes its arrays one by one
+    users: Users, u: int, entities: Entities, globals_: Rows, work: Work, n: int, n_context: int, now_s: int
+) -> float:
+    """Fill the features of the ``n`` listed categories and write their log-probabilities to ``work.category_log_p``.
+
+    Returns
+    -------
+    float
+        The user's decayed count over all categories.
+    """
+    _user_features(users, u, entities, work, now_s)
+    user_total = work.scored[0]
+    _context_features(entities, work, n_context)
+    highest = -1e30
+    for k in range(n):
+        x = work.category_features[k]
+        entity = entities.headers[entities.category_rows[work.category_list[k]]]
+        passed = float(now_s) - entity.t_s
+        x[7] = math.log(x[7] + 1e-3) + 6.9
+        x[8] = math.log(entity.popularity[2] * decay(passed, POPULARITY_DAYS[2]) + 0.1)
+        x[9] = math.log(entity.popularity[0] * decay(passed, POPULARITY_DAYS[0]) + 0.1)
+        x[11] = work.category_user[k, 1] / (user_total + 1.0)
+        x[13] = entity.n_repeat / (entity.n + 1.0)
+        z = float(entity.bias)
+        for f in range(N_CATEGORY):
+            z += globals_.category[f] * x[f]
+        work.category_log_p[k] = z
+        highest = max(highest, z)
+    total = 0.0
+    for k in range(n):
+        total += math.exp(work.category_log_p[k] - highest)
+    shift = highest + math.log(total) if n > 0 else 0.0
+    for k in range(n):
+        work.category_log_p[k] -= shift
+    return user_total
+
+
+@njit(cache=True, nogil=True)
+def learn_categories(  # noqa: PLR0913 - a kernel takes its arrays one by one
+    entities: Entities, globals_: Rows, work: Work, acc: Accumulators, n: int, category: int, weight: float, rate: float
+) -> None:
+    """Make one softmax step of the category model towards ``category``; nothing happens if it is not listed."""
+    if category < 0 or work.category_position[category] < 0:
+        return
+    true = work.category_position[category]
+    gradient = np.zeros(N_CATEGORY, np.float32)
+    for k in range(n):
+        g = weight * (math.exp(work.category_log_p[k]) - (1.0 if k == true else 0.0))
+        for f in range(N_CATEGORY):
+            gradient[f] += g * work.category_features[k, f]
+        if abs(g) > 0.02:  # noqa: PLR2004 - smaller ones move the bias by nothing and cost a record each
+            record = acc.records[accumulator(acc, entities.category_rows[work.category_list[k]])]
+            record.bias += g
+            record.bias_sq += g * g
+    for f in range(N_CATEGORY):
+        globals_.category_g[f] += gradient[f] * gradient[f]
+        globals_.category[f] -= rate * gradient[f] / math.sqrt(globals_.category_g[f])

@@ -1,0 +1,182 @@
+r"""User, target and context factors by SGD: sampled softmax with the logQ correction, row-wise Adagrad.
+
+The user's query is :math:`q = P_u + \sum_k a_k C_{i_k}` over the last 20 positives, :math:`a_k = r^k / \sqrt{\sum r^k}`.
+The logit of item ``j`` is :math:`b_j + q \cdot E_j - \log Q_j`, where ``Q`` is the probability with which ``j`` is drawn
+as a negative. Gradients of shared rows are summed in accumulators: the item stage makes the step.
+
+References
+----------
+.. [1] Bengio, Senecal (2008), IEEE TNN 19(4), "Adaptive importance sampling to accelerate training of a neural
+   probabilistic language model".
+.. [2] Duchi, Hazan, Singer (2011), JMLR 12, "Adaptive subgradient methods".
+"""
+
+import math
+
+import numpy as np
+from numba import njit
+
+from operators.arrays import Accumulators, Entities, Users, Work
+from operators.params import LearnParams
+from state.idmap import find
+from state.layout import N_FACTORS
+from state.types import Int32s, Rows
+
+MAX_NEGATIVES = 32
+
+
+@njit(cache=True, nogil=True)
+def accumulator(acc: Accumulators, row: int) -> int:
+    """Return the accumulator record of an entity row, a fresh one if it has none."""
+    at = acc.slot[row]
+    if at < 0:
+        at = acc.n[0]
+        acc.n[0] += 1
+        acc.slot[row] = at
+        acc.records[at].row = row
+    return at
+
+
+@njit(cache=True, nogil=True)
+def build_query(users: Users, u: int, entities: Entities, work: Work, recency: float) -> int:
+    """Write the user's query vector to ``work.query`` and the rows it came from to ``work.sources``.
+
+    Returns
+    -------
+    int
+        Number of sources; ``work.coefficients`` holds their coefficients :math:`a_k`.
+    """
+    header = users.headers[u]
+    n = 0
+    total = 0.0
+    a = 1.0
+    for k in range(header.n_recent):
+        row = find(entities.keys, entities.rows, header.recent[k])
+        if row > 0:
+            work.sources[n] = row
+            work.coefficients[n] = a
+            n += 1
+        total += a
+        a *= recency
+    scale = 1.0 / math.sqrt(total) if total > 0.0 else 0.0
+    for f in range(N_FACTORS):
+        work.query[f] = header.factors[f]
+    for k in range(n):
+        work.coefficients[k] *= scale
+        context = entities.headers[work.sources[k]].context
+        for f in range(N_FACTORS):
+            work.query[f] += work.coefficients[k] * context[f]
+    return n
+
+
+@njit(cache=True, nogil=True)
+def factor_score(entities: Entities, row: int, work: Work) -> float:
+    """Return ``b + q·E`` of an item row for the query in ``work``."""
+    item = entities.headers[row]
+    score = float(item.bias)
+    for f in range(N_FACTORS):
+        score += work.query[f] * item.target[f]
+    return score
+
+
+@njit(cache=True, nogil=True)
+def _log_q(entities: Entities, row: int) -> float:
+    n_events = max(entities.totals[0], 1.0)
+    n_items = max(entities.totals[1], 1.0)
+    return math.log(0.5 * (entities.headers[row].n + 0.5) / n_events + 0.5 / n_items)
+
+
+@njit(cache=True, nogil=True)
+def sgd_step(  # noqa: PLR0913 - a kernel takes its arrays one by one
+    users: Users,
+    u: int,
+    item: int,
+    negatives: Int32s,
+    n_negatives: int,
+    n_sources: int,
+    weight: float,
+    entities: Entities,
+    work: Work,
+    acc: Accumulators,
+    params: LearnParams,
+) -> float:
+    """Move the user's row towards one item and away from the negatives; sum the items' gradients.
+
+    Parameters
+    ----------
+    users, u
+        The user's table and row; ``factors`` is overwritten.
+    item, negatives, n_negatives
+        Entity row of the positive; rows of the negatives, of which those equal to ``item`` count as absent.
+    n_sources
+        From :func:`build_query`, called just before.
+    weight
+        Importance of the event, dimensionless.
+
+    Returns
+    -------
+    float
+        The log-loss of the positive among the sampled, before the step (the prequential loss), in nats.
+    """
+    logits = np.empty(MAX_NEGATIVES + 1, np.float32)
+    logits[0] = factor_score(entities, item, work) - _log_q(entities, item)
+    highest = logits[0]
+    for k in range(n_negatives):
+        logits[k + 1] = -np.inf
+        if negatives[k] != item:
+            logits[k + 1] = factor_score(entities, negatives[k], work) - _log_q(entities, negatives[k])
+        highest = max(highest, logits[k + 1])
+    total = 0.0
+    for k in range(n_negatives + 1):
+        logits[k] = math.exp(logits[k] - highest)
+        total += logits[k]
+    if not math.isfinite(total):
+        return math.nan
+    for f in range(N_FACTORS):
+        work.gradient[f] = 0.0
+    loss = -math.log(max(logits[0] / total, 1e-12))
+    for k in range(n_negatives + 1):
+        row = item if k == 0 else negatives[k - 1]
+        g = weight * (logits[k] / total - (1.0 if k == 0 else 0.0))
+        if g == 0.0:
+            continue
+        _add_target(entities, row, g, work, acc)
+    _spread(users, u, n_sources, work, acc, params.rate)
+    return loss
+
+
+@njit(cache=True, nogil=True)
+def _add_target(entities: Entities, row: int, g: float, work: Work, acc: Accumulators) -> None:
+    target = entities.headers[row].target
+    record = acc.records[accumulator(acc, row)]
+    square = 0.0
+    for f in range(N_FACTORS):
+        work.gradient[f] += g * target[f]
+        step = g * work.query[f]
+        record.target[f] += step
+        square += step * step
+    record.target_sq += square / N_FACTORS
+    record.bias += g
+    record.bias_sq += g * g
+    record.has_target = 1
+
+
+@njit(cache=True, nogil=True)
+def _spread(users: Users, u: int, n_sources: int, work: Work, acc: Accumulators, rate: float) -> None:  # noqa: PLR0913
+    """Give the query's gradient to the user's factors and to the context factors of the sources."""
+    header: Rows = users.headers[u]
+    square = 0.0
+    for f in range(N_FACTORS):
+        square += work.gradient[f] * work.gradient[f]
+    square /= N_FACTORS
+    header.factors_g += square
+    step = rate / math.sqrt(header.factors_g)
+    for f in range(N_FACTORS):
+        header.factors[f] -= step * work.gradient[f]
+    for k in range(n_sources):
+        record = acc.records[accumulator(acc, work.sources[k])]
+        a = work.coefficients[k]
+        for f in range(N_FACTORS):
+            record.context[f] += a * work.gradient[f]
+        record.context_sq += a * a * square
+        record.has_context = 1

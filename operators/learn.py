@@ -1,0 +1,207 @@
+"""The order of work for one event, and the loop over a batch of them."""
+
+import numpy as np
+from numba import njit
+
+from operators.arrays import N_RING, Accumulators, Entities, Users, Work
+from operators.blend import learn_blend
+from operators.category_model import learn_categories
+from operators.factors import MAX_NEGATIVES, accumulator, sgd_step
+from operators.numeric import forward_weight, growth, uniform
+from operators.params import POPULARITY_DAYS, LearnParams
+from operators.profile import (
+    add_category,
+    add_context,
+    add_item,
+    add_recent,
+    dislike_item,
+    enter_session,
+    is_duplicate,
+)
+from operators.rank import gather, release
+from state.idmap import find
+from state.layout import N_POPULARITIES
+from state.types import Floats, Int32s, Rows, UInt8s
+
+TYPE_PURCHASE = 5
+LEARNED, DUPLICATE, LEARNED_LATE = 0, 1, 2
+REPEAT_MEMORY = 0.995
+"""Weight ratio of one event to the one after it in the user's repeat rate."""
+RECORDS_PER_EVENT = 160
+"""Accumulator records that one event touches at the most."""
+PAIRS_PER_EVENT = 48
+"""Pairs that one event adds at the most."""
+PAGES_PER_EVENT = 2
+"""Pages of one chain that one event takes at the most."""
+
+
+@njit(cache=True, nogil=True)
+def learn_batch(  # noqa: PLR0913 - a kernel takes its arrays one by one
+    events: Rows,
+    as_of_s: int,
+    users: Users,
+    entities: Entities,
+    globals_: Rows,
+    pool: Int32s,
+    work: Work,
+    acc: Accumulators,
+    params: LearnParams,
+    status: UInt8s,
+    losses: Floats,
+) -> None:
+    """Learn events in their order.
+
+    Parameters
+    ----------
+    events
+        Shape ``(n,)``, dtype :data:`operators.arrays.EVENT`.
+    as_of_s
+        Time that the decayed sums in ``acc`` are as of, the same for all batches of a commit interval.
+    pool
+        Item rows that serve as uniform negatives, may be empty.
+    status
+        Overwritten: learned, duplicate (nothing was changed but the window), or learned late.
+    losses
+        Overwritten: log-loss of the blend for the event's item before it was learned, NaN where it made no step.
+    """
+    for k in range(events.shape[0]):
+        e = events[k]
+        header = users.headers[e.user]
+        losses[k] = np.nan
+        if is_duplicate(users, e.user, e.event_hash):
+            status[k] = DUPLICATE
+            continue
+        status[k] = LEARNED_LATE if e.t_s < header.last_s else LEARNED
+        record = acc.records[accumulator(acc, e.row)]
+        record.n_events += 1
+        if e.weight > 0.0:
+            losses[k] = _learn_interaction(e, as_of_s, users, entities, globals_, pool, work, acc, params)
+        elif e.weight < 0.0:
+            dislike_item(users, e.user, e.id, e.t_s)
+        header.n_events += 1
+        header.last_s = max(header.last_s, e.t_s)
+
+
+@njit(cache=True, nogil=True)
+def _learn_interaction(  # noqa: PLR0913 - a kernel takes its arrays one by one
+    e: Rows,
+    as_of_s: int,
+    users: Users,
+    entities: Entities,
+    globals_: Rows,
+    pool: Int32s,
+    work: Work,
+    acc: Accumulators,
+    params: LearnParams,
+) -> float:
+    u = e.user
+    header = users.headers[u]
+    enter_session(users, u, e.session, e.t_s, params.session_gap_s)
+    now_s = int(max(header.last_s, e.t_s))
+    loss = _learn_ranking(e, now_s, users, entities, globals_, pool, work, acc, params)
+    category = entities.category[e.row]
+    category_row = entities.category_rows[category] if category >= 0 else -1
+    _pair_up(e, header, category_row, entities, acc, params)
+    had = add_item(users, u, e.id, e.t_s, e.weight, e.type == TYPE_PURCHASE)
+    header.n_decayed = header.n_decayed * REPEAT_MEMORY + 1.0
+    header.n_repeat_decayed = header.n_repeat_decayed * REPEAT_MEMORY + (1.0 if had else 0.0)
+    _count(acc, e.row, e.t_s, as_of_s, e.weight, had)
+    if category_row > 0:
+        category_id = entities.headers[category_row].id
+        had_category = add_category(users, u, category_id, e.t_s, e.weight)
+        _count(acc, category_row, e.t_s, as_of_s, e.weight, had_category)
+    add_recent(header, e.id)
+    add_context(users, u, e.id, e.t_s)
+    for k in range(header.n_shown):
+        if header.shown[k] == e.id:
+            header.shown_times[k] = 0
+    globals_.ring[globals_.ring_n % N_RING] = e.id
+    globals_.ring_n += 1
+    return loss
+
+
+@njit(cache=True, nogil=True)
+def _learn_ranking(  # noqa: PLR0913 - a kernel takes its arrays one by one
+    e: Rows,
+    now_s: int,
+    users: Users,
+    entities: Entities,
+    globals_: Rows,
+    pool: Int32s,
+    work: Work,
+    acc: Accumulators,
+    params: LearnParams,
+) -> float:
+    """One step of the category model, of the blend and of the factors, from the state before the event."""
+    u = e.user
+    n, n_categories, n_context, n_sources = gather(users, u, entities, globals_, work, now_s, params)
+    loss = np.nan
+    true = work.position[e.row]
+    if true >= 0:
+        loss = learn_blend(
+            users, u, entities, globals_, work, acc, n, true, params.n_blend, n_context, now_s, e.weight,
+            params.blend_rate,
+        )  # fmt: skip
+    learn_categories(
+        entities, globals_, work, acc, n_categories, entities.category[e.row], e.weight, params.blend_rate
+    )
+    release(users, u, entities, work, n, n_categories)
+    negatives = np.empty(MAX_NEGATIVES, np.int32)
+    m = _draw_negatives(entities, globals_, pool, negatives, params.n_negatives)
+    sgd_step(users, u, e.row, negatives, m, n_sources, e.weight, entities, work, acc, params)
+    return loss
+
+
+@njit(cache=True, nogil=True)
+def _draw_negatives(entities: Entities, globals_: Rows, pool: Int32s, out: Int32s, wanted: int) -> int:
+    """Write rows of negatives to ``out``, half from the recent positives, half from the pool; return how many."""
+    n = 0
+    in_ring = min(globals_.ring_n, N_RING)
+    for k in range(min(wanted, MAX_NEGATIVES)):
+        globals_.draws += np.uint64(1)
+        x = uniform(globals_.draws)
+        row = -1
+        if k % 2 == 0:
+            if in_ring > 0:
+                row = find(entities.keys, entities.rows, globals_.ring[int(x * in_ring)])
+        elif pool.shape[0] > 0:
+            row = pool[int(x * pool.shape[0])]
+        if row > 0:
+            out[n] = row
+            n += 1
+    return n
+
+
+@njit(cache=True, nogil=True)
+def _count(acc: Accumulators, row: int, t_s: int, as_of_s: int, weight: float, had: bool) -> None:  # noqa: PLR0913
+    record = acc.records[accumulator(acc, row)]
+    record.n += 1
+    record.n_repeat += 1 if had else 0
+    for k in range(N_POPULARITIES):
+        record.popularity[k] += weight * growth(float(t_s) - float(as_of_s), POPULARITY_DAYS[k])
+    record.cooc_count += forward_weight(float(t_s))
+
+
+@njit(cache=True, nogil=True)
+def _pair_up(  # noqa: PLR0913 - a kernel takes its arrays one by one
+    e: Rows, header: Rows, category_row: int, entities: Entities, acc: Accumulators, params: LearnParams
+) -> None:
+    """Add co-occurrence of the item, and of its category, with each of the recent positives."""
+    weight = forward_weight(float(e.t_s))
+    for k in range(header.n_recent):
+        row = find(entities.keys, entities.rows, header.recent[k])
+        if row > 0 and row != e.row:
+            _pair(acc, e.row, row, weight)
+            category = entities.category[row]
+            if category >= 0 and category_row > 0 and entities.category_rows[category] != category_row:
+                _pair(acc, category_row, entities.category_rows[category], weight)
+        weight *= params.lag
+
+
+@njit(cache=True, nogil=True)
+def _pair(acc: Accumulators, a: int, b: int, weight: float) -> None:
+    n = acc.n_pairs[0]
+    acc.pair_a[n] = a
+    acc.pair_b[n] = b
+    acc.pair_weight[n] = weight
+    acc.n_pairs[0] = n + 1

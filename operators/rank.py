@@ -1,0 +1,129 @@
+"""Score a user's candidates, and fill the slates of a batch of users."""
+
+import math
+
+import numpy as np
+from numba import njit
+
+from operators.arrays import Entities, Users, Work
+from operators.blend import blend_score, features
+from operators.category_model import collect_categories, forget_categories, predict_categories
+from operators.factors import build_query
+from operators.params import LearnParams, SlateParams
+from operators.recall import (
+    context_categories,
+    context_items,
+    forget_candidates,
+    mark_sessions,
+    recall,
+    release_context,
+)
+from operators.slate import pick, reason, remember_shown
+from state.layout import N_SLATE
+from state.types import Int32s, Rows
+
+MAX_LISTED_CATEGORIES = 32
+"""Context categories named in a slate at the most; all of them are excluded."""
+
+SLATE = np.dtype(
+    [
+        ("n", "u1"),
+        ("rows", "<i4", (N_SLATE,)),
+        ("scores", "<f4", (N_SLATE,)),
+        ("reasons", "u1", (N_SLATE,)),
+        ("sources", "<i4", (N_SLATE,)),
+        ("n_categories", "u1"),
+        ("categories", "<i4", (MAX_LISTED_CATEGORIES,)),
+    ]
+)
+"""One slate: entity rows and probabilities of its slots, why and from which row, and the context's categories."""
+
+
+@njit(cache=True, nogil=True)
+def gather(  # noqa: PLR0913 - a kernel takes its arrays one by one
+    users: Users, u: int, entities: Entities, globals_: Rows, work: Work, now_s: int, params: LearnParams
+) -> tuple[int, int, int, int]:
+    """Build the query, score the categories and recall the candidates of a user.
+
+    Returns
+    -------
+    n, n_categories, n_context_categories, n_sources
+        Candidates, listed categories, categories of the context, sources of the query. :func:`release` must follow.
+    """
+    n_context_categories = context_categories(users, u, entities, work, now_s, params.session_gap_s)
+    n_context = context_items(users, u, entities, work, now_s, params.session_gap_s)
+    n_sources = build_query(users, u, entities, work, params.recency)
+    n_categories = collect_categories(users, u, entities, work, n_context_categories)
+    predict_categories(users, u, entities, globals_, work, n_categories, n_context_categories, now_s)
+    n = recall(users, u, entities, work, n_categories, n_context)
+    mark_sessions(users, u, entities, work, False)
+    return n, n_categories, n_context_categories, n_sources
+
+
+@njit(cache=True, nogil=True)
+def release(users: Users, u: int, entities: Entities, work: Work, n: int, n_categories: int) -> None:
+    """Clear the marks that :func:`gather` left in the scratch space."""
+    mark_sessions(users, u, entities, work, True)
+    forget_candidates(users, u, entities, work, n)
+    release_context(users, u, entities, work)
+    forget_categories(work, n_categories)
+
+
+@njit(cache=True, nogil=True)
+def score_all(  # noqa: PLR0913 - a kernel takes its arrays one by one
+    users: Users, u: int, entities: Entities, globals_: Rows, work: Work, n: int, n_context_categories: int, now_s: int
+) -> float:
+    """Write the blend's logits of all gathered candidates to ``work.scored``; return the log of their summed exps."""
+    highest = -1e30
+    for k in range(n):
+        features(users, u, entities, work, k, n_context_categories, now_s)
+        work.scored[k] = blend_score(entities, globals_, work, k)
+        work.candidates[k].score = work.scored[k]
+        highest = max(highest, work.scored[k])
+    total = 0.0
+    for k in range(n):
+        total += math.exp(work.scored[k] - highest)
+    return highest + math.log(max(total, 1e-30))
+
+
+@njit(cache=True, nogil=True)
+def fill_slates(  # noqa: PLR0913 - a kernel takes its arrays one by one
+    users: Users,
+    touched: Int32s,
+    entities: Entities,
+    globals_: Rows,
+    work: Work,
+    learn: LearnParams,
+    params: SlateParams,
+    out: Rows,
+) -> None:
+    """Fill one slate per user from the state as it is.
+
+    Parameters
+    ----------
+    touched
+        Rows of the users, shape ``(n,)``.
+    out
+        Slates, shape ``(n,)``, dtype :data:`SLATE`; ``n`` is 0 where nothing may be recommended.
+    """
+    picked = np.empty(N_SLATE, np.int32)
+    for k in range(touched.shape[0]):
+        u = touched[k]
+        now_s = int(users.headers[u].last_s)
+        n, n_categories, n_context, _ = gather(users, u, entities, globals_, work, now_s, learn)
+        log_total = score_all(users, u, entities, globals_, work, n, n_context, now_s)
+        m = pick(users, u, entities, work, n, now_s, params, picked, work.scored)
+        slate = out[k]
+        slate.n = m
+        for j in range(m):
+            c = work.candidates[picked[j]]
+            slate.rows[j] = c.row
+            slate.scores[j] = math.exp(c.score - log_total)
+            slate.reasons[j] = reason(work, picked[j])
+            slate.sources[j] = c.source
+        slate.n_categories = min(n_context, MAX_LISTED_CATEGORIES)
+        for j in range(slate.n_categories):
+            slate.categories[j] = work.category_context[j]
+        if m > 0:
+            remember_shown(users, u, entities, work, picked, m)
+        release(users, u, entities, work, n, n_categories)

@@ -1,0 +1,26 @@
+"""64-bit ids of users, items, categories and events: XXH3 of their UTF-8 bytes.
+
+Two strings share an id with probability ``n² / 2⁶⁵`` for ``n`` strings (3e-8 for a million). They then share a row:
+for items the item stage counts it (the names differ), for users their histories mix.
+"""
+
+from collections.abc import Sequence
+
+from xxhash import xxh3_64_intdigest
+
+CATEGORY_SEPARATOR = "\x1f"
+
+
+def hash_id(text: str) -> int:
+    """Return the 64-bit id of a user, item, session or event string; never 0, which means "none"."""
+    return xxh3_64_intdigest(text.encode()) or 1
+
+
+def hash_category(path: Sequence[str]) -> int:
+    """Return the 64-bit id of a category path; it cannot equal that of an item with the same text by construction."""
+    return xxh3_64_intdigest(("\x00category\x00" + CATEGORY_SEPARATOR.join(path)).encode()) or 1
+
+
+def item_shard(item_id: int, n_shards: int) -> int:
+    """Return the shard that owns an item or category: the upper half of its id modulo the number of shards."""
+    return (item_id >> 32) % n_shards

@@ -1,0 +1,133 @@
+"""The item stage's state and operators: the single writer of the items and categories of one shard."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+
+from operators.items import apply_contexts, apply_counts, apply_pairs, apply_targets
+from operators.numeric import start_entities
+from operators.params import MAX_NEIGHBOURS, LearnParams
+from state.codec import KIND_NAME, page_key
+from state.layout import ENTITY_HEADER, ENTITY_NEIGHBOURS, ENTITY_PAGES, KIND_ITEM, N_SLOTS
+from state.table import RowTable
+from state.types import Int32s
+from state.updates import ItemUpdate, decode_update
+from stream_app.task import Flush
+
+if TYPE_CHECKING:
+    from state.store import PageStore
+    from stream_app.records import KafkaRecord
+    from stream_app.settings import Settings
+
+
+class ItemProcessor:
+    """Applies summed updates to the entities of one shard.
+
+    Parameters
+    ----------
+    settings
+        ``hot_rows`` bounds the rows in memory.
+    shard, n_shards
+        The partition of item-updates it owns, and how many there are.
+    store
+        The local pages of this shard.
+    """
+
+    def __init__(self, settings: "Settings", shard: int, n_shards: int, store: "PageStore") -> None:
+        self._hot_rows = settings.hot_rows
+        self._rate = LearnParams().rate
+        self.shard, self.n_shards = shard, n_shards
+        self._store = store
+        self.table = RowTable(ENTITY_HEADER, ENTITY_PAGES)
+        self._touched: set[int] = set()
+        self._names: list[tuple[bytes, bytes | None]] = []
+        self._tick = 0
+        self.n_items = 0
+        self.item_events = 0
+        self.n_collisions = 0
+
+    def restore(self, checkpoint: bytes | None) -> None:
+        """Take the counters from the last committed checkpoint; rows come from the store when they are needed."""
+        state: dict[str, Any] = msgspec.json.decode(checkpoint)["state"] if checkpoint else {}
+        self.n_items = int(state.get("n_items", 0))
+        self.item_events = int(state.get("item_events", 0))
+        self.n_collisions = int(state.get("n_collisions", 0))
+
+    def process(self, records: "Sequence[KafkaRecord]", now_ms: int) -> None:
+        """Apply item updates in their order.
+
+        Raises
+        ------
+        state.updates.UpdateError
+            A record is not an update of this version.
+        """
+        del now_ms
+        for record in records:
+            if record.value is not None:
+                self._apply(decode_update(record.value))
+
+    def _apply(self, update: ItemUpdate) -> None:
+        rows, created = self.table.ensure(update.counts["id"].copy(), self._store.get_many)
+        headers = self.table.headers.records
+        start_entities(headers, created)
+        before = headers["n_events"][rows]
+        apply_counts(headers, rows, update.counts, update.as_of_s, self._rate)
+        targets, contexts = update.targets, update.contexts
+        apply_targets(
+            headers, rows[targets["at"]], targets["gradient"].astype(np.float32), targets["square"].copy(), self._rate
+        )
+        apply_contexts(
+            headers, rows[contexts["at"]], contexts["gradient"].astype(np.float32), contexts["square"].copy(), self._rate
+        )
+        self._apply_pairs(rows, update)
+        items = headers["kind"][rows] == KIND_ITEM
+        self.n_items += int(np.count_nonzero(items & (before == 0) & (headers["n_events"][rows] > 0)))
+        self.item_events += int(update.counts["n_events"][items].sum())
+        self._tick += 1
+        headers["tick"][rows] = self._tick
+        self._touched.update(rows.tolist())
+        self._learn_names(update.names)
+
+    def _apply_pairs(self, rows: Int32s, update: ItemUpdate) -> None:
+        slab = self.table.pages[ENTITY_NEIGHBOURS]
+        of_row = np.bincount(update.pairs["a"], minlength=rows.size)
+        slab.reserve(int(np.minimum(of_row // N_SLOTS + 1, MAX_NEIGHBOURS // N_SLOTS)[of_row > 0].sum()))
+        apply_pairs(
+            self.table.headers.records,
+            slab.records,
+            slab.free,
+            slab.n_free,
+            rows[update.pairs["a"]],
+            update.pairs["b"].copy(),
+            update.pairs["weight"].copy(),
+        )
+
+    def _learn_names(self, names: dict[int, str]) -> None:
+        headers = self.table.headers.records
+        for item_id, name in names.items():
+            row = self.table.index.get(item_id)
+            if row < 0:
+                continue
+            if headers[row]["named"]:
+                known = self._store.get_many([page_key(item_id, KIND_NAME)])[0]
+                if known is not None and known != name.encode():
+                    self.n_collisions += 1
+                continue
+            headers[row]["named"] = 1
+            self._names.append((page_key(item_id, KIND_NAME), name.encode()))
+
+    def flush(self, now_ms: int) -> Flush:
+        """Return the changed pages; they are the changelog and the broadcast at once."""
+        del now_ms
+        touched = np.array(sorted(self._touched), np.int32)
+        pages = self.table.changed(touched) + self._names
+        state = {"n_items": self.n_items, "item_events": self.item_events, "n_collisions": self.n_collisions}
+        return Flush(outputs=[], pages=pages, state=state)
+
+    def committed(self) -> None:
+        """Forget what is written, and evict rows beyond the bound."""
+        self._touched.clear()
+        self._names.clear()
+        self.table.evict(self._hot_rows)

@@ -1,0 +1,259 @@
+"""The worker's read replica: every item's learned row and every catalogue entry, kept up to date by two tails.
+
+Called from the worker's single compute thread only, so nothing here locks.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numba import njit
+
+from operators.arrays import Entities
+from operators.numeric import start_entities
+from operators.params import N_CATEGORY_TOP, N_GLOBAL_TOP
+from operators.popular import update_top, withdraw_from_category
+from state.codec import KEY_BYTES, KIND_HEADER, KIND_NAME, matrix, overwrite
+from state.ids import hash_category, hash_id
+from state.layout import ENTITY_HEADER, ENTITY_NEIGHBOURS, ENTITY_PAGES, KIND_CATEGORY, KIND_ITEM
+from state.slab import pop_free
+from state.table import RowTable
+from state.types import Int32s, Rows, UInt64s
+from stream_app.records import CatalogEntry, EventLimits, Rejection, decode_catalog
+
+if TYPE_CHECKING:
+    from stream_app.records import KafkaRecord
+    from stream_app.settings import Settings
+
+_KEY = np.dtype([("id", ">u8"), ("kind", "u1"), ("page", ">u2")])
+
+
+@dataclass(frozen=True, slots=True)
+class ItemInfo:
+    """What the catalogue says of an item, as far as slates and people need it."""
+
+    item_id: str
+    category: tuple[str, ...]
+    title: str | None
+
+
+@njit(cache=True, nogil=True)
+def _locate(  # noqa: PLR0913 - a kernel takes its arrays one by one
+    headers: Rows, pages: Rows, free: Int32s, n_free: Int32s, rows: Int32s, numbers: Int32s, out: Int32s
+) -> None:
+    """Write the page record of each ``(row, page number)`` to ``out``, appending pages to the chains as needed."""
+    for k in range(rows.shape[0]):
+        header = headers[rows[k]]
+        at = header.heads[ENTITY_NEIGHBOURS]
+        previous = 0
+        for _ in range(numbers[k] + 1):
+            if at == 0:
+                at = pop_free(free, n_free)
+                if previous == 0:
+                    header.heads[ENTITY_NEIGHBOURS] = at
+                else:
+                    pages[previous].next = at
+            previous = at
+            at = pages[at].next
+        out[k] = previous
+
+
+class Replica:
+    """All entities by 64-bit id, with the catalogue joined to them.
+
+    Parameters
+    ----------
+    settings
+        ``category_depth`` and the limits of catalogue records are taken from it.
+    """
+
+    def __init__(self, settings: "Settings") -> None:
+        self._depth = settings.category_depth
+        self._limits = EventLimits.of(settings)
+        self.table = RowTable(ENTITY_HEADER, ENTITY_PAGES)
+        self.info: dict[int, ItemInfo] = {}
+        self.names: dict[int, str] = {}
+        self.category_paths: list[tuple[str, ...]] = []
+        self.newest_item_state_ms = 0
+        self.n_collisions = 0
+        self._rejections: list[tuple[KafkaRecord, Rejection]] = []
+        self._size_rows(1024)
+        self._size_categories(64)
+        self._top = np.zeros(N_GLOBAL_TOP, np.int32)
+        self._top_key = np.zeros(N_GLOBAL_TOP, np.float32)
+        self._n_top = np.zeros(1, np.int32)
+        self._n_categories = np.zeros(1, np.int32)
+        self.totals = np.zeros(2, np.float64)
+
+    def _size_rows(self, n: int) -> None:
+        def grown(name: str, fill: int, dtype: type) -> np.ndarray:
+            out = np.full(n, fill, dtype)
+            old = getattr(self, name, None)
+            if old is not None:
+                out[: old.shape[0]] = old
+            return out
+
+        self._category: Int32s = grown("_category", -1, np.int32)
+        self._available: np.ndarray = grown("_available", 0, np.uint8)
+        self._category_of_row: Int32s = grown("_category_of_row", -1, np.int32)
+
+    def _size_categories(self, n: int) -> None:
+        old = self.category_paths and self._category_rows.shape[0]
+        rows, top = np.full(n, -1, np.int32), np.zeros((n, N_CATEGORY_TOP), np.int32)
+        key, n_top = np.zeros((n, N_CATEGORY_TOP), np.float32), np.zeros(n, np.int32)
+        if old:
+            rows[:old], top[:old] = self._category_rows, self._category_top
+            key[:old], n_top[:old] = self._category_top_key, self._category_n_top
+        self._category_rows, self._category_top = rows, top
+        self._category_top_key, self._category_n_top = key, n_top
+
+    @property
+    def n_rows(self) -> int:
+        """Rows that scratch arrays must have room for."""
+        return int(self.table.headers.records.shape[0])
+
+    @property
+    def n_categories(self) -> int:
+        """Categories that scratch arrays must have room for."""
+        return int(self._category_rows.shape[0])
+
+    def entities(self) -> Entities:
+        """Return the arrays as kernels want them; valid until the replica changes."""
+        if self._category.shape[0] < self.n_rows:
+            self._size_rows(self.n_rows)
+        return Entities(
+            headers=self.table.headers.records,
+            neighbours=self.table.pages[ENTITY_NEIGHBOURS].records,
+            keys=self.table.index.keys,
+            rows=self.table.index.rows,
+            category=self._category,
+            available=self._available,
+            category_of_row=self._category_of_row,
+            category_rows=self._category_rows,
+            category_top=self._category_top,
+            category_top_key=self._category_top_key,
+            category_n_top=self._category_n_top,
+            top=self._top,
+            top_key=self._top_key,
+            n_top=self._n_top,
+            totals=self.totals,
+            n_categories=self._n_categories,
+        )
+
+    def ensure(self, ids: UInt64s) -> Int32s:
+        """Return the rows of distinct ids; unknown ones get a row with the start values every worker gives them."""
+        rows, created = self.table.ensure(ids, None)
+        if created.size:
+            start_entities(self.table.headers.records, created)
+            self.entities()
+        return rows
+
+    def apply_items(self, records: "Sequence[KafkaRecord]") -> None:
+        """Take over a batch of item-state records, in their order.
+
+        Raises
+        ------
+        state.codec.LayoutError
+            A page was written by another version.
+        """
+        latest = {r.key: r.value for r in records if r.key is not None and len(r.key) == KEY_BYTES and r.value}
+        if not latest:
+            return
+        self.newest_item_state_ms = max(self.newest_item_state_ms, *(r.timestamp for r in records))
+        values = list(latest.values())
+        keys = np.frombuffer(b"".join(k for k in latest if k is not None), _KEY)
+        for at in np.flatnonzero(keys["kind"] == KIND_NAME).tolist():
+            self.names[int(keys["id"][at])] = (values[at] or b"").decode()
+        self._apply_headers(keys, values)
+        self._apply_pages(keys, values)
+
+    def _apply_headers(self, keys: np.ndarray, values: Sequence[bytes | None]) -> None:
+        at = np.flatnonzero(keys["kind"] == KIND_HEADER)
+        if not at.size:
+            return
+        rows = self.ensure(keys["id"][at].astype(np.uint64))
+        headers = self.table.headers.records
+        before = headers["n"][rows].astype(np.int64)
+        overwrite(headers, rows, matrix([values[k] or b"" for k in at.tolist()], ENTITY_HEADER))
+        after = headers["n"][rows].astype(np.int64)
+        item = headers["kind"][rows] == KIND_ITEM
+        self.totals[0] += (after - before)[item].sum()
+        self.totals[1] += np.count_nonzero(item & (before == 0) & (after > 0))
+        update_top(self.entities(), rows)
+
+    def _apply_pages(self, keys: np.ndarray, values: Sequence[bytes | None]) -> None:
+        at = np.flatnonzero(keys["kind"] == 1 + ENTITY_NEIGHBOURS)
+        if not at.size:
+            return
+        ids, where = np.unique(keys["id"][at].astype(np.uint64), return_inverse=True)
+        rows = self.ensure(ids)[where].astype(np.int32)
+        slab = self.table.pages[ENTITY_NEIGHBOURS]
+        numbers = keys["page"][at].astype(np.int32)
+        slab.reserve(int(numbers.sum()) + numbers.size)
+        pages = np.empty(at.size, np.int32)
+        _locate(self.table.headers.records, slab.records, slab.free, slab.n_free, rows, numbers, pages)
+        overwrite(slab.records, pages, matrix([values[k] or b"" for k in at.tolist()], slab.records.dtype))
+        neighbours, where = np.unique(slab.records["ids"][pages], return_inverse=True)
+        known = neighbours != 0
+        resolved = np.zeros(neighbours.size, np.int32)
+        resolved[known] = self.ensure(neighbours[known])
+        slab.records["rows"][pages] = resolved[where].reshape(pages.size, -1)
+
+    def apply_catalog(self, records: "Sequence[KafkaRecord]") -> None:
+        """Take over a batch of catalogue records; what cannot be read is kept for :meth:`take_catalog_rejections`."""
+        decoded = decode_catalog(records, limits=self._limits)
+        self._rejections += [(records[r.index], r) for r in decoded.rejections]
+        latest = dict(decoded.entries)
+        if not latest:
+            return
+        ids = np.array([hash_id(item_id) for item_id in latest], np.uint64)
+        if np.unique(ids).size < ids.size:
+            self.n_collisions += 1
+            latest = {k: latest[k] for k in {hash_id(k): k for k in latest}.values()}
+            ids = np.array([hash_id(item_id) for item_id in latest], np.uint64)
+        rows = self.ensure(ids)
+        for row, item_hash, (item_id, entry) in zip(rows.tolist(), ids.tolist(), latest.items(), strict=True):
+            self._apply_entry(row, item_hash, item_id, entry)
+        update_top(self.entities(), rows)
+
+    def _apply_entry(self, row: int, item_hash: int, item_id: str, entry: CatalogEntry | None) -> None:
+        known = self.info.get(item_hash)
+        if known is not None and known.item_id != item_id:
+            self.n_collisions += 1
+        path = tuple(entry.category) if entry is not None else ()
+        path = path[: self._depth] if self._depth > 0 else path
+        category = self._dense_category(path) if path else -1
+        old = int(self._category[row])
+        if old not in (-1, category):
+            withdraw_from_category(self.entities(), row, old)
+        self._category[row] = category
+        self._available[row] = entry is not None and category >= 0 and entry.available
+        if entry is None:
+            self.info.pop(item_hash, None)
+        else:
+            self.info[item_hash] = ItemInfo(item_id, path, entry.title)
+
+    def _dense_category(self, path: tuple[str, ...]) -> int:
+        row = int(self.ensure(np.array([hash_category(path)], np.uint64))[0])
+        dense = int(self._category_of_row[row])
+        if dense < 0:
+            dense = len(self.category_paths)
+            if dense >= self.n_categories:
+                self._size_categories(2 * self.n_categories)
+            self.category_paths.append(path)
+            self._category_of_row[row] = dense
+            self._category_rows[dense] = row
+            self._n_categories[0] = dense + 1
+            self.table.headers.records[row]["kind"] = KIND_CATEGORY
+        return dense
+
+    def take_catalog_rejections(self) -> "list[tuple[KafkaRecord, Rejection]]":
+        """Return the catalogue records that could not be read since the last call, with the reasons."""
+        taken, self._rejections = self._rejections, []
+        return taken
+
+    def item_name(self, item_hash: int) -> str | None:
+        """Return the string of an item's id, or None where neither catalogue nor item stage knows it."""
+        info = self.info.get(item_hash)
+        return info.item_id if info is not None else self.names.get(item_hash)

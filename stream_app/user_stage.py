@@ -1,0 +1,290 @@
+"""The user stage's state and operators: events of one partition in; slates, item updates and rejects out."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+
+from operators.arrays import EVENT, GLOBALS, Users, new_accumulators, new_globals, new_work
+from operators.interval import clear, summed_updates, with_room
+from operators.learn import (
+    DUPLICATE,
+    LEARNED_LATE,
+    PAGES_PER_EVENT,
+    PAIRS_PER_EVENT,
+    RECORDS_PER_EVENT,
+    learn_batch,
+)
+from operators.numeric import splitmix, start_users
+from operators.params import LearnParams, SlateParams
+from operators.rank import SLATE, fill_slates
+from state.codec import KIND_GLOBALS, page_key
+from state.ids import hash_id
+from state.layout import EPOCH_2000_S, KIND_ITEM, USER_HEADER, USER_PAGES
+from state.table import RowTable
+from state.types import Int32s, Rows
+from state.updates import encode_update
+from stream_app.quality import OnlineQuality
+from stream_app.records import Event, EventLimits, decode_events, encode_reject
+from stream_app.slates import build_slate
+from stream_app.task import Flush, Output
+
+if TYPE_CHECKING:
+    from state.store import PageStore
+    from stream_app.records import KafkaRecord
+    from stream_app.replica import Replica
+    from stream_app.settings import Settings
+
+TYPES = ("impression", "view", "click", "favorite", "cart", "purchase", "rating", "review", "dislike")
+WEIGHTS = {"impression": 0.0, "view": 0.1, "click": 0.3, "favorite": 0.6, "cart": 0.8, "purchase": 1.0, "review": 0.5}
+"""How much an event of a type teaches; a rating's weight comes from its value, a dislike is negative."""
+MAX_POOL = 128
+GLOBALS_KEY = page_key(0, KIND_GLOBALS)
+
+
+def event_weight(event: Event) -> float:
+    """Return how much an event teaches: 0 nothing, negative a dislike, 1 a purchase or a rating of 4 and more."""
+    if event.type == "dislike":
+        return -1.0
+    if event.type == "rating":
+        value = event.value if event.value is not None else 3.0
+        return 1.0 if value >= 4 else 0.3 if value >= 3 else -1.0  # noqa: PLR2004 - the five-star scale
+    return WEIGHTS[event.type]
+
+
+class UserProcessor:
+    """Learns from the events of one partition and publishes slates for its users.
+
+    Parameters
+    ----------
+    settings
+        Limits of records, slate settings, ``hot_rows``, ``seed`` and topic names.
+    partition, n_partitions
+        The partition of events it owns, and how many there are.
+    n_item_shards
+        Partitions of item-updates.
+    store
+        The local pages of this partition.
+    replica
+        The worker's read replica; read here, and rows of unknown items are added.
+    """
+
+    def __init__(  # noqa: PLR0913 - the task's parts, one by one
+        self,
+        settings: "Settings",
+        partition: int,
+        n_partitions: int,
+        n_item_shards: int,
+        store: "PageStore",
+        replica: "Replica",
+    ) -> None:
+        self._settings = settings
+        self.partition, self.n_partitions, self.n_item_shards = partition, n_partitions, n_item_shards
+        self._store, self._replica = store, replica
+        self._limits = EventLimits.of(settings)
+        self._learn = LearnParams(session_gap_s=settings.session_gap_ms // 1000)
+        self._slate = SlateParams(
+            size=settings.slate_size,
+            category_cap=settings.category_cap,
+            discovery_slots=settings.discovery_slots,
+            shown_limit=settings.shown_limit,
+            bought_rest_s=int(settings.exclude_bought_days * 86_400),
+        )
+        self.table = RowTable(USER_HEADER, USER_PAGES)
+        self.globals: Rows = new_globals()
+        self.quality = OnlineQuality()
+        self.counters: dict[str, int] = dict.fromkeys(
+            ("n_events", "n_users", "n_duplicates", "n_late", "n_rejected", "n_slates", "n_forgotten"), 0
+        )
+        self.by_type: dict[str, int] = {}
+        self._work = new_work(replica.n_rows, replica.n_categories)
+        self._acc = new_accumulators(replica.n_rows, 1024, 1024)
+        self._as_of_s = 0
+        self._tick = 0
+        self._reset_interval()
+
+    def _reset_interval(self) -> None:
+        self._touched: dict[int, None] = {}
+        self._latest: dict[int, tuple[Event, int]] = {}
+        self._rejects: list[Output] = []
+        self._gone: set[bytes] = set()
+        self._names: dict[int, str] = {}
+        self._as_of_s = 0
+
+    def restore(self, checkpoint: bytes | None) -> None:
+        """Take counters and weights from the last commit; rows come from the store when they are needed."""
+        state: dict[str, Any] = msgspec.json.decode(checkpoint)["state"] if checkpoint else {}
+        for name in self.counters:
+            self.counters[name] = int(state.get(name, 0))
+        self.by_type = {str(k): int(v) for k, v in state.get("by_type", {}).items()}
+        raw = self._store.get_many([GLOBALS_KEY])[0]
+        if raw is not None:
+            self.globals = np.frombuffer(raw, GLOBALS, 1).copy()
+
+    def process(self, records: "Sequence[KafkaRecord]", now_ms: int) -> None:
+        """Decode, validate and learn a batch of events; results wait for :meth:`flush`."""
+        decoded = decode_events(records, now_ms=now_ms, limits=self._limits)
+        for rejection in decoded.rejections:
+            key, value, headers = encode_reject(records[rejection.index], rejection)
+            self._rejects.append(Output(self._settings.topic_rejects, self.partition, key, value, headers))
+        self.counters["n_rejected"] += len(decoded.rejections)
+        run: list[tuple[Event, int]] = []
+        for event, index in zip(decoded.events, decoded.index, strict=True):
+            if event.type == "forget":
+                self._learn_run(run)
+                run = []
+                self._forget(event)
+            else:
+                run.append((event, records[index].offset))
+        self._learn_run(run)
+
+    def _get_many(self, keys: list[bytes]) -> list[bytes | None]:
+        """Read pages from the store, without those that the present interval erased."""
+        values = self._store.get_many(keys)
+        if not self._gone:
+            return values
+        return [None if key in self._gone else value for key, value in zip(keys, values, strict=True)]
+
+    def _learn_run(self, run: list[tuple[Event, int]]) -> None:
+        if not run:
+            return
+        events = self._columns(run)
+        entities = self._replica.entities()
+        n = events.size
+        self.table.reserve_pages(PAGES_PER_EVENT * n)
+        self._acc = with_room(self._acc, self._replica.n_rows, RECORDS_PER_EVENT * n, PAIRS_PER_EVENT * n)
+        if self._work.position.shape[0] < self._replica.n_rows or (
+            self._work.category_position.shape[0] < self._replica.n_categories
+        ):
+            self._work = new_work(self._replica.n_rows, self._replica.n_categories)
+        if self._as_of_s == 0:
+            self._as_of_s = int(events["t_s"].max())
+        shown = self._shown_hits(events)
+        status, losses = np.zeros(n, np.uint8), np.zeros(n, np.float32)
+        learn_batch(
+            events, self._as_of_s, self._users(), entities, self.globals[0], self._pool(n), self._work, self._acc,
+            self._learn, status, losses,
+        )  # fmt: skip
+        self._count(run, events, status)
+        fresh = status != DUPLICATE
+        self.quality.update(losses[fresh], shown[fresh & (events["weight"] > 0)])
+
+    def _columns(self, run: list[tuple[Event, int]]) -> Rows:
+        n = len(run)
+        users = np.fromiter((hash_id(e.user_id) for e, _ in run), np.uint64, n)
+        items = np.fromiter((hash_id(e.item_id or "") for e, _ in run), np.uint64, n)
+        unique, first, where = np.unique(users, return_index=True, return_inverse=True)
+        del first
+        rows, created = self.table.ensure(unique, self._get_many)
+        start_users(self.table.headers.records, created)
+        self.counters["n_users"] += created.size
+        self._tick += 1
+        self.table.headers.records["tick"][rows] = self._tick
+        events = np.zeros(n, EVENT)
+        events["user"] = rows[where]
+        unique_items, first, where = np.unique(items, return_index=True, return_inverse=True)
+        item_rows = self._replica.ensure(unique_items)
+        events["row"] = item_rows[where]
+        named = self._replica.table.headers.records["named"][item_rows]
+        for k in np.flatnonzero(named == 0).tolist():
+            self._names[int(unique_items[k])] = run[int(first[k])][0].item_id or ""
+        events["id"] = items
+        events["event_hash"] = np.fromiter((hash_id(e.event_id) for e, _ in run), np.uint64, n)
+        events["session"] = np.fromiter((hash_id(e.session_id) if e.session_id else 0 for e, _ in run), np.uint64, n)
+        events["t_s"] = np.fromiter((e.event_time_ms // 1000 - EPOCH_2000_S for e, _ in run), np.int64, n)
+        events["type"] = np.fromiter((TYPES.index(e.type) for e, _ in run), np.uint8, n)
+        events["weight"] = np.fromiter((event_weight(e) for e, _ in run), np.float32, n)
+        return events
+
+    def _users(self) -> Users:
+        chains = [(slab.records, slab.free, slab.n_free) for slab in self.table.pages]
+        return Users(self.table.headers.records, *(array for chain in chains for array in chain))
+
+    def _pool(self, n_events: int) -> Int32s:
+        """Draw item rows that serve as uniform negatives for a batch; a function of seed, partition and draws."""
+        headers = self._replica.table.headers.records
+        wanted = min(MAX_POOL, 8 * n_events)
+        seed = np.uint64(splitmix(np.uint64(self._settings.seed * 1_000_003 + self.partition)))
+        draws = int(self.globals["draws"][0])
+        rng = np.random.default_rng([int(seed), draws])
+        rows = rng.integers(1, max(headers.shape[0], 2), 2 * wanted)
+        known = (headers["n"][rows] > 0) & (headers["kind"][rows] == KIND_ITEM)
+        return rows[known][:wanted].astype(np.int32)
+
+    def _shown_hits(self, events: Rows) -> np.ndarray:
+        headers = self.table.headers.records[events["user"]]
+        return np.asarray((headers["shown"] == events["id"][:, None]).any(axis=1) & (headers["n_shown"] > 0))
+
+    def _count(self, run: list[tuple[Event, int]], events: Rows, status: np.ndarray) -> None:
+        self.counters["n_late"] += int(np.count_nonzero(status == LEARNED_LATE))
+        for (event, offset), row, weight, state in zip(
+            run, events["user"].tolist(), events["weight"].tolist(), status.tolist(), strict=True
+        ):
+            self._touched[row] = None
+            if state == DUPLICATE:
+                self.counters["n_duplicates"] += 1
+                continue
+            self.counters["n_events"] += 1
+            self.by_type[event.type] = self.by_type.get(event.type, 0) + 1
+            if weight != 0.0:
+                self._latest.pop(row, None)
+                self._latest[row] = (event, offset)
+
+    def _forget(self, event: Event) -> None:
+        """Erase a user: the row leaves memory, and tombstones go to the changelog and the store."""
+        user = np.array([hash_id(event.user_id)], np.uint64)
+        rows, created = self.table.ensure(user, self._get_many)
+        row = int(rows[0])
+        if not created.size:
+            self._gone.update(self.table.keys_of(row))
+            self.counters["n_users"] -= 1
+        self.table.drop(rows)
+        self._touched.pop(row, None)
+        self._latest.pop(row, None)
+        self.counters["n_forgotten"] += 1
+
+    def flush(self, now_ms: int) -> Flush:
+        """Fill the slates of the touched users and return all that the interval's transaction must hold."""
+        outputs = [*self._slates(now_ms), *self._updates(), *self._rejects]
+        pages = self.table.changed(np.array(list(self._touched), np.int32))
+        written = {key for key, _ in pages}
+        pages += [(key, None) for key in sorted(self._gone - written)]
+        pages.append((GLOBALS_KEY, self.globals.tobytes()))
+        return Flush(outputs=outputs, pages=pages, state={**self.counters, "by_type": self.by_type})
+
+    def _slates(self, now_ms: int) -> list[Output]:
+        if not self._latest:
+            return []
+        rows = np.array(list(self._latest), np.int32)
+        slates = np.zeros(rows.size, SLATE)
+        entities = self._replica.entities()
+        fill_slates(
+            self._users(), rows, entities, self.globals[0], self._work, self._learn, self._slate, slates
+        )
+        out = []
+        for slate, (event, offset) in zip(slates, self._latest.values(), strict=True):
+            value = build_slate(slate, event, self.partition, offset, now_ms, self._replica)
+            if value is not None:
+                key = event.user_id.encode()
+                out.append(Output(self._settings.topic_recommendations, self.partition, key, value))
+        self.counters["n_slates"] += len(out)
+        return out
+
+    def _updates(self) -> list[Output]:
+        if not self._acc.n[0]:
+            return []
+        updates = summed_updates(self._acc, self._replica.entities(), self._as_of_s, self.n_item_shards)
+        clear(self._acc)
+        out = []
+        for shard, update in updates.items():
+            names = {k: v for k, v in self._names.items() if (k >> 32) % self.n_item_shards == shard}
+            value = encode_update(update._replace(names=names))
+            key = b"%d" % self.partition
+            out.append(Output(self._settings.topic_item_updates, shard, key, value))
+        return out
+
+    def committed(self) -> None:
+        """Start the next interval, and evict rows beyond the bound."""
+        self._reset_interval()
+        self.table.evict(self._settings.hot_rows)
