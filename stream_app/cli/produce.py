@@ -1,0 +1,88 @@
+"""``crossaisle produce``: sends a file of records to a topic."""
+
+import enum
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from stream_app.reading import Record, RecordFile
+
+_INTERRUPTED = 130
+
+
+class ProduceTopic(enum.StrEnum):
+    """The topics that teams produce to."""
+
+    EVENTS = "events"
+    CATALOG = "catalog"
+
+
+def produce(
+    file: Annotated[Path, typer.Argument(help="JSON Lines or CSV (plain, .gz, .zst), or Parquet.")],
+    topic: Annotated[ProduceTopic, typer.Option(help="Which topic the records are for.")] = ProduceTopic.EVENTS,
+    rate: Annotated[float | None, typer.Option(help="Records per second; as fast as possible if not given.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Produce only the first so many records.")] = None,
+    *,
+    json: Annotated[bool, typer.Option("--json", help="Print the summary as one line of JSON.")] = False,
+) -> None:
+    """Produce the records of a file, keyed by user (events) or item (catalog). Ctrl-C ends it; what is sent stays."""
+    import asyncio  # noqa: PLC0415 - imports inside, so that `--help` is fast
+    from itertools import islice  # noqa: PLC0415 - as above
+
+    import msgspec  # noqa: PLC0415 - as above
+    from rich.console import Console  # noqa: PLC0415 - as above
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn  # noqa: PLC0415
+
+    from stream_app.cli import CommandError  # noqa: PLC0415 - as above
+    from stream_app.produce import produce_records  # noqa: PLC0415 - as above
+    from stream_app.reading import ReadingError, RecordFile  # noqa: PLC0415 - as above
+    from stream_app.sender import ProduceError, RecordError  # noqa: PLC0415 - as above
+    from stream_app.settings import Settings  # noqa: PLC0415 - as above
+
+    settings = Settings()
+    name = settings.topic_catalog if topic is ProduceTopic.CATALOG else settings.topic_events
+    started_s = time.monotonic()
+    n_confirmed = 0
+    interrupted = False
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+    try:
+        with (
+            RecordFile(file) as source,
+            Progress(*columns, console=Console(stderr=True), transient=True) as progress,
+        ):
+            task = progress.add_task(f"producing to {name}", total=1.0)
+
+            def show(n_records: int) -> None:
+                nonlocal n_confirmed
+                n_confirmed = n_records
+                per_s = n_records / max(time.monotonic() - started_s, 1e-3)
+                done = source.fraction if limit is None else n_records / limit
+                progress.update(task, description=f"{name}: {n_records:,} records, {per_s:,.0f}/s", completed=done)
+
+            records: Iterable[Record] = islice(source, limit)
+            try:
+                asyncio.run(produce_records(settings, name, records, rate=rate, on_progress=show))
+            except KeyboardInterrupt:
+                interrupted = True
+            except RecordError as error:
+                raise CommandError(_after(f"{source.where}: {error}", n_confirmed)) from error
+    except (ReadingError, ProduceError) as error:
+        raise CommandError(_after(str(error), n_confirmed)) from error
+    took_s = time.monotonic() - started_s
+    if json:
+        summary = {"topic": name, "n_records": n_confirmed, "took_s": round(took_s, 3), "interrupted": interrupted}
+        print(msgspec.json.encode(summary).decode())
+    else:
+        ending = ", interrupted" if interrupted else ""
+        print(f"{n_confirmed:,} records to {name} in {took_s:.1f} s ({n_confirmed / took_s:,.0f}/s){ending}")
+    if interrupted:
+        raise typer.Exit(_INTERRUPTED)
+
+
+def _after(message: str, n_confirmed: int) -> str:
+    return f"{message} ({n_confirmed:,} records were produced before)" if n_confirmed else message

@@ -1,0 +1,92 @@
+"""``crossaisle watch``: shows slates as they come."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from stream_app.settings import Settings
+    from stream_app.watch import WatchedSlate
+
+
+def watch(
+    user: Annotated[str | None, typer.Option(help="Show this user's slates only.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Exit after so many slates.")] = None,
+    *,
+    json: Annotated[bool, typer.Option("--json", help="Print each slate as one line of JSON, with titles.")] = False,
+    from_beginning: Annotated[bool, typer.Option(help="Start with the oldest slate there is.")] = False,
+) -> None:
+    """Show slates as they are published: the items, their categories, and why each is there. Ctrl-C ends it."""
+    import asyncio  # noqa: PLC0415 - imports inside, so that `--help` is fast
+
+    from stream_app.cli import CommandError  # noqa: PLC0415 - as above
+    from stream_app.settings import Settings  # noqa: PLC0415 - as above
+    from stream_app.watch import WatchError  # noqa: PLC0415 - as above
+
+    try:
+        asyncio.run(_follow(Settings(), user=user, limit=limit, as_json=json, from_beginning=from_beginning))
+    except WatchError as error:
+        raise CommandError(str(error)) from error
+    except KeyboardInterrupt:
+        return
+    except BrokenPipeError:
+        _drop_stdout()
+
+
+async def _follow(
+    settings: "Settings", *, user: str | None, limit: int | None, as_json: bool, from_beginning: bool
+) -> None:
+    from rich.console import Console  # noqa: PLC0415 - as above
+
+    from stream_app.watch import SlateWatcher  # noqa: PLC0415 - as above
+
+    console = Console()
+    n_shown = 0
+    async with SlateWatcher(settings, user=user, from_beginning=from_beginning) as watcher:
+        whose = "all users" if user is None else f"user {user}"
+        Console(stderr=True).print(f"watching slates of {whose} in topic {settings.topic_recommendations}", style="dim")
+        async for watched in watcher.slates():
+            if as_json:
+                print(watched.to_json().decode(), flush=True)
+            else:
+                console.print(render(watched))
+            n_shown += 1
+            if n_shown == limit:
+                return
+
+
+def render(watched: "WatchedSlate") -> "RenderableType":
+    """Draw one slate: a line on the user and the context, and a line per item."""
+    import datetime  # noqa: PLC0415 - as above
+
+    from rich.console import Group  # noqa: PLC0415 - as above
+    from rich.table import Table  # noqa: PLC0415 - as above
+    from rich.text import Text  # noqa: PLC0415 - as above
+
+    from stream_app.watch import explain  # noqa: PLC0415 - as above
+
+    slate = watched.slate
+    at = datetime.datetime.fromtimestamp(slate.emitted_at_ms / 1_000, tz=datetime.UTC).astimezone()
+    head = Text.assemble(("user ", "dim"), (slate.user_id, "bold cyan"), (f"  {at:%H:%M:%S}  now in: ", "dim"))
+    head.append(", ".join(slate.context_categories) or "no category yet", style="yellow")
+    table = Table(box=None, show_header=False, padding=(0, 1), pad_edge=False)
+    table.add_column(justify="right", style="dim")
+    table.add_column(style="bold", ratio=3, overflow="ellipsis", no_wrap=True)
+    table.add_column(style="green", ratio=2, overflow="ellipsis", no_wrap=True)
+    table.add_column(style="dim", ratio=3, overflow="ellipsis", no_wrap=True)
+    for position, item in enumerate(slate.items):
+        title = watched.titles.get(item.item_id, f"item {item.item_id}")
+        # Text, not markup: titles come from others and may hold brackets.
+        cells = (str(position), title, item.category, explain(item.reason, watched.titles))
+        table.add_row(*(Text(cell) for cell in cells))
+    return Group(head, table, "")
+
+
+def _drop_stdout() -> None:
+    """Let the interpreter flush into nothing: the reader of our pipe has gone, which is no error."""
+    import os  # noqa: PLC0415 - as above
+    import sys  # noqa: PLC0415 - as above
+
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,206 @@
+"""Tests of reading records from files."""
+
+from __future__ import annotations
+
+import datetime
+import gzip
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import zstandard
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stream_app.reading import ReadingError, RecordFile, read_records
+
+LINES = [b'{"event_id":"e1","value":1}', b"not json at all \xff\xfe", b'{"event_id":"e2"}']
+
+
+def packed(content: bytes, suffix: str) -> bytes:
+    if suffix.endswith(".gz"):
+        return gzip.compress(content)
+    if suffix.endswith(".zst"):
+        return zstandard.ZstdCompressor().compress(content)
+    return content
+
+
+def written(path: Path, content: bytes) -> Path:
+    path.write_bytes(packed(content, path.name))
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".ndjson", ".json", ".jsonl.gz", ".jsonl.zst", ".JSONL"])
+def test_json_lines_are_handed_out_as_they_stand(tmp_path: Path, suffix: str) -> None:
+    """Every line comes out byte for byte, bad ones too, from plain files and archives alike."""
+    path = written(tmp_path / f"events{suffix}", b"\n".join(LINES) + b"\n")
+    assert list(read_records(path)) == LINES
+
+
+def test_blank_lines_line_ends_and_a_byte_order_mark_are_no_records(tmp_path: Path) -> None:
+    """Blank lines are passed over, and neither a BOM nor a carriage return becomes part of a record."""
+    path = written(tmp_path / "events.jsonl", b"\xef\xbb\xbf" + LINES[0] + b"\r\n\n  \r\n" + LINES[2])
+    with RecordFile(path) as records:
+        assert list(records) == [LINES[0], LINES[2]]
+        assert records.where == f"{path}:4"
+
+
+@given(
+    lines=st.lists(st.binary(min_size=1).filter(lambda line: b"\n" not in line and line.strip() == line), max_size=20),
+    suffix=st.sampled_from([".jsonl", ".jsonl.gz", ".jsonl.zst"]),
+)
+def test_no_line_is_ever_lost(tmp_path_factory: pytest.TempPathFactory, lines: list[bytes], suffix: str) -> None:
+    """Whatever bytes the lines hold, all of them come out in their order."""
+    lines = [line for line in lines if not line.startswith(b"\xef\xbb\xbf")]
+    path = written(tmp_path_factory.mktemp("lines") / f"events{suffix}", b"".join(line + b"\n" for line in lines))
+    assert list(read_records(path)) == lines
+
+
+def test_archives_of_several_frames_are_read_to_the_end(tmp_path: Path) -> None:
+    """Archives that were appended to hold several frames; all are read."""
+    for suffix in (".gz", ".zst"):
+        path = tmp_path / f"events.jsonl{suffix}"
+        path.write_bytes(b"".join(packed(line + b"\n", suffix) for line in LINES))
+        assert list(read_records(path)) == LINES
+
+
+@pytest.mark.parametrize("suffix", [".gz", ".zst"])
+def test_an_archive_that_is_cut_short_is_an_error(tmp_path: Path, suffix: str) -> None:
+    """A download that broke off is reported with file and line, not taken for the whole file."""
+    content = b"".join(b'{"event_id":"%d"}\n' % number for number in range(50_000))
+    path = tmp_path / f"events.jsonl{suffix}"
+    path.write_bytes(packed(content, suffix)[:-200])
+    with RecordFile(path) as records, pytest.raises(ReadingError, match=rf"events\.jsonl\{suffix}:\d+: .*cut short"):
+        list(records)
+
+
+def test_bytes_that_are_no_archive_are_an_error(tmp_path: Path) -> None:
+    """A wrong suffix is reported instead of read as garbage."""
+    for suffix in (".gz", ".zst"):
+        path = tmp_path / f"events.jsonl{suffix}"
+        path.write_bytes(b"plain text\n")
+        with pytest.raises(ReadingError, match="damaged"):
+            list(read_records(path))
+
+
+def test_a_json_array_names_the_way_to_lines(tmp_path: Path) -> None:
+    """A .json file that is one array is refused with the command that converts it."""
+    path = written(tmp_path / "events.json", b"[\n" + LINES[0] + b"]\n")
+    with pytest.raises(ReadingError, match=r"events\.json:1: .*jq"):
+        list(read_records(path))
+
+
+def test_csv_cells_are_converted_by_their_column(tmp_path: Path) -> None:
+    """Numbers, lists and booleans become such, ids stay text, empty cells are left out."""
+    path = written(
+        tmp_path / "catalog.csv",
+        b"item_id,category,price,n_sold,available,title,embedding,event_time_ms,brand\n"
+        b'007,Food|Dairy,1.5,12,true,"Milk, ""fresh""",0.5|1,1600000000000,\n'
+        b'8,"[""A|B"",""C""]",x,1e3,maybe,"two\nlines",,nan,b\n',
+    )
+    assert list(read_records(path)) == [
+        {
+            "item_id": "007",
+            "category": ["Food", "Dairy"],
+            "price": 1.5,
+            "n_sold": 12,
+            "available": True,
+            "title": 'Milk, "fresh"',
+            "embedding": [0.5, 1],
+            "event_time_ms": 1_600_000_000_000,
+        },
+        {
+            "item_id": "8",
+            "category": ["A|B", "C"],
+            "price": "x",
+            "n_sold": 1_000.0,
+            "available": "maybe",
+            "title": "two\nlines",
+            "event_time_ms": "nan",
+            "brand": "b",
+        },
+    ]
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".csv.gz", ".csv.zst", ".tsv"])
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_csv_with_other_delimiters(tmp_path: Path, suffix: str, delimiter: str) -> None:
+    """The delimiter is taken from the header, whatever the archive."""
+    path = written(tmp_path / f"events{suffix}", f"user_id{delimiter}value\nu{delimiter}2\n".encode("utf-8-sig"))
+    assert list(read_records(path)) == [{"user_id": "u", "value": 2}]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"user_id,item_id\na,b\n\na,b,c\n", r":4: 3 fields where the header names 2"),
+        (b"user_id,item_id\na,\xff\n", r":2: not UTF-8"),
+        (b'user_id,item_id\na,"b" c\n', r":2: not CSV"),
+        (b"", r":1: the first line must name the columns"),
+        (b"user_id,user_id\n", r":1: the first line must name the columns"),
+    ],
+)
+def test_broken_csv_names_file_and_line(tmp_path: Path, content: bytes, message: str) -> None:
+    """What cannot be taken apart into cells is an error that tells where it stands."""
+    path = written(tmp_path / "events.csv", content)
+    with pytest.raises(ReadingError, match=r"events\.csv" + message):
+        list(read_records(path))
+
+
+def test_parquet_values_become_plain_json_values(tmp_path: Path) -> None:
+    """Ids become text, times milliseconds, nulls and NaN are left out, lists stay lists."""
+    path = tmp_path / "events.parquet"
+    moment = datetime.datetime(2020, 9, 13, 12, 26, 40, tzinfo=datetime.UTC)
+    table = pa.table(
+        {
+            "user_id": pa.array([7, 8], pa.int64()),
+            "item_id": pa.array([70.0, None], pa.float64()),
+            "event_time_ms": pa.array([moment, moment], pa.timestamp("ns", "UTC")),
+            "value": pa.array([1.5, float("nan")]),
+            "category": pa.array([["A", "B"], None]),
+            "type": pa.array(["view", "view"]).dictionary_encode(),
+        }
+    )
+    pq.write_table(table, path)
+    time_ms = 1_600_000_000_000
+    with RecordFile(path) as records:
+        rows = list(records)
+        assert records.fraction == 1.0
+    assert rows == [
+        {"user_id": "7", "item_id": "70", "event_time_ms": time_ms, "value": 1.5, "category": ["A", "B"], "type": "view"},
+        {"user_id": "8", "event_time_ms": time_ms, "type": "view"},
+    ]
+    assert json.loads(json.dumps(rows)) == rows
+
+
+def test_a_damaged_parquet_file_is_an_error(tmp_path: Path) -> None:
+    """A file that only bears the name is reported with the remedy."""
+    path = written(tmp_path / "events.parquet", b"PAR1 but no more")
+    with pytest.raises(ReadingError, match=r"events\.parquet:0: .*write it again"):
+        list(read_records(path))
+
+
+@pytest.mark.parametrize("name", ["events", "events.txt", "events.gz", "events.parquet.gz"])
+def test_an_unknown_format_is_refused(tmp_path: Path, name: str) -> None:
+    """The error says which names are understood."""
+    with pytest.raises(ReadingError, match=r"use \.jsonl, \.csv"):
+        RecordFile(tmp_path / name)
+
+
+def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
+    """The error names the file."""
+    with pytest.raises(ReadingError, match=r"absent\.jsonl: No such file"):
+        RecordFile(tmp_path / "absent.jsonl")
+
+
+def test_the_fraction_grows_from_zero_to_one(tmp_path: Path) -> None:
+    """Progress can be drawn: it never falls, and ends at 1."""
+    path = written(tmp_path / "events.jsonl", b'{"event_id":"e"}\n' * 20_000)
+    with RecordFile(path) as records:
+        assert records.fraction == 0.0
+        seen = [records.fraction for _ in records]
+        assert seen == sorted(seen)
+        assert seen[0] < 1.0
+        assert records.fraction == 1.0
