@@ -14,7 +14,7 @@ from state.layout import ENTITY_HEADER, ENTITY_NEIGHBOURS, ENTITY_PAGES, KIND_IT
 from state.table import RowTable
 from state.types import Int32s
 from state.updates import ItemUpdate, decode_update
-from stream_app.task import Flush
+from stream_app.processor import Flush
 
 if TYPE_CHECKING:
     from state.store import PageStore

@@ -28,7 +28,7 @@ from state.updates import encode_update
 from stream_app.quality import OnlineQuality
 from stream_app.records import Event, EventLimits, decode_events, encode_reject
 from stream_app.slates import build_slate
-from stream_app.task import Flush, Output
+from stream_app.processor import Flush, Output
 
 if TYPE_CHECKING:
     from state.store import PageStore

@@ -1,0 +1,241 @@
+"""What the committed state holds, read from the changelogs alone: totals, one user, one item. No worker is needed."""
+
+from collections import Counter
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from operators.numeric import FIXED_POINT
+from state.codec import KEY_BYTES, KIND_HEADER, KIND_NAME, page_key, split_key
+from state.ids import hash_category, hash_id
+from state.layout import (
+    ENTITY_HEADER,
+    ENTITY_NEIGHBOURS,
+    ENTITY_PAGES,
+    EPOCH_2000_S,
+    FLAG_BOUGHT,
+    FLAG_DISLIKED,
+    USER_CATEGORIES,
+    USER_HEADER,
+    USER_ITEMS,
+    USER_PAGES,
+)
+from state.table import RowTable
+from stream_app.changelog import CHECKPOINT_KEY
+from stream_app.kafka import client_options
+from stream_app.records import Checkpoint, EventLimits, decode_catalog
+
+if TYPE_CHECKING:
+    from stream_app.settings import Settings
+
+
+class UnknownIdError(LookupError):
+    """No committed state holds this id."""
+
+
+async def read_latest(settings: "Settings", topic: str) -> AsyncIterator[Any]:
+    """Yield every committed record of a topic, from its beginning to its present end.
+
+    Raises
+    ------
+    UnknownIdError
+        The topic does not exist.
+    aiokafka.errors.KafkaError
+        The broker does not answer.
+    """
+    consumer = AIOKafkaConsumer(
+        **client_options(settings), group_id=None, enable_auto_commit=False, isolation_level="read_committed"
+    )
+    await consumer.start()
+    try:
+        partitions = consumer.partitions_for_topic(topic) or set()
+        if not partitions and topic not in await consumer.topics():
+            msg = f"topic {topic}: it does not exist; make it with: crossaisle topics create"
+            raise UnknownIdError(msg)
+        tps = [TopicPartition(topic, p) for p in sorted(partitions)]
+        consumer.assign(tps)
+        await consumer.seek_to_beginning(*tps)
+        ends = await consumer.end_offsets(tps)
+        left = {tp for tp in tps if ends[tp] > 0}
+        while left:
+            for records in (await consumer.getmany(*left, timeout_ms=50, max_records=5000)).values():
+                for record in records:
+                    yield record
+            for tp in list(left):
+                if await consumer.position(tp) >= ends[tp]:
+                    left.discard(tp)
+    finally:
+        await consumer.stop()
+
+
+async def _checkpoints(settings: "Settings", topic: str) -> list[Checkpoint]:
+    latest: dict[int, bytes] = {}
+    async for record in read_latest(settings, topic):
+        if record.key == CHECKPOINT_KEY and record.value is not None:
+            latest[record.partition] = record.value
+    return [msgspec.json.decode(raw, type=Checkpoint) for raw in latest.values()]
+
+
+async def inspect_totals(settings: "Settings") -> dict[str, Any]:
+    """Return the sums over all partitions: events learned once each, users, items, events by type, what was passed over."""
+    users = [c.state for c in await _checkpoints(settings, settings.topic_user_state)]
+    items = [c.state for c in await _checkpoints(settings, settings.topic_item_state)]
+    by_type: Counter[str] = Counter()
+    for state in users:
+        by_type.update(state.get("by_type", {}))
+    names = ("n_duplicates", "n_late", "n_rejected", "n_slates", "n_forgotten")
+    return {
+        "n_events": sum(int(s.get("n_events", 0)) for s in users),
+        "n_users": sum(int(s.get("n_users", 0)) for s in users),
+        "n_items": sum(int(s.get("n_items", 0)) for s in items),
+        "item_events": sum(int(s.get("item_events", 0)) for s in items),
+        "by_type": dict(sorted(by_type.items())),
+        **{name: sum(int(s.get(name, 0)) for s in users) for name in names},
+        "n_collisions": sum(int(s.get("n_collisions", 0)) for s in items),
+    }
+
+
+async def _pages_of(settings: "Settings", topic: str, row_id: int) -> dict[bytes, bytes]:
+    pages: dict[bytes, bytes] = {}
+    async for record in read_latest(settings, topic):
+        if record.key is None or len(record.key) != KEY_BYTES or record.key == CHECKPOINT_KEY:
+            continue
+        if split_key(record.key)[0] == row_id:
+            if record.value is None:
+                pages.pop(record.key, None)
+            else:
+                pages[record.key] = record.value
+    return pages
+
+
+async def _names(settings: "Settings") -> tuple[dict[int, str], dict[int, str], dict[int, tuple[str, ...]]]:
+    """Return item strings by id, titles by item id, and category paths by category id."""
+    ids: dict[int, str] = {}
+    titles: dict[int, str] = {}
+    categories: dict[int, tuple[str, ...]] = {}
+    limits = EventLimits.of(settings)
+    async for record in read_latest(settings, settings.topic_item_state):
+        if record.key is not None and len(record.key) == KEY_BYTES and record.value is not None:
+            row_id, kind, _ = split_key(record.key)
+            if kind == KIND_NAME:
+                ids[row_id] = record.value.decode()
+    async for record in read_latest(settings, settings.topic_catalog):
+        for item_id, entry in decode_catalog([record], limits=limits).entries:
+            row_id = hash_id(item_id)
+            ids[row_id] = item_id
+            if entry is not None:
+                path = tuple(entry.category)
+                path = path[: settings.category_depth] if settings.category_depth else path
+                categories[hash_category(path)] = path
+                if entry.title:
+                    titles[row_id] = entry.title
+    return ids, titles, categories
+
+
+def _ms(t_s: int) -> int:
+    return (int(t_s) + EPOCH_2000_S) * 1000
+
+
+def _slots(table: RowTable, row: int, chain: int, n: int) -> list[tuple[Any, int]]:
+    slots = []
+    at = int(table.headers.records[row]["heads"][chain])
+    while at > 0 and len(slots) < n:
+        page = table.pages[chain].records[at]
+        slots += [(page, k) for k in range(min(16, n - len(slots)))]
+        at = int(page["next"])
+    return slots
+
+
+async def inspect_user(settings: "Settings", user_id: str) -> dict[str, Any]:
+    """Return a user's items with counts, categories, and what was shown last.
+
+    Raises
+    ------
+    UnknownIdError
+        No event of this user has been learned and committed.
+    """
+    row_id = hash_id(user_id)
+    pages = await _pages_of(settings, settings.topic_user_state, row_id)
+    if page_key(row_id, KIND_HEADER) not in pages:
+        msg = f"user {user_id!r}: no committed state; no event of this user was learned, or the user was forgotten"
+        raise UnknownIdError(msg)
+    table = RowTable(USER_HEADER, USER_PAGES)
+    rows, _ = table.ensure(np.array([row_id], np.uint64), lambda keys: [pages.get(key) for key in keys])
+    row = int(rows[0])
+    header = table.headers.records[row]
+    ids, titles, categories = await _names(settings)
+    items = [
+        {
+            "item_id": ids.get(int(page["ids"][k])),
+            "title": titles.get(int(page["ids"][k])),
+            "count": int(page["count"][k]),
+            "decayed_14d": round(float(page["fast"][k]) / FIXED_POINT, 3),
+            "decayed_90d": round(float(page["slow"][k]) / FIXED_POINT, 3),
+            "first_ms": _ms(page["first_s"][k]),
+            "last_ms": _ms(page["last_s"][k]),
+            "bought": bool(page["flags"][k] & FLAG_BOUGHT),
+            "disliked": bool(page["flags"][k] & FLAG_DISLIKED),
+        }
+        for page, k in _slots(table, row, USER_ITEMS, int(header["n_items"]))
+    ]
+    seen = [
+        {
+            "category": list(categories.get(int(page["ids"][k]), ())),
+            "n_sessions": int(page["n_sessions"][k]),
+            "last_ms": _ms(page["last_s"][k]),
+        }
+        for page, k in _slots(table, row, USER_CATEGORIES, int(header["n_categories"]))
+    ]
+    return {
+        "user_id": user_id,
+        "n_events": int(header["n_events"]),
+        "last_event_ms": _ms(header["last_s"]),
+        "repeat_rate": round(float(header["n_repeat_decayed"]) / max(float(header["n_decayed"]), 1e-9), 4),
+        "items": sorted(items, key=lambda i: (-i["count"], str(i["item_id"]))),
+        "categories": sorted(seen, key=lambda c: (-c["n_sessions"], c["category"])),
+        "last_slate": [ids.get(i) for i in header["shown"][: int(header["n_shown"])].tolist()],
+    }
+
+
+async def inspect_item(settings: "Settings", item_id: str) -> dict[str, Any]:
+    """Return an item's counts, popularities and strongest co-occurring items.
+
+    Raises
+    ------
+    UnknownIdError
+        No event about this item has been learned and committed.
+    """
+    row_id = hash_id(item_id)
+    pages = await _pages_of(settings, settings.topic_item_state, row_id)
+    if page_key(row_id, KIND_HEADER) not in pages:
+        msg = f"item {item_id!r}: no committed state; no event about it was learned"
+        raise UnknownIdError(msg)
+    table = RowTable(ENTITY_HEADER, ENTITY_PAGES)
+    rows, _ = table.ensure(np.array([row_id], np.uint64), lambda keys: [pages.get(key) for key in keys])
+    row = int(rows[0])
+    header = table.headers.records[row]
+    ids, titles, _ = await _names(settings)
+    total = max(float(header["cooc_count"]), 1e-30)
+    neighbours = [
+        {
+            "item_id": ids.get(int(page["ids"][k])),
+            "title": titles.get(int(page["ids"][k])),
+            "share": round(float(page["weights"][k]) / total, 5),
+        }
+        for page, k in _slots(table, row, ENTITY_NEIGHBOURS, int(header["n_neighbours"]))
+    ]
+    return {
+        "item_id": item_id,
+        "title": titles.get(row_id),
+        "n_events": int(header["n_events"]),
+        "n_interactions": int(header["n"]),
+        "n_repeat": int(header["n_repeat"]),
+        "popularity": {
+            f"{days}d": round(float(value), 3) for days, value in zip((3, 14, 90), header["popularity"], strict=True)
+        },
+        "as_of_ms": _ms(header["t_s"]),
+        "neighbours": sorted(neighbours, key=lambda n: (-n["share"], str(n["item_id"]))),
+    }

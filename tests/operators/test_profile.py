@@ -1,0 +1,139 @@
+"""A user's row against a plain Python model of what it must remember."""
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from operators.arrays import Users
+from operators.numeric import FIXED_POINT
+from operators.params import MAX_ITEMS
+from operators.profile import add_category, add_context, add_item, add_recent, enter_session, find_slot, is_duplicate
+from state.layout import N_DEDUPE, N_RECENT, USER_CONTEXT, USER_HEADER, USER_ITEMS, USER_PAGES
+from state.table import RowTable
+
+
+def users_of(table: RowTable) -> Users:
+    """Return the table's arrays as kernels take them, with room for any test."""
+    table.reserve_pages(2048)
+    chains = [(slab.records, slab.free, slab.n_free) for slab in table.pages]
+    return Users(table.headers.records, *(array for chain in chains for array in chain))
+
+
+def one_user() -> tuple[RowTable, int]:
+    """Return a table with one user, and the user's row."""
+    table = RowTable(USER_HEADER, USER_PAGES)
+    rows, _ = table.ensure(np.array([42], np.uint64), None)
+    return table, int(rows[0])
+
+
+@given(st.lists(st.integers(1, 60), max_size=200))
+def test_dedupe_remembers_the_last_32(hashes: list[int]) -> None:
+    """An event id is a duplicate if and only if it is among the last 32 distinct ones."""
+    table, u = one_user()
+    users = users_of(table)
+    window: list[int] = []
+    for h in hashes:
+        assert is_duplicate(users, u, np.uint64(h)) == (h in window)
+        if h not in window:
+            window = [*window, h][-N_DEDUPE:]
+
+
+@given(st.lists(st.integers(1, 40), max_size=120))
+def test_recent_is_most_recent_first(items: list[int]) -> None:
+    """Recent positives are distinct, newest first, at most 20."""
+    table, u = one_user()
+    header = table.headers.records
+    model: list[int] = []
+    for item in items:
+        add_recent(header[u], np.uint64(item))
+        model = [item, *(m for m in model if m != item)][:N_RECENT]
+    assert header[u]["recent"][: header[u]["n_recent"]].tolist() == model
+
+
+@given(st.lists(st.tuples(st.integers(1, 30), st.integers(0, 10**8)), max_size=150))
+def test_item_slots_count_every_event(events: list[tuple[int, int]]) -> None:
+    """Counts, first and last times of every item are exact while the slots last; late events never move time back."""
+    table, u = one_user()
+    users = users_of(table)
+    counts: dict[int, int] = {}
+    times: dict[int, list[int]] = {}
+    for item, t_s in events:
+        had = add_item(users, u, np.uint64(item), t_s, 1.0, False)
+        assert had == (item in counts)
+        counts[item] = counts.get(item, 0) + 1
+        times.setdefault(item, []).append(t_s)
+    header = table.headers.records[u]
+    assert header["n_items"] == len(counts)
+    for item, count in counts.items():
+        page, k = find_slot(users.items, header["heads"][USER_ITEMS], header["n_items"], np.uint64(item))
+        slot = users.items[page]
+        assert slot["count"][k] == count
+        assert slot["first_s"][k] == min(times[item])
+        assert slot["last_s"][k] == max(times[item])
+        assert 0 < slot["fast"][k] / FIXED_POINT <= slot["slow"][k] / FIXED_POINT + 0.01 * count
+        assert slot["slow"][k] / FIXED_POINT <= count + 0.01 * count
+
+
+def test_weakest_item_is_evicted() -> None:
+    """When all slots are taken, the item with the smallest slow count gives its place."""
+    table, u = one_user()
+    users = users_of(table)
+    for item in range(1, MAX_ITEMS + 1):
+        add_item(users, u, np.uint64(item), 1000 * item, 1.0, False)
+    add_item(users, u, np.uint64(9999), 1000 * MAX_ITEMS, 1.0, False)
+    header = table.headers.records[u]
+    assert header["n_items"] == MAX_ITEMS
+    assert find_slot(users.items, header["heads"][USER_ITEMS], header["n_items"], np.uint64(1))[0] == 0
+    assert find_slot(users.items, header["heads"][USER_ITEMS], header["n_items"], np.uint64(9999))[0] > 0
+
+
+@given(st.lists(st.tuples(st.integers(1, 4), st.integers(1, 50)), max_size=150))
+def test_context_is_the_session(events: list[tuple[int, int]]) -> None:
+    """The context holds exactly the distinct items of the present session."""
+    table, u = one_user()
+    users = users_of(table)
+    header = table.headers.records
+    model: list[int] = []
+    session_before = 0
+    for session, item in events:
+        enter_session(users, u, np.uint64(session), 1000, 86_400)
+        if session != session_before:
+            model, session_before = [], session
+        if item not in model:
+            model.append(item)
+        add_context(users, u, np.uint64(item), 1000)
+        header[u]["n_events"] += 1
+        at, ids = int(header[u]["heads"][USER_CONTEXT]), []
+        while at > 0:
+            ids += users.context[at]["ids"].tolist()
+            at = int(users.context[at]["next"])
+        assert ids[: header[u]["n_context"]] == model
+
+
+def test_context_without_sessions_is_the_last_ten() -> None:
+    """Without sessions, ten items stay: the latest."""
+    table, u = one_user()
+    users = users_of(table)
+    for k in range(25):
+        enter_session(users, u, np.uint64(0), 1000 + k, 86_400)
+        add_context(users, u, np.uint64(100 + k), 1000 + k)
+        table.headers.records[u]["n_events"] += 1
+    header = table.headers.records[u]
+    page = users.context[header["heads"][USER_CONTEXT]]
+    assert sorted(page["ids"][: header["n_context"]].tolist()) == list(range(115, 125))
+
+
+@given(st.lists(st.tuples(st.integers(0, 6), st.integers(1, 5)), max_size=80))
+def test_category_sessions(events: list[tuple[int, int]]) -> None:
+    """A category counts every session it occurs in once, as long as sessions follow each other."""
+    table, u = one_user()
+    users = users_of(table)
+    sessions: dict[int, set[int]] = {}
+    for session, category in sorted(events):
+        table.headers.records[u]["serial"] = session
+        add_category(users, u, np.uint64(category), 1000, 1.0)
+        sessions.setdefault(category, set()).add(session)
+    header = table.headers.records[u]
+    for category, seen in sessions.items():
+        page, k = find_slot(users.categories, header["heads"][1], header["n_categories"], np.uint64(category))
+        assert users.categories[page]["n_sessions"][k] == len(seen)
