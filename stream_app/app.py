@@ -1,0 +1,173 @@
+"""The Faust application: life cycle, signals and web views around the streaming runtime."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import faust
+from faust.app.base import BootStrategy
+
+from stream_app.logs import configure_logging
+from stream_app.processor import Processor, StageSpec
+from stream_app.runtime import Plan, Runtime, TailSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from faust.web import Request, Response, View
+
+    from state.store import PageStore
+    from stream_app.settings import Settings
+
+
+class _WebOnly(BootStrategy):  # type: ignore[misc]  # faust is untyped
+    """Start no Kafka client of Faust's own: it has no agent and no table, and would ask for topics of its own."""
+
+    enable_kafka = False
+
+
+class Worker(faust.Worker):  # type: ignore[misc]  # faust is untyped
+    """Faust's worker with this project's logs, and without its pause of a second at the end."""
+
+    def __init__(self, app: faust.App, *services: Any, **options: Any) -> None:  # noqa: ANN401  # faust's own
+        options["override_logging"] = False
+        options["redirect_stdouts"] = False
+        super().__init__(app, *services, **options)
+        self.spinner = None
+
+    async def _sentinel_task(self) -> None:
+        await asyncio.sleep(0)
+
+
+class WorkerStoppedError(Exception):
+    """A worker ended because of an error that it cannot mend; the message names the remedy."""
+
+
+class App(faust.App):  # type: ignore[misc]  # faust is untyped
+    """A Faust application that runs a :class:`~stream_app.runtime.Runtime`."""
+
+    BootStrategy = _WebOnly
+
+
+def create_app(
+    settings: Settings,
+    topics: Sequence[str] | None = None,
+    make_plan: Callable[[Mapping[str, int]], Plan] | None = None,
+) -> App:
+    """Return the application of a worker.
+
+    Parameters
+    ----------
+    settings
+        Of the application.
+    topics, make_plan
+        What to run; both stages and the replica's tails if not given.
+    """
+    configure_logging(settings)
+    app = App(
+        settings.app_id,
+        origin="stream_app",
+        autodiscover=False,
+        broker=[f"aiokafka://{address.strip()}" for address in settings.bootstrap_servers.split(",")],
+        store="memory://",
+        datadir=_made(settings),
+        topic_allow_declare=False,
+        topic_disable_leader=True,
+        web_host=settings.web_host,
+        web_bind=settings.web_host,
+        web_port=settings.web_port,
+        web_stats_enabled=False,
+        web_graph_enabled=False,
+        web_router_enabled=False,
+        web_tables_enabled=False,
+        web_metrics_enabled=False,
+        worker_redirect_stdouts=False,
+        Worker=Worker,
+    )
+    if make_plan is None:
+        topics, make_plan = [settings.topic_item_updates], default_plan(settings)
+    runtime = Runtime(settings, topics or [], make_plan)
+    app.service(runtime)
+    _add_health(app, runtime)
+    return app
+
+
+def run_worker(app: App) -> None:
+    """Run the application until SIGTERM or SIGINT.
+
+    Raises
+    ------
+    WorkerStoppedError
+        The worker stopped because of an error; the message is that error's.
+    """
+    worker = Worker(app)
+    try:
+        worker.execute_from_commandline()
+    except SystemExit as end:
+        if end.code:
+            reason = worker.crash_reason or app.crash_reason
+            raise WorkerStoppedError(str(reason) if reason else "the worker failed; see its log") from reason
+
+
+def default_plan(settings: Settings) -> Callable[[Mapping[str, int]], Plan]:
+    """Return what makes the plan of a real worker: the replica's two tails, then both stages."""
+
+    def make(partitions: Mapping[str, int]) -> Plan:
+        from stream_app.item_stage import ItemProcessor  # noqa: PLC0415  # numba: only a worker pays for it
+        from stream_app.replica import Replica  # noqa: PLC0415
+        from stream_app.user_stage import UserProcessor  # noqa: PLC0415
+
+        replica = Replica(settings)
+        n_shards = partitions[settings.topic_item_updates]
+
+        def open_user(partition: int, n_partitions: int, store: PageStore) -> Processor:
+            return UserProcessor(settings, partition, n_partitions, n_shards, store, replica)
+
+        def open_item(partition: int, n_partitions: int, store: PageStore) -> Processor:
+            return ItemProcessor(settings, partition, n_partitions, store)
+
+        user = StageSpec(
+            name="user",
+            input_topic=settings.topic_events,
+            changelog_topic=settings.topic_user_state,
+            group_id=f"{settings.app_id}.user",
+            commit_interval_ms=settings.commit_interval_ms,
+            open_processor=open_user,
+        )
+        item = StageSpec(
+            name="item",
+            input_topic=settings.topic_item_updates,
+            changelog_topic=settings.topic_item_state,
+            group_id=f"{settings.app_id}.item",
+            commit_interval_ms=settings.item_commit_interval_ms,
+            open_processor=open_item,
+        )
+        tails = [
+            TailSpec(settings.topic_item_state, replica.apply_items),
+            TailSpec(settings.topic_catalog, replica.apply_catalog),
+        ]
+        return Plan(tails=tails, stages=[item, user])
+
+    return make
+
+
+def _add_health(app: App, runtime: Runtime) -> None:
+    @app.page("/health/live", name="live")  # type: ignore[untyped-decorator]
+    async def live(view: View, request: Request) -> Response:
+        """Answer at all: the event loop turns."""
+        del request
+        return view.json({"live": True})
+
+    @app.page("/health/ready", name="ready")  # type: ignore[untyped-decorator]
+    async def ready(view: View, request: Request) -> Response:
+        """Answer 200 when all tails have caught up and all tasks run, else 503; the body says what is missing."""
+        del request
+        status = runtime.status
+        return view.json(status, status=200 if status["ready"] else 503)
+
+
+def _made(settings: Settings) -> str:
+    path = settings.state_dir / settings.app_id / "faust"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return str(path)

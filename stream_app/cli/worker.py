@@ -1,0 +1,17 @@
+"""``crossaisle worker``: one worker process."""
+
+
+def worker() -> None:
+    """Run one worker: learns from events and publishes slates, until SIGTERM or Ctrl-C.
+
+    Start as many as you like, on one machine or on several: they share out the partitions. Give workers on one machine
+    different web ports (CROSSAISLE_WEB_PORT). `faust -A stream_app worker` runs the same worker.
+    """
+    from stream_app.app import WorkerStoppedError, create_app, run_worker  # noqa: PLC0415  # imports faust
+    from stream_app.cli import CommandError  # noqa: PLC0415
+    from stream_app.settings import Settings  # noqa: PLC0415
+
+    try:
+        run_worker(create_app(Settings()))
+    except WorkerStoppedError as error:
+        raise CommandError(str(error)) from error

@@ -1,0 +1,73 @@
+"""What a stage is made of: the processor of one task, what it hands over at a commit, and the stage's names."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from state.store import Store
+    from stream_app.records import KafkaRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """One record to send in the transaction of a commit."""
+
+    topic: str
+    partition: int
+    key: bytes | None
+    value: bytes | None
+    headers: list[tuple[str, bytes]] = field(default_factory=list)
+    timestamp_ms: int | None = None
+    """Record timestamp, milliseconds since the epoch; None is the time of sending."""
+
+
+@dataclass(frozen=True, slots=True)
+class Flush:
+    """All that one commit interval has produced."""
+
+    outputs: list[Output]
+    pages: list[tuple[bytes, bytes | None]]
+    """Changed pages, key and bytes; None removes the page."""
+    state: dict[str, Any]
+    """Small state of the task that fits JSON; kept in the checkpoint record under ``state``."""
+
+
+class Processor(Protocol):
+    """State and operators of one task. It knows nothing of transactions, and is called by one thread at a time."""
+
+    def restore(self, checkpoint: bytes | None) -> None:
+        """Take up the state of the last commit.
+
+        Parameters
+        ----------
+        checkpoint
+            The whole checkpoint record (JSON of :class:`~stream_app.records.Checkpoint`; what the processor gave
+            as :attr:`Flush.state` is its field ``state``), or None if there has been no commit. The store already
+            holds the pages that belong to it.
+        """
+
+    def process(self, records: Sequence[KafkaRecord], now_ms: int) -> None:
+        """Learn from records, in offset order; may be called several times per commit interval."""
+
+    def flush(self, now_ms: int) -> Flush:
+        """Return all that has changed since the last commit."""
+
+    def committed(self) -> None:
+        """Take note that what :meth:`flush` returned is committed and in the store."""
+
+
+@dataclass(frozen=True, slots=True)
+class StageSpec:
+    """Names and rhythm of a stage, and how to open the processor of one of its tasks."""
+
+    name: str
+    input_topic: str
+    changelog_topic: str
+    group_id: str
+    commit_interval_ms: int
+    open_processor: Callable[[int, int, Store], Processor]
+    """Called with the partition, the number of partitions and the task's store."""

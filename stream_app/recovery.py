@@ -1,0 +1,271 @@
+"""Opening a task: fence, open the store, replay the changelog, check the checkpoint, restore the processor."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import structlog
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from state.store import PageStore, StoreDamagedError, StoreLockedError
+from stream_app.changelog import RecoveryError, Replayed, StaleStoreError, replay, start_over
+from stream_app.kafka import client_options
+from stream_app.records import Checkpoint
+from stream_app.transaction import TaskProducer
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from stream_app.processor import Processor, StageSpec
+    from stream_app.settings import Settings
+    from stream_app.topic_facts import TopicFacts, TopicFactsCache
+
+FORMAT_VERSION = 1
+"""Format of the checkpoint record."""
+
+_LOCK_WAIT_S = 2.0
+_LOCK_POLL_S = 0.1
+_MAX_SPARES = 8
+
+_log = structlog.get_logger(__name__)
+_decoder = msgspec.json.Decoder(Checkpoint)
+
+
+@dataclass(slots=True)
+class Opened:
+    """An open task: all that is dropped when it closes or fails."""
+
+    producer: TaskProducer
+    store: PageStore
+    processor: Processor
+    n_partitions: int
+    input_topic_id: str | None
+    committed_offset: int
+    """Next input offset as of the last commit."""
+    next_offset: int
+    """Next input offset to read."""
+    replayed: Replayed
+    took_ms: float
+
+    def report(self) -> dict[str, Any]:
+        """Return the figures of the recovery, for the log."""
+        return {
+            "input_offset": self.committed_offset,
+            "changelog_offset": self.store.position,
+            "n_replayed": self.replayed.n_records,
+            "took_ms": round(self.took_ms, 1),
+        }
+
+    async def close(self, call: Callable[..., Awaitable[Any]]) -> None:
+        """Drop the producer and close the store."""
+        await self.producer.discard()
+        await call(self.store.close)
+
+
+async def open_task(
+    settings: Settings,
+    spec: StageSpec,
+    partition: int,
+    facts: TopicFactsCache,
+    call: Callable[..., Awaitable[Any]],
+    *,
+    rebuild: bool,
+) -> Opened:
+    """Recover a task from its last commit.
+
+    Parameters
+    ----------
+    facts
+        Ids and partition counts of the stage's topics.
+    call
+        Calls a function in the thread that owns stores and processors.
+    rebuild
+        Whether to destroy the local store first.
+
+    Raises
+    ------
+    RecoveryError
+        Going on would lose or repeat events.
+    aiokafka.errors.KafkaError, state.store.StoreError
+        Recovery did not work this time.
+    """
+    started = time.monotonic()
+    producer = await TaskProducer.start(settings, f"{settings.app_id}.{spec.name}.{partition}")
+    store: PageStore | None = None
+    try:
+        source, changelog = await facts.get(spec.input_topic), await facts.get(spec.changelog_topic)
+        if source.n_partitions != changelog.n_partitions:
+            msg = (
+                f"topics {spec.input_topic} and {spec.changelog_topic}: they have {source.n_partitions} and "
+                f"{changelog.n_partitions} partitions but must have as many; to go on, {start_over(settings)}"
+            )
+            raise RecoveryError(msg)
+        store = await _open_store(settings, spec, partition, call, rebuild=rebuild)
+        try:
+            replayed = await replay(settings, spec.changelog_topic, partition, store, call)
+        except StaleStoreError:
+            _log.warning("store_stale", stage=spec.name, partition=partition, path=str(store.path))
+            await call(store.close)
+            store = await _open_store(settings, spec, partition, call, rebuild=True)
+            replayed = await replay(settings, spec.changelog_topic, partition, store, call)
+        offset = await _start_offset(settings, spec, partition, source, store.checkpoint)
+        processor: Processor = await call(spec.open_processor, partition, source.n_partitions, store)
+        await call(processor.restore, store.checkpoint)
+    except BaseException:
+        await asyncio.shield(_drop(producer, store, call))
+        raise
+    took_ms = (time.monotonic() - started) * 1000
+    return Opened(producer, store, processor, source.n_partitions, source.topic_id, offset, offset, replayed, took_ms)
+
+
+def encode_checkpoint(spec: StageSpec, partition: int, opened: Opened, state: dict[str, Any]) -> bytes:
+    """Return the checkpoint record of a commit, as JSON."""
+    return msgspec.json.encode(
+        Checkpoint(
+            format_version=FORMAT_VERSION,
+            stage=spec.name,
+            partition=partition,
+            n_partitions=opened.n_partitions,
+            input_topic=spec.input_topic,
+            input_topic_id=opened.input_topic_id,
+            input_offset=opened.next_offset,
+            state=state,
+        )
+    )
+
+
+def check_checkpoint(
+    raw: bytes, spec: StageSpec, partition: int, source: TopicFacts, begin: int, end: int, *, remedy: str
+) -> int:
+    """Return the input offset of a checkpoint, after making sure that it still means the same events.
+
+    Parameters
+    ----------
+    raw
+        The checkpoint record.
+    source
+        The input topic as it is now.
+    begin, end
+        First offset of the input partition, and the offset after its last record.
+
+    Raises
+    ------
+    RecoveryError
+        The input topic was made anew or truncated, its partition count has changed, or the record is of another
+        format or stage.
+    """
+    where = f"stage {spec.name}, partition {partition}"
+    try:
+        checkpoint = _decoder.decode(raw)
+    except msgspec.MsgspecError as error:
+        msg = f"{where}: the checkpoint in {spec.changelog_topic} cannot be read ({error}); to go on, {remedy}"
+        raise RecoveryError(msg) from error
+    problem = ""
+    if checkpoint.format_version != FORMAT_VERSION:
+        problem = f"the checkpoint has format {checkpoint.format_version}, this version reads {FORMAT_VERSION}"
+    elif (checkpoint.stage, checkpoint.partition, checkpoint.input_topic) != (spec.name, partition, spec.input_topic):
+        problem = (
+            f"{spec.changelog_topic} holds the state of stage {checkpoint.stage}, partition {checkpoint.partition}, "
+            f"read from {checkpoint.input_topic}, not from {spec.input_topic}"
+        )
+    elif checkpoint.input_topic_id and source.topic_id and checkpoint.input_topic_id != source.topic_id:
+        problem = (
+            f"topic {spec.input_topic} was deleted and made anew (id {checkpoint.input_topic_id} is now "
+            f"{source.topic_id}); offset {checkpoint.input_offset} means other events there"
+        )
+    elif checkpoint.n_partitions != source.n_partitions:
+        problem = (
+            f"topic {spec.input_topic} has {source.n_partitions} partitions, the state was learned with "
+            f"{checkpoint.n_partitions}; keys now go to other partitions than the ones that hold their state"
+        )
+    elif checkpoint.input_offset > end:
+        problem = (
+            f"the checkpoint is at offset {checkpoint.input_offset} of {spec.input_topic}, but the topic ends at {end}; "
+            "it was truncated or deleted and made anew"
+        )
+    if problem:
+        msg = f"{where}: {problem}. To go on, {remedy}"
+        raise RecoveryError(msg)
+    if checkpoint.input_offset < begin:
+        _log.error(
+            "events_expired",
+            stage=spec.name,
+            partition=partition,
+            n_events=begin - checkpoint.input_offset,
+            reason=f"Kafka deleted them from {spec.input_topic} before they were read",
+            remedy="raise retention.ms of the topic, or keep a worker running",
+        )
+    return max(checkpoint.input_offset, begin)
+
+
+async def _start_offset(
+    settings: Settings, spec: StageSpec, partition: int, source: TopicFacts, checkpoint: bytes | None
+) -> int:
+    """Return the input offset to begin at: the checkpoint's, or the first one if there never was a commit."""
+    tp = TopicPartition(spec.input_topic, partition)
+    consumer = AIOKafkaConsumer(
+        **client_options(settings),
+        group_id=spec.group_id,
+        enable_auto_commit=False,
+        isolation_level="read_committed",
+    )
+    try:
+        await consumer.start()
+        consumer.assign([tp])
+        begin = (await consumer.beginning_offsets([tp]))[tp]
+        end = (await consumer.end_offsets([tp]))[tp]
+        if checkpoint is not None:
+            return check_checkpoint(checkpoint, spec, partition, source, begin, end, remedy=start_over(settings))
+        committed = await consumer.committed(tp)
+    finally:
+        await consumer.stop()
+    if committed:
+        msg = (
+            f"stage {spec.name}, partition {partition}: the group {spec.group_id} has read {spec.input_topic} up to "
+            f"offset {committed}, but {spec.changelog_topic} holds no state; it was deleted and made anew, or "
+            f"truncated. To go on, {start_over(settings)}"
+        )
+        raise RecoveryError(msg)
+    return begin
+
+
+async def _open_store(
+    settings: Settings, spec: StageSpec, partition: int, call: Callable[..., Awaitable[Any]], *, rebuild: bool
+) -> PageStore:
+    """Open the local store; one that is damaged is made anew, one that another process holds gets a spare."""
+    base = Path(settings.state_dir) / settings.app_id / f"{spec.name}-{partition}"
+    give_up_s = time.monotonic() + _LOCK_WAIT_S
+    path, n_spares, destroyed = base, 0, False
+    while True:
+        try:
+            store: PageStore = await call(PageStore, path)
+            if destroyed or not rebuild:
+                return store
+            await call(store.close)
+        except StoreDamagedError as error:
+            if destroyed:
+                raise
+            _log.warning("store_damaged", error=str(error), path=str(path))
+        except StoreLockedError:
+            if time.monotonic() < give_up_s:
+                await asyncio.sleep(_LOCK_POLL_S)
+                continue
+            if n_spares == _MAX_SPARES:
+                raise
+            n_spares += 1
+            _log.warning("store_locked", path=str(path), reason="another process holds it: using a spare directory")
+            path = base.with_name(f"{base.name}.{n_spares}")
+            continue
+        await call(PageStore.destroy, path)
+        destroyed = True
+
+
+async def _drop(producer: TaskProducer, store: PageStore | None, call: Callable[..., Awaitable[Any]]) -> None:
+    await producer.discard()
+    if store is not None:
+        await call(store.close)

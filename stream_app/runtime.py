@@ -1,0 +1,114 @@
+"""The streaming half of a worker: waits for Kafka, checks the topics, runs the tails and then the stages."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from mode import Service
+
+from stream_app.kafka import wait_for_broker
+from stream_app.stage import StageService
+from stream_app.tail import TailService
+from stream_app.topic_facts import fetch_topic_facts
+from stream_app.topics import TopicError, check_topics
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from stream_app.processor import StageSpec
+    from stream_app.records import KafkaRecord
+    from stream_app.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class TailSpec:
+    """A topic that every worker follows whole, and what is done with its records."""
+
+    topic: str
+    apply: Callable[[Sequence[KafkaRecord]], object]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a worker runs. All tails catch up before the first stage joins its group."""
+
+    tails: Sequence[TailSpec]
+    stages: Sequence[StageSpec]
+
+
+class Runtime(Service):
+    """Run a plan.
+
+    Parameters
+    ----------
+    settings
+        Of the application.
+    topics
+        The topics whose partition counts the plan wants to know.
+    make_plan
+        Called with the partition count of each of ``topics`` when the broker has answered.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        topics: Sequence[str],
+        make_plan: Callable[[Mapping[str, int]], Plan],
+        **kwargs: Any,  # noqa: ANN401  # mode's own
+    ) -> None:
+        super().__init__(**kwargs)
+        self._settings = settings
+        self._topics = topics
+        self._make_plan = make_plan
+        self._log = structlog.get_logger(__name__)
+        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="compute")
+        self._phase = "waiting for broker"
+        self._tails: list[TailService] = []
+        self._stages: dict[str, StageService] = {}
+
+    @property
+    def status(self) -> dict[str, Any]:
+        """Readiness, with stages, tasks and positions: the body of ``/health/ready``."""
+        stages = {name: stage.status for name, stage in self._stages.items()}
+        tails = {tail.topic: tail.status for tail in self._tails}
+        ready = self._phase == "running" and all(part["ready"] for part in (*stages.values(), *tails.values()))
+        return {"ready": ready, "phase": self._phase, "stages": stages, "tails": tails}
+
+    async def on_stop(self) -> None:
+        """Commit and close all stages at the same time; the tails follow."""
+        self._phase = "stopping"
+        await asyncio.gather(*(stage.stop() for stage in self._stages.values()))
+
+    async def on_shutdown(self) -> None:
+        """Let the compute thread end."""
+        self._executor.shutdown(wait=False, cancel_futures=True)
+
+    @Service.task
+    async def _boot(self) -> None:
+        await wait_for_broker(self._settings, self._log)
+        self._phase = "checking topics"
+        findings = await check_topics(self._settings)
+        if findings:
+            msg = "; ".join(f"topic {finding.topic}: {finding.problem}; {finding.remedy}" for finding in findings)
+            raise TopicError(msg)
+        facts = await fetch_topic_facts(self._settings, self._topics)
+        plan = self._make_plan({topic: fact.n_partitions for topic, fact in facts.items()})
+        self._phase = "catching up"
+        for spec in plan.tails:
+            tail = TailService(
+                self._settings, spec.topic, spec.apply, self._executor, beacon=self.beacon, loop=self.loop
+            )
+            self._tails.append(tail)
+            await self.add_runtime_dependency(tail)
+        for tail in self._tails:
+            await tail.caught_up.wait()
+        for stage_spec in plan.stages:
+            stage = StageService(self._settings, stage_spec, self._executor, beacon=self.beacon, loop=self.loop)
+            self._stages[stage_spec.name] = stage
+            await self.add_runtime_dependency(stage)
+        self._phase = "running"
+        self._log.info("worker_running", stages=list(self._stages))

@@ -1,0 +1,199 @@
+"""A stage: one consumer group over an input topic, and a task for each partition that this worker owns."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
+from aiokafka.errors import KafkaError
+from mode import Service
+
+from stream_app.changelog import MAX_RECORD_BYTES, RecoveryError, start_over
+from stream_app.kafka import client_options
+from stream_app.task import Task, TaskContext
+from stream_app.topic_facts import TopicFactsCache
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from concurrent.futures import Executor
+
+    from stream_app.processor import StageSpec
+    from stream_app.settings import Settings
+
+_FETCH_WAIT_MS = 100
+_HEARTBEATS_PER_SESSION = 3
+_NO_POLL_LIMIT_MS = 2**31 - 1  # recovery may take long, and a task that hangs is seen in /health/ready
+_REVOKE_TIMEOUT_SHARE = 0.5
+_STOP_TIMEOUT_S = 2.0
+_WATCH_EVERY_S = 1.0
+_CHECK_TOPICS_EVERY = 10
+_NOWHERE = TopicPartition("", 0)
+
+
+class StageService(Service):
+    """Run the tasks of one stage, opening and closing them as the group rebalances.
+
+    Parameters
+    ----------
+    settings
+        Of the application.
+    spec
+        Names, rhythm and processor of the stage.
+    executor
+        The worker's one thread for processors, stores and replicas.
+    """
+
+    def __init__(self, settings: Settings, spec: StageSpec, executor: Executor, **kwargs: Any) -> None:  # noqa: ANN401  # mode's own
+        super().__init__(**kwargs)
+        self._settings = settings
+        self._spec = spec
+        self._executor = executor
+        self._log = structlog.get_logger(__name__).bind(stage=spec.name)
+        self._consumer: AIOKafkaConsumer | None = None
+        self._context: TaskContext | None = None
+        self._topic_ids: dict[str, str | None] = {}
+        self._tasks_open: dict[int, Task] = {}
+        self._has_assignment = False
+
+    @property
+    def status(self) -> dict[str, Any]:
+        """What ``/health/ready`` shows of the stage."""
+        tasks = [self._tasks_open[partition].status for partition in sorted(self._tasks_open)]
+        return {"ready": self.is_ready, "group": self._spec.group_id, "tasks": tasks}
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the group has given this worker its partitions, none perhaps, and all their tasks run."""
+        return self._has_assignment and all(task.is_running for task in self._tasks_open.values())
+
+    async def on_start(self) -> None:
+        """Join the group."""
+        settings, spec = self._settings, self._spec
+        consumer = AIOKafkaConsumer(
+            **client_options(settings),
+            group_id=spec.group_id,
+            enable_auto_commit=False,
+            auto_offset_reset="none",
+            isolation_level="read_committed",
+            session_timeout_ms=settings.session_timeout_ms,
+            heartbeat_interval_ms=max(1, settings.session_timeout_ms // _HEARTBEATS_PER_SESSION),
+            max_poll_interval_ms=_NO_POLL_LIMIT_MS,
+            fetch_max_wait_ms=_FETCH_WAIT_MS,
+            max_partition_fetch_bytes=MAX_RECORD_BYTES,
+        )
+        facts = TopicFactsCache(settings, [spec.input_topic, spec.changelog_topic])
+        self._consumer = consumer
+        self._context = TaskContext(
+            settings, spec, consumer, self._executor, facts, on_fenced=self._on_fenced, on_failed=self._on_failed
+        )
+        await consumer.start()
+        self._subscribe()
+
+    async def on_stop(self) -> None:
+        """Commit and close every task, then leave the group."""
+        await self._close_tasks(_STOP_TIMEOUT_S)
+        if self._consumer is not None:
+            stopping = asyncio.ensure_future(self._consumer.stop())
+            await asyncio.wait([stopping], timeout=_STOP_TIMEOUT_S)
+            if not stopping.done():
+                stopping.cancel()
+
+    async def assign(self, partitions: Iterable[int]) -> None:
+        """Open a task for each of the partitions."""
+        consumer, context = self._consumer, self._context
+        if consumer is None or context is None or self.should_stop:
+            return
+        await self._close_tasks(self._revoke_timeout_s)
+        for partition in sorted(partitions):
+            tp = TopicPartition(self._spec.input_topic, partition)
+            consumer.seek(tp, 0)  # a placeholder, so that nothing is looked up in the group; the task knows better
+            consumer.pause(tp)
+            task = Task(context, partition)
+            self._tasks_open[partition] = task
+            task.start()
+        self._has_assignment = True
+        self._log.info("partitions_assigned", partitions=sorted(self._tasks_open))
+
+    async def revoke(self) -> None:
+        """Commit and close every task: the group is about to share out all partitions anew."""
+        self._has_assignment = False
+        if self._tasks_open:
+            self._log.info("partitions_revoked", partitions=sorted(self._tasks_open))
+        await self._close_tasks(self._revoke_timeout_s)
+
+    @Service.task
+    async def _watch(self) -> None:
+        """See what no task sees: errors of the group while it gives us nothing, and topics made anew."""
+        n_rounds = 0
+        while not self.should_stop:
+            await self.sleep(_WATCH_EVERY_S)
+            try:
+                await self._check_group()
+                if n_rounds % _CHECK_TOPICS_EVERY == 0:
+                    await self._check_topics()
+            except KafkaError as error:
+                if not error.retriable:
+                    raise
+            n_rounds += 1
+
+    async def _check_group(self) -> None:
+        if self._consumer is not None and not self._tasks_open and self._has_assignment:
+            await self._consumer.getmany(_NOWHERE, timeout_ms=0)
+
+    async def _check_topics(self) -> None:
+        if self._context is None:
+            return
+        for topic in (self._spec.input_topic, self._spec.changelog_topic):
+            topic_id = (await self._context.facts.get(topic)).topic_id
+            if self._topic_ids.setdefault(topic, topic_id) != topic_id:
+                msg = (
+                    f"topic {topic}: it was deleted and made anew while the worker ran (id {self._topic_ids[topic]} is "
+                    f"now {topic_id}). To go on, {start_over(self._settings)}"
+                )
+                raise RecoveryError(msg)
+
+    def _subscribe(self) -> None:
+        if self._consumer is not None:
+            self._consumer.subscribe([self._spec.input_topic], listener=_Listener(self))
+
+    def _on_fenced(self, partition: int) -> None:
+        self._log.warning("group_rejoin", partition=partition)
+        if not self.should_stop:
+            self._subscribe()  # subscribing again is how a member asks for a new assignment
+
+    def _on_failed(self, error: BaseException) -> None:
+        self._log.error("stage_stopped", error=str(error))
+        self.add_future(self.crash(error))
+
+    async def _close_tasks(self, timeout_s: float) -> None:
+        tasks = list(self._tasks_open.values())
+        await asyncio.gather(*(task.stop(timeout_s) for task in tasks))
+        self._tasks_open.clear()
+
+    @property
+    def _revoke_timeout_s(self) -> float:
+        return self._settings.session_timeout_ms / 1000 * _REVOKE_TIMEOUT_SHARE
+
+
+class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka's bases are untyped
+    """Passes assignments on; aiokafka only logs what a listener raises, so errors crash the stage here."""
+
+    def __init__(self, stage: StageService) -> None:
+        self._stage = stage
+
+    async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
+        """Close all tasks; ``revoked`` is everything that was assigned."""
+        del revoked
+        try:
+            await self._stage.revoke()
+        except Exception as error:  # noqa: BLE001  # nobody else would ever see it
+            await self._stage.crash(error)
+
+    async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
+        """Open a task for each partition."""
+        try:
+            await self._stage.assign([tp.partition for tp in assigned])
+        except Exception as error:  # noqa: BLE001  # nobody else would ever see it
+            await self._stage.crash(error)

@@ -1,0 +1,140 @@
+"""A tail: every partition of a topic read from its beginning, for what each worker needs whole."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, cast
+
+import structlog
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
+from mode import Service
+
+from stream_app.changelog import MAX_RECORD_BYTES
+from stream_app.kafka import client_options
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from concurrent.futures import Executor
+
+    from stream_app.records import KafkaRecord
+    from stream_app.settings import Settings
+
+_POLL_MS = 1_000
+_CATCH_UP_POLL_MS = 20
+_FETCH_WAIT_MS = 100
+_MAX_RECORDS = 5_000
+_RETRY_S = 0.5
+_STOP_TIMEOUT_S = 1.0
+
+
+class TailService(Service):
+    """Follow all partitions of a topic, committed records only, with no group and no offsets kept.
+
+    Parameters
+    ----------
+    topic
+        The topic to follow; it must exist.
+    apply
+        Called with records of one partition, in offset order, in the executor's thread.
+    executor
+        The worker's one thread for processors, stores and replicas.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        topic: str,
+        apply: Callable[[Sequence[KafkaRecord]], object],
+        executor: Executor,
+        **kwargs: Any,  # noqa: ANN401  # mode's own
+    ) -> None:
+        super().__init__(**kwargs)
+        self.caught_up = asyncio.Event()
+        self._settings = settings
+        self._topic = topic
+        self._apply = apply
+        self._executor = executor
+        self._log = structlog.get_logger(__name__).bind(topic=topic)
+        self._offsets: dict[int, int] = {}
+        self._n_records = 0
+
+    @property
+    def topic(self) -> str:
+        """The topic that is followed."""
+        return self._topic
+
+    @property
+    def status(self) -> dict[str, Any]:
+        """What ``/health/ready`` shows of the tail: next offset per partition, and whether it has caught up."""
+        return {"ready": self.caught_up.is_set(), "offsets": {str(p): o for p, o in sorted(self._offsets.items())}}
+
+    @Service.task
+    async def _follow(self) -> None:
+        while not self.should_stop:
+            try:
+                await self._read()
+            except KafkaError as error:
+                self._log.warning(
+                    "tail_interrupted", error=repr(error), remedy="none needed: goes on when Kafka answers"
+                )
+                await self.sleep(_RETRY_S)
+
+    async def _read(self) -> None:
+        consumer = AIOKafkaConsumer(
+            **client_options(self._settings),
+            group_id=None,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            isolation_level="read_committed",
+            fetch_max_wait_ms=_FETCH_WAIT_MS,
+            max_partition_fetch_bytes=MAX_RECORD_BYTES,
+        )
+        try:
+            await consumer.start()
+            targets = await self._begin(consumer)
+            while not self.should_stop:
+                timeout_ms = _POLL_MS if self.caught_up.is_set() else _CATCH_UP_POLL_MS
+                batches = await consumer.getmany(timeout_ms=timeout_ms, max_records=_MAX_RECORDS)
+                for tp, records in batches.items():
+                    await self._take(cast("Sequence[KafkaRecord]", records))
+                    self._offsets[tp.partition] = records[-1].offset + 1
+                if not self.caught_up.is_set():
+                    await self._note_progress(consumer, targets)
+        finally:
+            stopping = asyncio.ensure_future(consumer.stop())
+            await asyncio.wait([stopping], timeout=_STOP_TIMEOUT_S)
+
+    async def _begin(self, consumer: AIOKafkaConsumer) -> dict[TopicPartition, int]:
+        """Assign all partitions, go back to where reading stopped, and return the ends to catch up to."""
+        partitions = consumer.partitions_for_topic(self._topic) or await self._wait_for_partitions(consumer)
+        tps = [TopicPartition(self._topic, partition) for partition in sorted(partitions)]
+        consumer.assign(tps)
+        begins = await consumer.beginning_offsets(tps)
+        ends = await consumer.end_offsets(tps)
+        for tp in tps:
+            consumer.seek(tp, max(begins[tp], self._offsets.get(tp.partition, 0)))
+        return {tp: ends[tp] for tp in tps}
+
+    async def _wait_for_partitions(self, consumer: AIOKafkaConsumer) -> set[int]:
+        await consumer.topics()  # refreshes what the client knows
+        partitions = consumer.partitions_for_topic(self._topic)
+        if not partitions:
+            msg = f"topic {self._topic}: the broker does not know it yet"
+            raise _UnknownTopicError(msg)
+        return set(partitions)
+
+    async def _take(self, records: Sequence[KafkaRecord]) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._executor, self._apply, records)
+        self._n_records += len(records)
+
+    async def _note_progress(self, consumer: AIOKafkaConsumer, targets: dict[TopicPartition, int]) -> None:
+        for tp, end in targets.items():
+            if await consumer.position(tp) < end:
+                return
+        self.caught_up.set()
+        self._log.info("tail_caught_up", n_records=self._n_records)
+
+
+class _UnknownTopicError(KafkaError):
+    retriable = True

@@ -1,0 +1,81 @@
+"""What the broker says of topics: their ids and partition counts, asked once for all tasks that open together."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from aiokafka.admin import AIOKafkaAdminClient
+
+from stream_app.changelog import RecoveryError
+from stream_app.kafka import client_options, fetch_topic_ids
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from stream_app.settings import Settings
+
+_KEEP_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class TopicFacts:
+    """Identity and size of a topic."""
+
+    topic_id: str | None
+    """Unique id: another one under the same name is another topic. None if the broker does not tell ids."""
+    n_partitions: int
+
+
+async def fetch_topic_facts(settings: Settings, topics: Sequence[str]) -> dict[str, TopicFacts]:
+    """Return the facts of every topic that exists.
+
+    Raises
+    ------
+    aiokafka.errors.KafkaError
+        The broker does not answer.
+    """
+    admin = AIOKafkaAdminClient(**client_options(settings))
+    try:
+        await admin.start()
+        described = await admin.describe_topics(list(topics))
+    finally:
+        await admin.close()
+    ids = await fetch_topic_ids(settings, list(topics))
+    return {
+        topic["topic"]: TopicFacts(ids.get(topic["topic"]), len(topic["partitions"]))
+        for topic in described
+        if topic["error_code"] == 0
+    }
+
+
+class TopicFactsCache:
+    """The facts of some topics, asked again when they are older than a second."""
+
+    def __init__(self, settings: Settings, topics: Sequence[str]) -> None:
+        self._settings = settings
+        self._topics = list(topics)
+        self._lock = asyncio.Lock()
+        self._facts: dict[str, TopicFacts] = {}
+        self._fetched_s = float("-inf")
+
+    async def get(self, topic: str) -> TopicFacts:
+        """Return the facts of one topic.
+
+        Raises
+        ------
+        RecoveryError
+            There is no such topic.
+        aiokafka.errors.KafkaError
+            The broker does not answer.
+        """
+        async with self._lock:
+            if time.monotonic() - self._fetched_s > _KEEP_S:
+                self._facts = await fetch_topic_facts(self._settings, self._topics)
+                self._fetched_s = time.monotonic()
+        if topic not in self._facts:
+            msg = f"topic {topic}: it does not exist; make it with: crossaisle topics create"
+            raise RecoveryError(msg)
+        return self._facts[topic]

@@ -1,0 +1,145 @@
+"""The transactional producer of one task: everything a commit sends, in one Kafka transaction."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.errors import MessageSizeTooLargeError
+
+from stream_app import faults
+from stream_app.changelog import MAX_RECORD_BYTES
+from stream_app.kafka import client_options
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Iterable, Mapping, Sequence
+
+    from stream_app.processor import Output
+    from stream_app.settings import Settings
+
+BATCH_BYTES = 512 << 10
+"""Size at which a batch is closed, bytes: below the 1 MB that a topic takes unless it is set otherwise."""
+
+_OVERHEAD_BYTES = 256
+_STOP_TIMEOUT_S = 1.0
+
+
+class TaskProducer:
+    """One transactional id. Starting it fences every older producer of that id and ends its open transaction."""
+
+    def __init__(self, producer: AIOKafkaProducer, transactional_id: str) -> None:
+        self._producer = producer
+        self._transactional_id = transactional_id
+
+    @classmethod
+    async def start(cls, settings: Settings, transactional_id: str) -> TaskProducer:
+        """Connect and fence.
+
+        Raises
+        ------
+        aiokafka.errors.KafkaError
+            The broker cannot be reached or refuses the transactional id.
+        """
+        producer = AIOKafkaProducer(
+            **client_options(settings),
+            transactional_id=transactional_id,
+            transaction_timeout_ms=settings.transaction_timeout_ms,
+            max_batch_size=MAX_RECORD_BYTES,
+            max_request_size=MAX_RECORD_BYTES,
+        )
+        started = cls(producer, transactional_id)
+        try:
+            await producer.start()
+        except BaseException:
+            await started.discard()
+            raise
+        return started
+
+    async def commit(
+        self, outputs: Iterable[Output], offsets: Mapping[TopicPartition, int], group_id: str
+    ) -> dict[TopicPartition, int]:
+        """Send outputs and consumer offsets in one transaction and commit it.
+
+        Parameters
+        ----------
+        outputs
+            Records to send; those of one partition keep their order.
+        offsets
+            Next input offset per partition, for lag tools.
+
+        Returns
+        -------
+        dict
+            The offset after the last record, for each partition that was written to.
+
+        Raises
+        ------
+        aiokafka.errors.ProducerFenced
+            A newer producer has the transactional id, or the transaction took too long. Nothing counts as sent.
+        aiokafka.errors.KafkaError
+            The outcome is unknown or the transaction failed: discard the producer and recover.
+        """
+        producer = self._producer
+        await producer.begin_transaction()
+        by_partition: dict[TopicPartition, list[Output]] = {}
+        for output in outputs:
+            by_partition.setdefault(TopicPartition(output.topic, output.partition), []).append(output)
+        sends = [self._send(tp, group) for tp, group in by_partition.items()]
+        ends = await _all([*sends, producer.send_offsets_to_transaction(dict(offsets), group_id)])
+        faults.hit("in_transaction")
+        await producer.commit_transaction()
+        return dict(zip(by_partition, ends, strict=False))
+
+    async def discard(self) -> None:
+        """Drop the producer without committing. The next one with the same id ends what is open."""
+        stopping = asyncio.ensure_future(self._producer.stop())
+        stopping.add_done_callback(_forget)
+        await asyncio.wait([stopping], timeout=_STOP_TIMEOUT_S)
+        if not stopping.done():
+            stopping.cancel()
+            await asyncio.wait(
+                [stopping, asyncio.ensure_future(self._producer.client.close())], timeout=_STOP_TIMEOUT_S
+            )
+
+    async def _send(self, tp: TopicPartition, outputs: Sequence[Output]) -> int:
+        """Send records of one partition in batches; return the offset after the last one."""
+        delivered: list[tuple[Awaitable[Any], int]] = []
+        batch = self._producer.create_batch()
+        for output in outputs:
+            n_bytes = len(output.key or b"") + len(output.value or b"") + _OVERHEAD_BYTES
+            if batch.record_count() and batch.size() + n_bytes > BATCH_BYTES:
+                delivered.append((await self._submit(batch, tp), batch.record_count()))
+                batch = self._producer.create_batch()
+            timestamp: Any = output.timestamp_ms  # annotated float | None in aiokafka, but must be whole milliseconds
+            added = batch.append(timestamp=timestamp, key=output.key, value=output.value, headers=output.headers)
+            if added is None:
+                msg = (
+                    f"record of {n_bytes} bytes for {tp.topic}, partition {tp.partition}: a record must be smaller than "
+                    f"{MAX_RECORD_BYTES} bytes"
+                )
+                raise MessageSizeTooLargeError(msg)
+        delivered.append((await self._submit(batch, tp), batch.record_count()))
+        results = await _all([future for future, _ in delivered])
+        return max(
+            result.offset + n if result.offset >= 0 else -1 for result, (_, n) in zip(results, delivered, strict=True)
+        )
+
+    async def _submit(self, batch: Any, tp: TopicPartition) -> Awaitable[Any]:
+        batch.close()
+        future: Awaitable[Any] = await self._producer.send_batch(batch, tp.topic, partition=tp.partition)
+        return future
+
+
+async def _all(awaitables: Sequence[Awaitable[Any]]) -> list[Any]:
+    """Wait for all of them, then raise the first error: none is left behind with nobody to look at it."""
+    results = await asyncio.gather(*awaitables, return_exceptions=True)
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+    return results
+
+
+def _forget(future: asyncio.Future[None]) -> None:
+    if not future.cancelled():
+        future.exception()
