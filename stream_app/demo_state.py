@@ -46,11 +46,11 @@ class WorkerState:
 
 @dataclass(frozen=True, slots=True)
 class ShownItem:
-    """One item of a slate in words."""
+    """One item of a slate in words; ``is_new`` when the household has never bought it."""
 
     title: str
-    category: str
     reason: str
+    is_new: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,11 +95,10 @@ class Gauge:
 
 @dataclass(slots=True)
 class DemoState:
-    """Everything that the views show."""
+    """Everything that the views show; ``household`` is the busiest one so far."""
 
     steps: dict[str, Step]
     workers: list[WorkerState]
-    source: str = ""
     bootstrap_servers: str = ""
     started_s: float = 0.0
     opened_s: float | None = None
@@ -111,6 +110,7 @@ class DemoState:
     n_slates: int = 0
     n_baskets: int = 0
     n_households: int = 0
+    household: str | None = None
     all_sent: bool = False
     events_per_s: Gauge = field(default_factory=Gauge)
     slates_per_s: Gauge = field(default_factory=Gauge)

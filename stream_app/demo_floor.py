@@ -1,0 +1,162 @@
+"""The demo's shop floor: turns sold items and published slates into what the views show; no Kafka, no clock.
+
+It knows the product titles, what lies in every household's basket, and which slate each household has. Times are
+arguments, in seconds of one monotonic clock.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from stream_app.demo_state import ShownHit, ShownItem, ShownSlate
+from stream_app.demo_stats import Freshness, HitCounter, Offer
+from stream_app.demo_words import readable
+from stream_app.watch import explain
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from stream_app.demo_state import DemoState
+    from stream_app.reading import Record
+    from stream_app.records import Slate
+
+SHOW_EVERY_S: Final = 1.4
+"""Slates come far faster than anyone reads: a new one is shown at most so often."""
+
+SHOW_BASKET_OF: Final = 2
+"""A slate for so many items in the basket is worth showing; after a while without, any slate is."""
+
+PATIENCE_S: Final = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """Words for an item: its title and the finest category of its path; empty when the catalogue has none."""
+
+    title: str
+    category: str
+
+
+class Sale(msgspec.Struct, frozen=True):
+    """What the demo needs of an event. Anything may be missing: the worker judges events, not the demo."""
+
+    type: str = ""
+    user_id: str = ""
+    item_id: str = ""
+    event_time_ms: int = 0
+    session_id: str | None = None
+
+
+class _Entry(msgspec.Struct, frozen=True):
+    item_id: str = ""
+    title: str | None = None
+    category: list[str] = []  # noqa: RUF012  # msgspec copies the default of a struct
+
+
+_SALE: Final = msgspec.json.Decoder(Sale)
+_ENTRY: Final = msgspec.json.Decoder(_Entry)
+
+
+def read_sale(record: Record) -> Sale:
+    """Read the fields that the demo shows; an unreadable event gives an empty one, the worker will reject it."""
+    try:
+        return msgspec.convert(record, Sale, strict=False) if isinstance(record, dict) else _SALE.decode(record)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return Sale()
+
+
+def read_products(records: Iterable[Record]) -> dict[str, Product]:
+    """Read titles and categories of a catalogue by item; entries that cannot be read are left to the worker."""
+    products = {}
+    for record in records:
+        try:
+            entry = msgspec.convert(record, _Entry, strict=False) if isinstance(record, dict) else _ENTRY.decode(record)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            continue
+        category = readable(entry.category[-1]) if entry.category else ""
+        products[entry.item_id] = Product(readable(entry.title or "") or entry.item_id, category)
+    return products
+
+
+class ShopFloor:
+    """Keep the state of the shop up to date.
+
+    Parameters
+    ----------
+    state
+        Is written to.
+    products
+        Words for the items; an item without any is shown by its id.
+    """
+
+    def __init__(self, state: DemoState, products: Mapping[str, Product]) -> None:
+        self._state = state
+        self._products = products
+        self._baskets: dict[str, tuple[str | None, list[str]]] = {}
+        self._purchases: Counter[str] = Counter()
+        self._hits = HitCounter()
+        self._freshness = Freshness()
+        self._shown_s = float("-inf")
+
+    def sold(self, sale: Sale, now_s: float) -> None:
+        """Take an event that is being sent: score it, then lay the item into the household's basket."""
+        state = self._state
+        state.n_events += 1
+        state.shop_time_ms = sale.event_time_ms or state.shop_time_ms
+        if sale.type == "purchase":
+            self._score(sale, now_s)
+        title = self._product(sale.item_id).title
+        basket = self._baskets.get(sale.user_id)
+        if basket is None or basket[0] != sale.session_id or sale.session_id is None:
+            self._baskets[sale.user_id] = (sale.session_id, [title])
+            state.n_baskets += 1
+        else:
+            basket[1].append(title)
+        self._purchases[sale.user_id] += 1
+        state.n_households = len(self._purchases)
+
+    def acknowledged(self, partition: int, offset: int, sent_s: float) -> None:
+        """Note where in the log an event went that was sent at ``sent_s``."""
+        self._freshness.sent(partition, offset, sent_s)
+
+    def slate(self, slate: Slate, now_s: float) -> None:
+        """Take a published slate: it is now what its household is shown."""
+        state = self._state
+        state.n_slates += 1
+        self._hits.slate(slate.user_id, [Offer(item.item_id, item.reason) for item in slate.items], now_s)
+        age_s = self._freshness.slate(slate.as_of.partition, slate.as_of.offset, now_s)
+        basket = tuple(self._baskets.get(slate.user_id, (None, []))[1])
+        waited_s = now_s - self._shown_s
+        if waited_s < SHOW_EVERY_S or (len(basket) < SHOW_BASKET_OF and waited_s < PATIENCE_S):
+            return
+        self._shown_s = now_s
+        items = tuple(
+            ShownItem(self._product(item.item_id).title, self._reason(item.reason), is_new=item.reason != "repeat")
+            for item in slate.items
+        )
+        state.slates.append(ShownSlate(slate.user_id, basket, items, now_s, age_s))
+
+    def measure(self) -> None:
+        """Bring freshness and the busiest household up to date; costs a sort, so call it once a second."""
+        self._state.freshness_p50_s = self._freshness.quantile(0.5)
+        self._state.freshness_p95_s = self._freshness.quantile(0.95)
+        self._state.household = next((user for user, _ in self._purchases.most_common(1)), None)
+
+    def _score(self, sale: Sale, now_s: float) -> None:
+        hit = self._hits.purchase(sale.user_id, sale.item_id, now_s)
+        self._state.n_scored, self._state.n_hits = self._hits.n_scored, self._hits.n_hits
+        if hit is not None:
+            title = self._product(hit.item_id).title
+            words = self._reason(hit.reason)
+            self._state.hits.append(ShownHit(hit.user_id, title, hit.slot, words, hit.at_s, hit.waited_s))
+
+    def _reason(self, reason: str) -> str:
+        subject = reason.partition(":")[2]
+        return explain(reason, {subject: self._product(subject).title})
+
+    def _product(self, item_id: str) -> Product:
+        return self._products.get(item_id) or Product(item_id, "")

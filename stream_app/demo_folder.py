@@ -1,0 +1,51 @@
+"""The folder of a demo run: one demo at a time, and empty at its start."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+class FolderError(Exception):
+    """The folder cannot be used. The message ends with the remedy."""
+
+
+@contextlib.contextmanager
+def claim(folder: Path) -> Iterator[None]:
+    """Hold the folder for one run, and empty it of what an earlier run has left.
+
+    The system drops the claim with the process, however that ends. On Windows nothing stops a second demo.
+
+    Raises
+    ------
+    FolderError
+        Another demo holds the folder, or it cannot be written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with folder.with_name(f"{folder.name}.lock").open("w") as lock:
+            _lock(lock.fileno(), folder)
+            shutil.rmtree(folder)
+            folder.mkdir()
+            yield
+    except PermissionError as error:
+        message = f"{error.filename or folder}: {error.strerror}; give yourself write access to {folder.parent}"
+        raise FolderError(message) from error
+
+
+def _lock(descriptor: int, folder: Path) -> None:
+    if sys.platform == "win32":
+        return
+    import fcntl  # noqa: PLC0415  # there is none on Windows
+
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        message = f"another demo is running in {folder}: end it first, with Ctrl-C in its terminal"
+        raise FolderError(message) from error

@@ -1,0 +1,227 @@
+"""The demo's traffic: sends purchases at an even rate, reads slates, measures lag; three loops around the shop floor."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from stream_app.demo_floor import Sale, read_sale
+from stream_app.demo_replay import baskets, replay_order
+from stream_app.demo_state import Gauge
+from stream_app.demo_stats import RateMeter
+from stream_app.kafka import client_options
+from stream_app.lag import LagMeter
+from stream_app.produce import KeyReader, Pacer, connect_producer
+from stream_app.reading import RecordFile
+from stream_app.records import decode_slate
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+    from aiokafka import AIOKafkaProducer
+
+    from stream_app.demo_floor import ShopFloor
+    from stream_app.demo_state import DemoState
+    from stream_app.settings import Settings
+
+ITEM_EVERY_S: Final = 1.0
+"""How long a household takes from one item to the next; with the rate it gives the number of tills."""
+
+MEASURE_EVERY_S: Final = 1.0
+N_FIRST: Final = 64
+"""Events that are sent before the workers are known to run; the rest follows once these are learned."""
+
+CAUGHT_UP_S: Final = 1.0
+"""A worker that was started again counts as ready once its lag is below so many seconds of events."""
+
+_FETCH_WAIT_MS: Final = 100
+_POLL_MS: Final = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """An event on its way: what is sent, and what the demo read of it."""
+
+    key: bytes | None
+    value: bytes
+    sale: Sale
+
+    @property
+    def user_id(self) -> str:
+        """The household."""
+        return self.sale.user_id
+
+    @property
+    def session_id(self) -> str | None:
+        """The basket."""
+        return self.sale.session_id
+
+
+def outgoing_events(path: Path, rate: float) -> Iterator[Outgoing]:
+    """Yield the events of a file in the order of the replay, for ever so large a file.
+
+    Raises
+    ------
+    ReadingError
+        The file is not there, damaged, or of no known format.
+    """
+    keys = KeyReader("user_id")
+
+    def read() -> Iterator[Outgoing]:
+        with RecordFile(path) as records:
+            for record in records:
+                key, value = keys.encode(record)
+                yield Outgoing(key, value, read_sale(record))
+
+    return replay_order(baskets(read()), max(1, round(rate * ITEM_EVERY_S)))
+
+
+class Feed:
+    """Sends events.
+
+    Parameters
+    ----------
+    settings
+        Broker and topic names.
+    floor
+        Is told of every event, when it is sent and when the broker has it.
+    events
+        What to send.
+    """
+
+    def __init__(self, settings: Settings, floor: ShopFloor, events: Iterable[Outgoing]) -> None:
+        self._topic = settings.topic_events
+        self._settings = settings
+        self._floor = floor
+        self._events = iter(events)
+        self._producer: AIOKafkaProducer | None = None
+        self._failure: BaseException | None = None
+
+    async def start(self) -> None:
+        """Connect.
+
+        Raises
+        ------
+        ProduceError
+            The broker does not answer.
+        """
+        self._producer = await connect_producer(self._settings)
+
+    async def stop(self) -> None:
+        """Wait for what is on its way and disconnect; it may be called more than once."""
+        if self._producer is not None:
+            producer, self._producer = self._producer, None
+            await producer.stop()
+
+    async def send_first(self, n_events: int = N_FIRST) -> None:
+        """Send a few events, whose freshness is not measured: the worker is still starting."""
+        for event in islice(self._events, n_events):
+            await self._send(event, is_measured=False)
+
+    async def send_all(self, rate: float) -> None:
+        """Send the rest at ``rate`` events a second; a hold-up is not made up for with a burst.
+
+        Raises
+        ------
+        aiokafka.errors.KafkaError
+            The broker refuses an event.
+        """
+        pacer = Pacer(rate, time.monotonic())
+        while True:
+            n_due = pacer.due(time.monotonic())
+            n_sent = 0
+            for event in islice(self._events, n_due):
+                await self._send(event, is_measured=True)
+                n_sent += 1
+            if n_sent < n_due:
+                return
+            await asyncio.sleep(pacer.wait_s(time.monotonic()))
+
+    async def _send(self, event: Outgoing, *, is_measured: bool) -> None:
+        if self._failure is not None:
+            raise self._failure
+        if self._producer is None:
+            message = "the feed is not started"
+            raise RuntimeError(message)
+        now_s = time.monotonic()
+        sent = await self._producer.send(self._topic, event.value, key=event.key)
+        self._floor.sold(event.sale, now_s)
+        sent.add_done_callback(partial(self._acknowledged, now_s if is_measured else None))
+
+    def _acknowledged(self, sent_s: float | None, sent: asyncio.Future[Any]) -> None:
+        if sent.cancelled():
+            return
+        failure = sent.exception()
+        if failure is not None:
+            self._failure = failure
+        elif sent_s is not None:
+            place = sent.result()
+            self._floor.acknowledged(place.partition, place.offset, sent_s)
+
+
+async def read_slates(settings: Settings, floor: ShopFloor) -> None:
+    """Read every committed slate, from the beginning of the topic, until cancelled."""
+    consumer = AIOKafkaConsumer(
+        **client_options(settings),
+        isolation_level="read_committed",
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        fetch_max_wait_ms=_FETCH_WAIT_MS,
+    )
+    await consumer.start()
+    try:
+        partitions = [TopicPartition(settings.topic_recommendations, number) for number in range(settings.partitions)]
+        consumer.assign(partitions)
+        await consumer.seek_to_beginning()
+        while True:
+            batches = await consumer.getmany(timeout_ms=_POLL_MS)
+            now_s = time.monotonic()
+            for records in batches.values():
+                for record in records:
+                    floor.slate(decode_slate(record.value), now_s)
+    finally:
+        await consumer.stop()
+
+
+async def measure(settings: Settings, state: DemoState, floor: ShopFloor, rate: float) -> None:
+    """Bring lag, rates and freshness up to date once a second, until cancelled."""
+    events, slates = RateMeter(), RateMeter()
+    async with LagMeter(settings) as meter:
+        while True:
+            await take_lag(meter, state)
+            now_s = time.monotonic()
+            events.mark(state.n_events, now_s)
+            slates.mark(state.n_slates, now_s)
+            if state.is_open:
+                state.events_per_s.set(events.per_second())
+                state.slates_per_s.set(slates.per_second())
+                floor.measure()
+                if state.n_events - state.n_learned <= max(1.0, rate * CAUGHT_UP_S):
+                    for worker in state.workers:
+                        worker.ready = worker.pid is not None
+            await asyncio.sleep(MEASURE_EVERY_S)
+
+
+async def take_lag(meter: LagMeter, state: DemoState) -> None:
+    """Measure once: the lag of each stage, and how many events the user stage has committed."""
+    lags = await meter.measure()
+    totals: dict[str, int] = {}
+    for lag in lags:
+        totals[lag.stage] = totals.get(lag.stage, 0) + lag.lag_events
+    for stage, total in totals.items():
+        state.stage_lag.setdefault(stage, Gauge()).set(total)
+    # Events are not sent in transactions, so their topic holds no markers and its offsets count events.
+    state.n_learned = sum(lag.end - lag.lag_events for lag in lags if lag.stage == "user")
+
+
+async def all_learned(state: DemoState) -> None:
+    """Wait until everything that was sent is learned and committed, as `measure` sees it."""
+    while state.n_learned < state.n_events:
+        await asyncio.sleep(MEASURE_EVERY_S / 4)

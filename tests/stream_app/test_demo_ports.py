@@ -1,0 +1,55 @@
+"""Ports of the demo: as asked or an error, and free ones otherwise."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+
+from stream_app import demo_ports
+from stream_app.demo_ports import HOST, PortError, Ports, choose_ports, free_ports, is_free
+
+
+def test_a_taken_port_is_named_with_a_remedy() -> None:
+    """Whoever asks for a port that another program has is told which one, and what to do."""
+    with socket.create_server((HOST, 0)) as other:
+        port = int(other.getsockname()[1])
+        assert not is_free(port)
+        with pytest.raises(PortError, match=f"port {port} .*leave --port out"):
+            choose_ports(port, 1)
+
+
+def test_a_taken_port_after_the_asked_one_is_found_too() -> None:
+    """The workers' ports are the ones after the broker's: one of them being taken is an error as well."""
+    with socket.create_server((HOST, 0)) as other:
+        port = int(other.getsockname()[1])
+        with pytest.raises(PortError, match=f"port {port} "):
+            choose_ports(port - 1, 1)
+
+
+def test_asked_ports_are_given_in_a_row() -> None:
+    """A free port that was asked for is the broker's, and the next ones are the workers'."""
+    first = next(port for port in range(21_000, 30_000) if all(is_free(port + more) for more in range(3)))
+    assert choose_ports(first, 2) == Ports(first, (first + 1, first + 2))
+
+
+def test_without_asking_a_taken_usual_port_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the usual port is taken and none was asked for, others are found."""
+    with socket.create_server((HOST, 0)) as other:
+        port = int(other.getsockname()[1])
+        monkeypatch.setattr(demo_ports, "USUAL_PORT", port)
+        ports = choose_ports(None, 2)
+        assert len({port, ports.broker, *ports.web}) == 4
+        assert all(is_free(each) for each in (ports.broker, *ports.web))
+
+
+@pytest.mark.parametrize("port", [65_535, 70_000])
+def test_ports_beyond_the_last_are_refused(port: int) -> None:
+    """A port that leaves no room for the workers' is an error, not an overflow."""
+    with pytest.raises(PortError):
+        choose_ports(port, 1)
+
+
+def test_free_ports_differ() -> None:
+    """Ports that are chosen together are not the same."""
+    assert len(set(free_ports(20))) == 20
