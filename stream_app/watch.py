@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from stream_app.kafka import client_options
@@ -149,12 +150,13 @@ class SlateWatcher:
         settings = self._settings
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
-                self._slates = await self._open(settings.topic_recommendations)
+                slates, catalog = await self._partitions([settings.topic_recommendations, settings.topic_catalog])
+                self._slates = await self._open(slates)
                 if not self._from_beginning:
                     await self._slates.seek_to_end()
-                    for tp in self._slates.assignment():
+                    for tp in slates:
                         await self._slates.position(tp)
-                self._catalog = await self._open(settings.topic_catalog)
+                self._catalog = await self._open(catalog)
             await self._titles.load(self._catalog)
         except (KafkaError, OSError) as error:  # TimeoutError is an OSError
             await self._close()
@@ -173,8 +175,23 @@ class SlateWatcher:
         """Disconnect."""
         await self._close()
 
-    async def _open(self, topic: str) -> AIOKafkaConsumer:
-        """Return a consumer at the beginning of all partitions of a topic, without a group."""
+    async def _partitions(self, topics: Sequence[str]) -> list[list[TopicPartition]]:
+        admin = AIOKafkaAdminClient(**client_options(self._settings))
+        try:
+            await admin.start()
+            # Asking about a missing topic by name would make it where brokers make topics by themselves.
+            present = set(await admin.list_topics())
+            for topic in topics:
+                if topic not in present:
+                    message = f"topic {topic!r} does not exist: make it with `crossaisle topics create`"
+                    raise WatchError(message)
+            found = {topic["topic"]: topic["partitions"] for topic in await admin.describe_topics(list(topics))}
+        finally:
+            await admin.close()
+        return [[TopicPartition(topic, int(part["partition"])) for part in found[topic]] for topic in topics]
+
+    async def _open(self, partitions: list[TopicPartition]) -> AIOKafkaConsumer:
+        """Return a consumer at the beginning of partitions, without a group."""
         consumer = AIOKafkaConsumer(
             **client_options(self._settings),
             isolation_level="read_committed",
@@ -183,12 +200,7 @@ class SlateWatcher:
         )
         try:
             await consumer.start()
-            # All topics are listed: asking by name would make a missing one where brokers make topics by themselves.
-            if topic not in await consumer.topics():
-                message = f"topic {topic!r} does not exist: make it with `crossaisle topics create`"
-                raise WatchError(message)
-            partitions = consumer.partitions_for_topic(topic) or set()
-            consumer.assign([TopicPartition(topic, partition) for partition in sorted(partitions)])
+            consumer.assign(partitions)
             await consumer.seek_to_beginning()
         except BaseException:
             await consumer.stop()

@@ -1,0 +1,277 @@
+"""Tests of measuring the lag, on the real broker."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import typer
+from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from typer.testing import CliRunner
+
+from stream_app import lag
+from stream_app.cli import CommandError
+from stream_app.cli.lag import lag as lag_command
+from stream_app.lag import LagError, LagMeter, PartitionLag, measure_lag
+
+if TYPE_CHECKING:
+    from stream_app.settings import Settings
+
+N_PARTITIONS = 2
+NOW_MS = time.time_ns() // 1_000_000
+"""The clock of these tests stands still; brokers refuse records from the far future, so it stands at today."""
+
+
+@pytest.fixture
+def topics(app_settings: Settings) -> Settings:
+    async def make() -> None:
+        admin = AIOKafkaAdminClient(bootstrap_servers=app_settings.bootstrap_servers)
+        await admin.start()
+        names = (app_settings.topic_events, app_settings.topic_item_updates)
+        await admin.create_topics([NewTopic(name, N_PARTITIONS, 1) for name in names])
+        await admin.close()
+
+    asyncio.run(make())
+    return app_settings
+
+
+class Transactions:
+    """Writes records and commits offsets in transactions, as a worker does."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._producer: AIOKafkaProducer | None = None
+
+    async def __aenter__(self) -> AIOKafkaProducer:
+        self._producer = AIOKafkaProducer(
+            bootstrap_servers=self._settings.bootstrap_servers, transactional_id=f"{self._settings.app_id}.test"
+        )
+        await self._producer.start()
+        return self._producer
+
+    async def __aexit__(self, *_: object) -> None:
+        assert self._producer is not None
+        await self._producer.stop()
+
+
+async def send(producer: AIOKafkaProducer, topic: str, *, n_records: int = 1, age_ms: int = 0) -> None:
+    """Write records to partition 0, with a transaction of their own."""
+    async with producer.transaction():
+        for _ in range(n_records):
+            await producer.send_and_wait(topic, b"{}", partition=0, timestamp_ms=NOW_MS - age_ms)
+
+
+async def commit(producer: AIOKafkaProducer, group: str, topic: str, offset: int) -> None:
+    async with producer.transaction():
+        await producer.send_offsets_to_transaction({TopicPartition(topic, 0): offset}, group)
+
+
+def meter_of(settings: Settings) -> LagMeter:
+    return LagMeter(settings, now_ms=lambda: NOW_MS)
+
+
+def first(lags: list[PartitionLag], stage: str) -> PartitionLag:
+    return next(found for found in lags if (found.stage, found.partition) == (stage, 0))
+
+
+def test_empty_topics_have_no_lag(topics: Settings) -> None:
+    """Before anything is produced or committed: each stage and partition once, with lag 0."""
+    lags = asyncio.run(measure_lag(topics))
+    assert [(found.stage, found.partition) for found in lags] == [("user", 0), ("user", 1), ("item", 0), ("item", 1)]
+    for found in lags:
+        assert found.group == f"{topics.app_id}.{found.stage}"
+        assert (found.end, found.committed, found.lag_events, found.lag_s) == (0, None, 0, 0.0)
+
+
+def test_all_records_are_lag_when_nothing_was_committed(topics: Settings) -> None:
+    """A worker that never ran has everything before it; the age is that of the oldest record."""
+
+    async def measure() -> list[PartitionLag]:
+        async with Transactions(topics) as producer, meter_of(topics) as meter:
+            await send(producer, topics.topic_events, n_records=3, age_ms=9_000)
+            await send(producer, topics.topic_events, age_ms=2_000)
+            return await meter.measure()
+
+    found = first(asyncio.run(measure()), "user")
+    assert found.committed is None
+    assert found.end == 6  # four records and two markers
+    assert found.lag_events == 6
+    assert found.lag_s == 9.0
+
+
+def test_the_lag_is_zero_when_only_markers_are_left(topics: Settings) -> None:
+    """Offsets of commit markers and of aborted records beyond the committed offset are no lag."""
+
+    async def measure() -> list[PartitionLag]:
+        topic, group = topics.topic_item_updates, f"{topics.app_id}.item"
+        async with Transactions(topics) as producer, meter_of(topics) as meter:
+            await send(producer, topic, n_records=2)
+            await commit(producer, group, topic, 2)
+            await producer.begin_transaction()
+            await producer.send_and_wait(topic, b"aborted", partition=0)
+            await producer.abort_transaction()
+            return await meter.measure()
+
+    found = first(asyncio.run(measure()), "item")
+    assert (found.end, found.committed) == (5, 2)
+    assert (found.lag_events, found.lag_s) == (0, 0.0)
+
+
+def test_one_meter_follows_records_and_commits(topics: Settings) -> None:
+    """What a meter has found before is neither kept too long nor lost: each measurement is right."""
+
+    async def measure() -> list[tuple[int, int | None, int, float | None]]:
+        topic, group = topics.topic_events, f"{topics.app_id}.user"
+        seen = []
+        async with Transactions(topics) as producer, meter_of(topics) as meter:
+
+            async def note() -> None:
+                found = first(await meter.measure(), "user")
+                seen.append((found.end, found.committed, found.lag_events, found.lag_s))
+
+            await send(producer, topic, n_records=2, age_ms=5_000)  # offsets 0 and 1, marker 2
+            await note()
+            await note()
+            await commit(producer, group, topic, 1)
+            await note()
+            await commit(producer, group, topic, 2)
+            await note()
+            await send(producer, topic, age_ms=1_000)  # offset 3, marker 4
+            await note()
+            await commit(producer, group, topic, 4)
+            await note()
+            await commit(producer, group, topic, 0)  # reset by an operator
+            await note()
+        return seen
+
+    assert asyncio.run(measure()) == [
+        (3, None, 3, 5.0),
+        (3, None, 3, 5.0),
+        (3, 1, 2, 5.0),
+        (3, 2, 0, 0.0),
+        (5, 2, 2, 1.0),
+        (5, 4, 0, 0.0),
+        (5, 0, 5, 5.0),
+    ]
+
+
+def test_records_of_an_open_transaction_are_no_lag_yet(topics: Settings) -> None:
+    """A worker cannot read them, so the end does not include them until they are committed."""
+
+    async def measure() -> list[int]:
+        async with Transactions(topics) as producer, meter_of(topics) as meter:
+            await producer.begin_transaction()
+            await producer.send_and_wait(topics.topic_item_updates, b"{}", partition=0)
+            before = first(await meter.measure(), "item").lag_events
+            await producer.commit_transaction()
+            return [before, first(await meter.measure(), "item").lag_events]
+
+    assert asyncio.run(measure()) == [0, 2]
+
+
+def test_a_clock_behind_the_producers_gives_no_negative_age(topics: Settings) -> None:
+    """A record from the future is 0 seconds old."""
+
+    async def measure() -> float | None:
+        async with Transactions(topics) as producer, meter_of(topics) as meter:
+            await send(producer, topics.topic_events, age_ms=-60_000)
+            return first(await meter.measure(), "user").lag_s
+
+    assert asyncio.run(measure()) == 0.0
+
+
+def test_a_committed_offset_beyond_the_end_is_a_problem(topics: Settings) -> None:
+    """A recreated topic is called one, not a negative lag."""
+
+    async def measure() -> PartitionLag:
+        async with Transactions(topics) as producer, meter_of(topics) as meter:
+            await commit(producer, f"{topics.app_id}.user", topics.topic_events, 100)
+            return first(await meter.measure(), "user")
+
+    found = asyncio.run(measure())
+    assert found.lag_events == 0
+    assert found.problem is not None
+    assert "recreated" in found.problem
+
+
+def test_a_missing_topic_names_the_command(app_settings: Settings) -> None:
+    """The error says how to make the topic, and does not make it by asking."""
+    for _ in range(2):
+        with pytest.raises(LagError, match="crossaisle topics create"):
+            asyncio.run(measure_lag(app_settings))
+
+
+def test_a_broker_that_is_away_is_an_error(app_settings: Settings) -> None:
+    """The error names the address and what to do."""
+    nowhere = app_settings.model_copy(update={"bootstrap_servers": "127.0.0.1:1"})
+    with pytest.raises(LagError, match=r"127\.0\.0\.1:1 .*crossaisle broker"):
+        asyncio.run(measure_lag(nowhere))
+
+
+def test_a_meter_that_is_not_started_says_so(app_settings: Settings) -> None:
+    """Forgetting to start it is an error, not an empty list."""
+    with pytest.raises(LagError, match="not started"):
+        asyncio.run(LagMeter(app_settings).measure())
+
+
+def test_a_record_that_is_not_found_in_time_leaves_the_age_open(
+    topics: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without time to look, the lag is the distance of the offsets and its age is not known."""
+    monkeypatch.setattr(lag, "PROBE_TIMEOUT_S", 0.0)
+
+    async def measure() -> PartitionLag:
+        async with Transactions(topics) as producer, meter_of(topics) as meter:
+            await send(producer, topics.topic_events)
+            return first(await meter.measure(), "user")
+
+    found = asyncio.run(measure())
+    assert (found.lag_events, found.lag_s) == (2, None)
+
+
+def run_command(settings: Settings, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> Any:  # noqa: ANN401 - no public type
+    for name in ("bootstrap_servers", "app_id", "topic_events", "topic_item_updates"):
+        monkeypatch.setenv(f"CROSSAISLE_{name.upper()}", str(getattr(settings, name)))
+    app = typer.Typer()
+    app.command()(lag_command)
+    return CliRunner().invoke(app, list(arguments))
+
+
+def test_the_command_prints_json_lines(topics: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`crossaisle lag --json` prints a line per stage and partition and nothing else."""
+    result = run_command(topics, monkeypatch, "--json", "--max-lag", "0")
+    assert result.exit_code == 0, result.output
+    lines = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [(line["stage"], line["partition"], line["lag_events"]) for line in lines] == [
+        ("user", 0, 0),
+        ("user", 1, 0),
+        ("item", 0, 0),
+        ("item", 1, 0),
+    ]
+
+
+def test_the_command_draws_a_table(topics: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without --json people get a table, with a dash where nothing was committed."""
+    result = run_command(topics, monkeypatch)
+    assert result.exit_code == 0, result.output
+    assert "committed" in result.stdout
+    assert "–" in result.stdout  # noqa: RUF001 - the dash is meant
+
+
+def test_the_command_fails_above_the_limit(topics: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`--max-lag N` turns a lag into an exit code that scripts can use, and names the partition."""
+
+    async def produce_two() -> None:
+        async with Transactions(topics) as producer:
+            await send(producer, topics.topic_events, n_records=2)
+
+    asyncio.run(produce_two())
+    assert run_command(topics, monkeypatch, "--max-lag", "3").exit_code == 0
+    result = run_command(topics, monkeypatch, "--max-lag", "2")
+    assert isinstance(result.exception, CommandError)
+    assert "user stage, partition 0: 3 events behind" in str(result.exception)
+    assert isinstance(run_command(topics, monkeypatch, "--max-lag", "2", "--watch").exception, CommandError)

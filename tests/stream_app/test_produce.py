@@ -1,0 +1,324 @@
+"""Tests of producing records, on the real broker."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import typer
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.partitioner import murmur2
+from hypothesis import given
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+from stream_app import produce, sender
+from stream_app.cli import CommandError
+from stream_app.cli.produce import produce as produce_command
+from stream_app.produce import Pacer, produce_records
+from stream_app.sender import BatchSender, KeyReader, ProduceError, RecordError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from aiokafka.structs import ConsumerRecord
+
+    from stream_app.settings import Settings
+
+N_PARTITIONS = 3
+SETTINGS_IN_ENVIRONMENT = ("bootstrap_servers", "app_id", "topic_events", "topic_catalog")
+
+
+@pytest.fixture
+def topics(app_settings: Settings) -> Settings:
+    async def make() -> None:
+        admin = AIOKafkaAdminClient(bootstrap_servers=app_settings.bootstrap_servers)
+        await admin.start()
+        names = (app_settings.topic_events, app_settings.topic_catalog)
+        await admin.create_topics([NewTopic(name, N_PARTITIONS, 1) for name in names])
+        await admin.close()
+
+    asyncio.run(make())
+    return app_settings
+
+
+@pytest.fixture
+def environment(app_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    for name in SETTINGS_IN_ENVIRONMENT:
+        monkeypatch.setenv(f"CROSSAISLE_{name.upper()}", str(getattr(app_settings, name)))
+    return dict(os.environ)
+
+
+async def read_topic(settings: Settings, topic: str) -> list[ConsumerRecord]:
+    consumer = AIOKafkaConsumer(bootstrap_servers=settings.bootstrap_servers, isolation_level="read_committed")
+    await consumer.start()
+    try:
+        partitions = [TopicPartition(topic, partition) for partition in range(N_PARTITIONS)]
+        consumer.assign(partitions)
+        await consumer.seek_to_beginning()
+        ends = await consumer.end_offsets(partitions)
+        records: list[ConsumerRecord] = []
+        while any([await consumer.position(tp) < end for tp, end in ends.items()]):
+            for batch in (await consumer.getmany(timeout_ms=200)).values():
+                records += batch
+        return records
+    finally:
+        await consumer.stop()
+
+
+def event(number: int, user: str) -> dict[str, Any]:
+    return {"event_id": f"e{number}", "type": "view", "user_id": user, "item_id": "i", "event_time_ms": 1_600_000_000_000}
+
+
+def run_command(*arguments: str) -> Any:  # noqa: ANN401 - the runner's result has no public type
+    app = typer.Typer()
+    app.command()(produce_command)
+    return CliRunner().invoke(app, list(arguments))
+
+
+def test_records_arrive_once_keyed_and_in_order(topics: Settings) -> None:
+    """Every record arrives once, in its user's order, in the partition that the Java client would choose."""
+    sent = [event(number, f"user-{number % 17}") for number in range(20_000)]
+    seen: list[int] = []
+    n_sent = asyncio.run(produce_records(topics, topics.topic_events, sent, on_progress=seen.append))
+    assert n_sent == len(sent) == seen[-1]
+    assert seen == sorted(seen)
+    records = asyncio.run(read_topic(topics, topics.topic_events))
+    by_user: dict[str, list[int]] = defaultdict(list)
+    for record in records:
+        decoded = json.loads(record.value)
+        assert record.key == decoded["user_id"].encode()
+        assert record.partition == (murmur2(record.key) & 0x7FFFFFFF) % N_PARTITIONS
+        by_user[decoded["user_id"]].append(int(decoded["event_id"][1:]))
+    assert all(numbers == sorted(set(numbers)) for numbers in by_user.values())
+    assert sum(map(len, by_user.values())) == len(sent)
+
+
+def test_catalogue_records_are_keyed_by_item(topics: Settings) -> None:
+    """In the catalogue topic the key is the item, as compaction needs it."""
+    entries = [b'{"item_id":"\xc3\xa4 1","category":["A"]}', {"item_id": "2", "category": ["B"]}]
+    assert asyncio.run(produce_records(topics, topics.topic_catalog, entries)) == 2
+    records = asyncio.run(read_topic(topics, topics.topic_catalog))
+    assert {record.key for record in records} == {"ä 1".encode(), b"2"}
+
+
+def test_bad_records_arrive_as_they_are(topics: Settings) -> None:
+    """What is no event goes through byte for byte and without a key: the worker rejects it, with a code."""
+    bad = [b"not json", b"\xff\xfe", b'{"user_id":7}', b"[]", b'{"user_id":null}', b'{"item_id":"i"}', b'{"user_id":"u"']
+    assert asyncio.run(produce_records(topics, topics.topic_events, bad)) == len(bad)
+    records = asyncio.run(read_topic(topics, topics.topic_events))
+    assert sorted(record.value for record in records) == sorted(bad)
+    assert {record.key for record in records} == {None}
+
+
+def test_a_missing_topic_names_the_command(app_settings: Settings) -> None:
+    """The error says how to make the topic, and does not make it by asking."""
+    for _ in range(2):
+        with pytest.raises(ProduceError, match="crossaisle topics create"):
+            asyncio.run(produce_records(app_settings, app_settings.topic_events, [event(0, "u")]))
+
+
+def test_a_broker_that_is_away_is_an_error_in_bounded_time(
+    app_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether nothing listens or what listens never answers: an error with the remedy."""
+    nowhere = app_settings.model_copy(update={"bootstrap_servers": "127.0.0.1:1"})
+    with pytest.raises(ProduceError, match="crossaisle broker"):
+        asyncio.run(produce_records(nowhere, "events", []))
+    monkeypatch.setattr(produce, "CONNECT_TIMEOUT_S", 0.3)
+
+    async def to_a_mute_server() -> None:
+        server = await asyncio.start_server(lambda _reader, _writer: None, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        mute = app_settings.model_copy(update={"bootstrap_servers": f"127.0.0.1:{port}"})
+        try:
+            await produce_records(mute, "events", [])
+        finally:
+            server.close()
+
+    with pytest.raises(ProduceError, match="crossaisle broker"):
+        asyncio.run(to_a_mute_server())
+
+
+def test_a_record_that_no_topic_takes_is_named(topics: Settings) -> None:
+    """A record over the limit ends producing with an error; those before it are sent and counted."""
+    records = [event(0, "u"), b"x" * 1_000_001, event(1, "u")]
+    counts: list[int] = []
+    with pytest.raises(RecordError, match="1,000,001 bytes"):
+        asyncio.run(produce_records(topics, topics.topic_events, records, on_progress=counts.append))
+    with pytest.raises(RecordError, match="as JSON"):
+        KeyReader("user_id").encode({"user_id": object()})
+
+
+def test_cancelling_confirms_what_was_sent(topics: Settings) -> None:
+    """Cancelled in the middle, the last count reported is what the topic holds."""
+    counts = [0]
+
+    async def produce_and_cancel() -> None:
+        endless = (event(number, str(number)) for number in range(10**9))
+        half = asyncio.Event()
+
+        def show(n_confirmed: int) -> None:
+            counts.append(n_confirmed)
+            if n_confirmed > 1_000:
+                half.set()
+
+        task = asyncio.create_task(produce_records(topics, topics.topic_events, endless, on_progress=show))
+        await half.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(produce_and_cancel())
+    records = asyncio.run(read_topic(topics, topics.topic_events))
+    assert len(records) == counts[-1] > 1_000
+
+
+class StuckProducer:
+    """Takes batches and never confirms one."""
+
+    def create_batch(self) -> FullBatch:
+        return FullBatch()
+
+    async def send_batch(self, batch: FullBatch, topic: str, *, partition: int) -> asyncio.Future[None]:
+        del batch, topic, partition
+        return asyncio.get_running_loop().create_future()
+
+
+class FullBatch:
+    """A batch that holds any number of records."""
+
+    def __init__(self) -> None:
+        self.n_records = 0
+
+    def append(self, *, timestamp: int | None, key: bytes | None, value: bytes) -> object:
+        del timestamp, key, value
+        self.n_records += 1
+        return object()
+
+    def record_count(self) -> int:
+        return self.n_records
+
+    def close(self) -> None:
+        pass
+
+
+def test_a_broker_that_confirms_nothing_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An idempotent producer retries forever; the sender gives up after a while and says how far it came."""
+    monkeypatch.setattr(sender, "STALL_TIMEOUT_S", 0.05)
+
+    async def send() -> None:
+        batches = BatchSender(StuckProducer(), "events", None)  # type: ignore[arg-type]  # a fake
+        batches._partitions = [0]
+        await batches.add(b"u", b"{}")
+        await batches.drain()
+
+    with pytest.raises(ProduceError, match="confirmed nothing"):
+        asyncio.run(send())
+
+
+@given(
+    rate=st.floats(min_value=0.1, max_value=50_000),
+    steps_s=st.lists(st.floats(min_value=0.0, max_value=0.4), max_size=50),
+)
+def test_the_pacer_keeps_to_the_rate(rate: float, steps_s: list[float]) -> None:
+    """Polled as often as it asks for, the pacer never releases more than the rate allows, and never falls behind."""
+    now_s = 100.0
+    pacer = Pacer(rate, now_s)
+    n_released = 0
+    for step_s in steps_s:
+        while n_due := pacer.due(now_s):
+            n_released += n_due
+        allowed = (now_s - 100.0) * rate + 1
+        assert allowed - 1.001 < n_released <= allowed + 0.001
+        assert 0 < pacer.wait_s(now_s) <= max(1 / rate, 0.02) + 1e-6
+        now_s += step_s
+
+
+def test_the_pacer_does_not_make_up_for_a_long_hold_up() -> None:
+    """After a minute without sending at most half a second's records are due at once."""
+    pacer = Pacer(100.0, 0.0)
+    assert pacer.due(60.0) <= 51
+
+
+@pytest.mark.parametrize("rate", [0.0, -1.0, float("nan")])
+def test_a_rate_that_is_none_is_refused(rate: float) -> None:
+    """The error says what to do instead."""
+    with pytest.raises(ProduceError, match="leave it out"):
+        Pacer(rate, 0.0)
+
+
+@given(st.binary() | st.text().map(lambda user: json.dumps({"user_id": user}).encode()))
+def test_the_key_reader_takes_any_bytes(value: bytes) -> None:
+    """Any bytes come back unchanged; the key is the user's id if there is one."""
+    key, kept = KeyReader("user_id").encode(value)
+    assert kept == value
+    try:
+        wanted = json.loads(value.decode())
+        user = wanted["user_id"] if isinstance(wanted, dict) else None
+    except (ValueError, KeyError, RecursionError):
+        user = None
+    if isinstance(user, str) and key is not None:
+        assert key == user.encode("utf-8", "replace")
+    else:
+        assert key is None or isinstance(user, str)
+
+
+def test_the_command_produces_a_file(topics: Settings, environment: dict[str, str], tmp_path: Path) -> None:
+    """`crossaisle produce FILE --limit N --json` sends N records and prints one line of JSON."""
+    assert environment
+    path = tmp_path / "events.jsonl"
+    path.write_text("".join(json.dumps(event(number, "u")) + "\n" for number in range(50)))
+    result = run_command(str(path), "--limit", "40", "--json")
+    assert result.exit_code == 0, result.output
+    summary = json.loads(result.stdout)
+    assert (summary["topic"], summary["n_records"], summary["interrupted"]) == (topics.topic_events, 40, False)
+    assert len(asyncio.run(read_topic(topics, topics.topic_events))) == 40
+
+
+def test_the_command_names_the_line_of_a_bad_record(
+    topics: Settings, environment: dict[str, str], tmp_path: Path
+) -> None:
+    """A record that cannot be sent is reported with file and line."""
+    assert topics
+    assert environment
+    path = tmp_path / "catalog.jsonl"
+    path.write_bytes(b'{"item_id":"1"}\n' + b"x" * 1_100_000 + b"\n")
+    result = run_command(str(path), "--topic", "catalog")
+    assert isinstance(result.exception, CommandError)
+    assert f"{path}:2: " in str(result.exception)
+
+
+def test_the_command_ends_cleanly_on_ctrl_c(topics: Settings, environment: dict[str, str], tmp_path: Path) -> None:
+    """Interrupted, it says how many records were produced, exits 130, and the topic holds exactly those."""
+    path = tmp_path / "events.jsonl"
+    path.write_text("".join(json.dumps(event(number, str(number))) + "\n" for number in range(10_000)))
+    code = f"import typer; from stream_app.cli.produce import produce; import sys; sys.argv[1:] = [{str(path)!r}, '--rate', '200', '--json']; typer.run(produce)"
+    process = subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, text=True)
+    for _ in until(30.0):
+        if asyncio.run(read_topic(topics, topics.topic_events)):
+            break
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=20)
+    assert process.returncode == 130
+    summary = json.loads(output)
+    assert summary["interrupted"]
+    assert 0 < summary["n_records"] == len(asyncio.run(read_topic(topics, topics.topic_events)))
+
+
+def until(timeout_s: float) -> Iterator[None]:
+    """Yield until the time is over, then fail."""
+    deadline_s = time.monotonic() + timeout_s
+    while time.monotonic() < deadline_s:
+        yield
+    pytest.fail(f"nothing happened within {timeout_s} s")
