@@ -1,0 +1,93 @@
+"""Entry point of the command ``crossaisle``: registers the subcommands and turns errors into one line each."""
+
+import sys
+from importlib.metadata import version
+from typing import Annotated
+
+import typer
+
+from stream_app.cli import CommandError
+from stream_app.cli.broker import broker
+from stream_app.cli.dataset import app as dataset_app
+from stream_app.cli.demo import demo
+from stream_app.cli.inspect import inspect
+from stream_app.cli.lag import lag
+from stream_app.cli.produce import produce
+from stream_app.cli.topics import app as topics_app
+from stream_app.cli.watch import watch
+from stream_app.cli.worker import worker
+
+app = typer.Typer(
+    name="crossaisle",
+    help="A streaming recommender on Kafka: events in, cross-category slates out, every event learned once.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command()(demo)
+app.command()(broker)
+app.add_typer(topics_app, name="topics")
+app.command()(worker)
+app.command()(produce)
+app.command()(watch)
+app.command()(lag)
+app.command()(inspect)
+app.add_typer(dataset_app, name="dataset")
+
+
+def _print_version(wanted: bool) -> None:  # noqa: FBT001 - typer's callback
+    if wanted:
+        typer.echo(f"crossaisle {version('crossaisle')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    *,
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Run the command; errors that a user can mend are one line on stderr, exit code 1."""
+    try:
+        app()
+    except CommandError as error:
+        _fail(str(error))
+    except Exception as error:
+        message = _known_error(error)
+        if message is None:
+            raise
+        _fail(message)
+
+
+def _known_error(error: Exception) -> str | None:
+    """Return the sentence for an error that settings, the broker or a file brought about; None for a defect."""
+    from aiokafka.errors import KafkaConnectionError, KafkaError  # noqa: PLC0415 - keeps --help fast
+    from pydantic import ValidationError  # noqa: PLC0415
+
+    from stream_app.broker import BrokerError  # noqa: PLC0415
+    from stream_app.settings import PREFIX  # noqa: PLC0415
+    from stream_app.topics import TopicError  # noqa: PLC0415
+
+    if isinstance(error, ValidationError):
+        wrong = error.errors()[0]
+        name = PREFIX + "_".join(str(part) for part in wrong["loc"]).upper() if wrong["loc"] else "settings"
+        return f"{name}: {wrong['msg']}, got {wrong['input']!r}; correct it in the environment or in .env"
+    if isinstance(error, KafkaConnectionError):
+        return f"{error}; start a broker (crossaisle broker), or set {PREFIX}BOOTSTRAP_SERVERS"
+    if isinstance(error, BrokerError | TopicError | KafkaError | OSError):
+        return str(error)
+    return None
+
+
+def _fail(message: str) -> None:
+    typer.echo(f"error: {message}", err=True)
+    sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

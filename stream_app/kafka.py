@@ -1,0 +1,203 @@
+"""What every Kafka client of the project shares: options from settings, waiting for a broker, ids of topics."""
+
+import asyncio
+import ssl
+import time
+import uuid
+from collections.abc import Sequence
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
+
+from aiokafka.client import AIOKafkaClient
+from aiokafka.errors import IncompatibleBrokerVersion, KafkaError
+from aiokafka.protocol.api import Request, RequestStruct, Response
+from aiokafka.protocol.types import (
+    AbstractType,
+    Boolean,
+    CompactArray,
+    CompactString,
+    Int16,
+    Int32,
+    Schema,
+    TaggedFields,
+)
+
+if TYPE_CHECKING:
+    from stream_app.settings import Settings
+
+FIRST_WAIT_S = 0.2
+LONGEST_WAIT_S = 3.0
+SAY_AGAIN_S = 10.0
+
+
+def client_options(settings: "Settings") -> dict[str, Any]:
+    """Return the options that connect any aiokafka client: addresses, TLS and SASL."""
+    options: dict[str, Any] = {
+        "bootstrap_servers": settings.bootstrap_servers,
+        "security_protocol": settings.security_protocol,
+    }
+    if settings.security_protocol in ("SSL", "SASL_SSL"):
+        context = ssl.create_default_context(cafile=settings.ssl_cafile)
+        if settings.ssl_certfile is not None:
+            context.load_cert_chain(settings.ssl_certfile, settings.ssl_keyfile)
+        options["ssl_context"] = context
+    if settings.security_protocol.startswith("SASL"):
+        options["sasl_mechanism"] = settings.sasl_mechanism
+        options["sasl_plain_username"] = settings.sasl_username
+        options["sasl_plain_password"] = settings.sasl_password.get_secret_value() if settings.sasl_password else None
+    return options
+
+
+async def wait_for_broker(settings: "Settings", log: Any) -> None:  # noqa: ANN401 - a structlog logger
+    """Return when a broker answers; say so every ten seconds while none does.
+
+    Raises
+    ------
+    aiokafka.errors.KafkaError
+        The broker answers, but refuses: authentication, or a version without what is needed.
+    """
+    wait_s, said_s = FIRST_WAIT_S, 0.0
+    while True:
+        client = AIOKafkaClient(**client_options(settings))
+        try:
+            await client.bootstrap()
+        except (KafkaError, OSError) as error:
+            if isinstance(error, KafkaError) and not error.retriable and "Unable to bootstrap" not in str(error):
+                raise
+            if time.monotonic() - said_s > SAY_AGAIN_S:
+                said_s = time.monotonic()
+                log.warning(
+                    "broker_unreachable",
+                    bootstrap_servers=settings.bootstrap_servers,
+                    remedy="start it (crossaisle broker), or set CROSSAISLE_BOOTSTRAP_SERVERS; waiting for it",
+                )
+        else:
+            if said_s:
+                log.info("broker_reached", bootstrap_servers=settings.bootstrap_servers)
+            return
+        finally:
+            await client.close()
+        await asyncio.sleep(wait_s)
+        wait_s = min(2 * wait_s, LONGEST_WAIT_S)
+
+
+class _Uuid(AbstractType[bytes]):
+    """Sixteen raw bytes."""
+
+    @classmethod
+    def encode(cls, value: bytes | None) -> bytes:
+        return value or bytes(16)
+
+    @classmethod
+    def decode(cls, data: BytesIO) -> bytes:
+        return data.read(16)
+
+    @classmethod
+    def repr(cls, value: bytes) -> str:
+        return str(uuid.UUID(bytes=value))
+
+
+class _MetadataResponse(Response):
+    """Metadata response of version 12, the first with both topic ids and names for all."""
+
+    API_KEY = 3
+    API_VERSION = 12
+    SCHEMA = Schema(
+        ("throttle_time_ms", Int32),
+        (
+            "brokers",
+            CompactArray(
+                ("node_id", Int32),
+                ("host", CompactString("utf-8")),
+                ("port", Int32),
+                ("rack", CompactString("utf-8")),
+                ("tags", TaggedFields),
+            ),
+        ),
+        ("cluster_id", CompactString("utf-8")),
+        ("controller_id", Int32),
+        (
+            "topics",
+            CompactArray(
+                ("error_code", Int16),
+                ("name", CompactString("utf-8")),
+                ("topic_id", _Uuid),
+                ("is_internal", Boolean),
+                (
+                    "partitions",
+                    CompactArray(
+                        ("error_code", Int16),
+                        ("index", Int32),
+                        ("leader", Int32),
+                        ("leader_epoch", Int32),
+                        ("replicas", CompactArray(Int32)),
+                        ("isr", CompactArray(Int32)),
+                        ("offline", CompactArray(Int32)),
+                        ("tags", TaggedFields),
+                    ),
+                ),
+                ("authorized_operations", Int32),
+                ("tags", TaggedFields),
+            ),
+        ),
+        ("tags", TaggedFields),
+    )
+
+
+class _MetadataRequestV12(RequestStruct):
+    API_KEY = 3
+    API_VERSION = 12
+    RESPONSE_TYPE = _MetadataResponse
+    FLEXIBLE_VERSION = True
+    SCHEMA = Schema(
+        (
+            "topics",
+            CompactArray(("topic_id", _Uuid), ("name", CompactString("utf-8")), ("tags", TaggedFields)),
+        ),
+        ("allow_auto_topic_creation", Boolean),
+        ("include_topic_authorized_operations", Boolean),
+        ("tags", TaggedFields),
+    )
+
+
+class _TopicIdRequest(Request[_MetadataRequestV12]):
+    """Asks for the ids of topics by name."""
+
+    API_KEY = 3
+
+    def __init__(self, topics: Sequence[str]) -> None:
+        self._topics = topics
+
+    def build(self, request_struct_class: type[_MetadataRequestV12]) -> _MetadataRequestV12:
+        topics = [(bytes(16), name, {}) for name in self._topics]
+        return request_struct_class(topics, False, False, {})
+
+
+async def fetch_topic_ids(settings: "Settings", topics: Sequence[str]) -> dict[str, str | None]:
+    """Return the broker's id of each topic: another id under the same name is another topic.
+
+    Returns
+    -------
+    dict
+        None for a topic that does not exist, and for all of them at a broker too old to tell (Kafka before 3.1).
+
+    Raises
+    ------
+    aiokafka.errors.KafkaError
+        The broker does not answer.
+    """
+    found: dict[str, str | None] = dict.fromkeys(topics)
+    client = AIOKafkaClient(**client_options(settings))
+    try:
+        await client.bootstrap()
+        node = client.get_random_node()
+        response = await client.send(node, _TopicIdRequest(topics))
+    except (IncompatibleBrokerVersion, NotImplementedError):
+        return found
+    finally:
+        await client.close()
+    for topic in response.topics:
+        error_code, name, topic_id = topic[0], topic[1], topic[2]
+        if error_code == 0 and any(topic_id):
+            found[name] = str(uuid.UUID(bytes=topic_id))
+    return found

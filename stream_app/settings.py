@@ -1,0 +1,166 @@
+"""Every setting of Crossaisle: environment variables with the prefix ``CROSSAISLE_``, and a ``.env`` file."""
+
+import argparse
+import re
+from pathlib import Path
+from typing import Any, Literal
+
+from platformdirs import user_data_path
+from pydantic import Field, SecretStr, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+PREFIX = "CROSSAISLE_"
+MARKERS = ("<!-- settings:begin -->", "<!-- settings:end -->")
+_OWN_TOPICS = ("item_updates", "item_state", "policy_updates", "policy_state", "user_state")
+
+
+class Settings(BaseSettings):
+    """What an operator may set. Immutable; every field has a default, and its unit in its name or help.
+
+    Raises
+    ------
+    pydantic.ValidationError
+        A value has the wrong type or lies outside its bounds; the message names the variable.
+    """
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_file=".env", extra="ignore", frozen=True)
+
+    bootstrap_servers: str = Field("127.0.0.1:9092", description="Kafka brokers, host:port, separated by commas.")
+    app_id: str = Field(
+        "crossaisle",
+        min_length=1,
+        max_length=100,
+        pattern=r"^[A-Za-z0-9._-]+$",
+        description="Prefix of groups, transactional ids and internal topics. Two apps with different ids share a cluster.",
+    )
+    state_dir: Path = Field(
+        default_factory=lambda: user_data_path("crossaisle") / "state",
+        description="Directory of the local stores: a cache of the changelogs.",
+    )
+    commit_interval_ms: int = Field(
+        100, ge=10, le=60_000, description="A user task commits this often, and fills slates as often, in milliseconds."
+    )
+    item_commit_interval_ms: int = Field(
+        250, ge=10, le=60_000, description="An item task commits, and so publishes items, this often, in milliseconds."
+    )
+    transaction_timeout_ms: int = Field(
+        10_000, ge=1_000, le=900_000, description="The broker ends the transaction of a frozen task after this, in milliseconds."
+    )
+    session_timeout_ms: int = Field(
+        10_000, ge=1_000, le=1_800_000, description="A worker that is silent this long loses its partitions, in milliseconds."
+    )
+    max_batch_events: int = Field(2_000, ge=1, le=100_000, description="Records a task learns from at once, at most.")
+    partitions: int = Field(4, ge=1, le=10_000, description="Partitions of new topics (`topics create`, `demo`).")
+    replication_factor: int = Field(1, ge=1, le=100, description="Replicas of new topics.")
+    hot_rows: int = Field(200_000, ge=1_000, description="Rows (users or items) that a task keeps in memory, at most.")
+    seed: int = Field(0, ge=0, description="Seed of all that is drawn at random.")
+
+    max_future_ms: int = Field(
+        3_600_000, ge=0, description="An event further in the future than this is rejected, in milliseconds."
+    )
+    max_id_bytes: int = Field(256, ge=8, le=4_096, description="Longest id, in bytes of UTF-8.")
+    max_record_bytes: int = Field(65_536, ge=256, le=1_000_000, description="Largest event or catalogue record, in bytes.")
+    session_gap_ms: int = Field(
+        86_400_000, ge=1_000, description="Without session ids, events further apart start a new session, in milliseconds."
+    )
+
+    category_depth: int = Field(0, ge=0, le=32, description="Levels of the path that make a category; 0 is all of them.")
+    slate_size: int = Field(10, ge=1, le=10, description="Items of a slate.")
+    category_cap: int = Field(2, ge=0, le=10, description="Items of one category in a slate, at most; 0 is no cap.")
+    discovery_slots: int = Field(2, ge=0, le=10, description="Slots kept for items that the user never had.")
+    shown_limit: int = Field(
+        0, ge=0, le=255, description="An item in this many slates in a row without a reaction rests; 0 is never."
+    )
+    exclude_bought_days: float = Field(
+        0.0, ge=0.0, le=36_500.0, description="Items bought less than this many days ago are left out; 0 is never."
+    )
+
+    web_host: str = Field("127.0.0.1", description="Address that the worker's HTTP server binds to.")
+    web_port: int = Field(6066, ge=1, le=65_535, description="Port of the worker's HTTP server.")
+    json_logs: bool | None = Field(None, description="Logs as JSON; unset: unless they go to a terminal.")
+
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        "PLAINTEXT", description="PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL."
+    )
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
+        "PLAIN", description="PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512."
+    )
+    sasl_username: str | None = Field(None, description="User name for SASL.")
+    sasl_password: SecretStr | None = Field(None, description="Password for SASL.")
+    ssl_cafile: Path | None = Field(None, description="Certificate authorities to trust, PEM.")
+    ssl_certfile: Path | None = Field(None, description="Client certificate, PEM.")
+    ssl_keyfile: Path | None = Field(None, description="Key of the client certificate, PEM.")
+
+    topic_events: str = Field("events", description="Topic of behaviour events.")
+    topic_catalog: str = Field("catalog", description="Topic of the catalogue, compacted.")
+    topic_recommendations: str = Field("recommendations", description="Topic of slates.")
+    topic_rejects: str = Field("rejects", description="Topic of records that could not be used.")
+    topic_item_updates: str = Field("", description="Topic of summed updates to items; empty: `{app_id}.item-updates`.")
+    topic_item_state: str = Field("", description="Topic of item rows, compacted; empty: `{app_id}.item-state`.")
+    topic_policy_updates: str = Field("", description="Topic of policy statistics; empty: `{app_id}.policy-updates`.")
+    topic_policy_state: str = Field("", description="Topic of the policy, compacted; empty: `{app_id}.policy-state`.")
+    topic_user_state: str = Field("", description="Topic of user rows, compacted; empty: `{app_id}.user-state`.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_own_topics(cls, values: Any) -> Any:  # noqa: ANN401 - pydantic hands over what it got
+        if isinstance(values, dict):
+            app_id = values.get("app_id") or cls.model_fields["app_id"].default
+            for name in _OWN_TOPICS:
+                if not values.get(f"topic_{name}"):
+                    values[f"topic_{name}"] = f"{app_id}.{name.replace('_', '-')}"
+        return values
+
+    @model_validator(mode="after")
+    def _check_together(self) -> "Settings":
+        if self.security_protocol.startswith("SASL") and not (self.sasl_username and self.sasl_password):
+            msg = f"security_protocol {self.security_protocol} needs {PREFIX}SASL_USERNAME and {PREFIX}SASL_PASSWORD"
+            raise ValueError(msg)
+        if self.ssl_keyfile and not self.ssl_certfile:
+            msg = f"{PREFIX}SSL_KEYFILE without {PREFIX}SSL_CERTFILE: set both, or neither"
+            raise ValueError(msg)
+        return self
+
+
+def settings_table() -> str:
+    """Return the Markdown table of all settings, as the README holds it."""
+    lines = ["| Variable | Default | Meaning |", "|---|---|---|"]
+    for name, field in Settings.model_fields.items():
+        if field.default_factory is not None:
+            default = "user data directory"
+        elif field.default in (None, ""):
+            default = ""
+        else:
+            default = f"`{field.default}`"
+        lines.append(f"| `{PREFIX}{name.upper()}` | {default} | {field.description} |")
+    return "\n".join(lines)
+
+
+def with_settings_table(text: str) -> str:
+    """Return a document with the table put anew between its markers.
+
+    Raises
+    ------
+    ValueError
+        A marker is missing.
+    """
+    begin, end = MARKERS
+    if begin not in text or end not in text:
+        msg = f"the document must hold {begin} and {end}"
+        raise ValueError(msg)
+    pattern = re.compile(re.escape(begin) + ".*?" + re.escape(end), re.DOTALL)
+    return pattern.sub(lambda _: f"{begin}\n{settings_table()}\n{end}", text)
+
+
+def _main() -> None:
+    parser = argparse.ArgumentParser(description="Print the table of settings, or write it into a document.")
+    parser.add_argument("--write", type=Path, help="document with the markers, usually README.md")
+    path = parser.parse_args().write
+    if path is None:
+        print(settings_table())  # noqa: T201 - that is what the command is for
+    else:
+        path.write_text(with_settings_table(path.read_text()))
+
+
+if __name__ == "__main__":
+    _main()

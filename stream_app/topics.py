@@ -1,0 +1,184 @@
+"""The topics that Crossaisle needs: which, with what settings; making them and checking them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import TopicAlreadyExistsError, for_code
+
+from stream_app.kafka import client_options
+
+if TYPE_CHECKING:
+    from stream_app.settings import Settings
+
+LARGE_RECORD_BYTES = 4 << 20
+_COMPACT = {"cleanup.policy": "compact", "min.cleanable.dirty.ratio": "0.2"}
+_LARGE = {"max.message.bytes": str(LARGE_RECORD_BYTES)}
+CREATE = "crossaisle topics create"
+
+
+class TopicError(Exception):
+    """A topic cannot be made or used; the message names the remedy."""
+
+
+@dataclass(frozen=True, slots=True)
+class TopicSpec:
+    """A topic as it must be.
+
+    Attributes
+    ----------
+    name
+        Its name in the cluster.
+    like
+        The topic whose number of partitions it must have, or None where any number will do.
+    config
+        Settings that differ from the broker's defaults.
+    """
+
+    name: str
+    like: str | None
+    config: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something wrong with a topic, and what to do about it."""
+
+    topic: str
+    problem: str
+    remedy: str
+
+
+def topic_specs(settings: "Settings") -> list[TopicSpec]:
+    """Return all topics, those that others are compared with first."""
+    events, updates = settings.topic_events, settings.topic_item_updates
+    return [
+        TopicSpec(events, None),
+        TopicSpec(updates, None, _LARGE),
+        TopicSpec(settings.topic_catalog, None, _COMPACT),
+        TopicSpec(settings.topic_recommendations, events),
+        TopicSpec(settings.topic_rejects, events),
+        TopicSpec(settings.topic_user_state, events, {**_COMPACT, **_LARGE}),
+        TopicSpec(settings.topic_item_state, updates, {**_COMPACT, **_LARGE}),
+        TopicSpec(settings.topic_policy_updates, events, _COMPACT),
+        TopicSpec(settings.topic_policy_state, None, _COMPACT),
+    ]
+
+
+async def create_topics(settings: "Settings", partitions: int, replication_factor: int) -> list[str]:
+    """Make every topic that is not there; those that are stay as they are.
+
+    Parameters
+    ----------
+    partitions
+        Partitions of new topics; one that must match a topic that is there already gets that one's number.
+
+    Returns
+    -------
+    list of str
+        Names of the topics that were made.
+
+    Raises
+    ------
+    TopicError
+        The broker refused one.
+    aiokafka.errors.KafkaError
+        The broker does not answer.
+    """
+    admin = AIOKafkaAdminClient(**client_options(settings))
+    await admin.start()
+    try:
+        counts = await _partition_counts(admin, settings)
+        made = []
+        for spec in topic_specs(settings):
+            if spec.name in counts:
+                continue
+            n = counts.get(spec.like, partitions) if spec.like is not None else partitions
+            counts[spec.name] = n
+            topic = NewTopic(spec.name, n, replication_factor, topic_configs=dict(spec.config))
+            response = await admin.create_topics([topic])
+            for name, code, *rest in response.topic_errors:
+                if code and for_code(code) is not TopicAlreadyExistsError:
+                    why = rest[0] if rest and rest[0] else for_code(code).__name__
+                    msg = f"topic {name}: the broker refused to make it ({why}); check rights and --replication-factor"
+                    raise TopicError(msg)
+            made.append(spec.name)
+        return made
+    finally:
+        await admin.close()
+
+
+async def check_topics(settings: "Settings", partitions: int | None = None) -> list[Finding]:
+    """Return what is wrong with the topics: missing, another number of partitions, another cleanup policy or size.
+
+    Parameters
+    ----------
+    partitions
+        Partitions that events and item-updates must have; None accepts what is there.
+
+    Raises
+    ------
+    aiokafka.errors.KafkaError
+        The broker does not answer.
+    """
+    admin = AIOKafkaAdminClient(**client_options(settings))
+    await admin.start()
+    try:
+        counts = await _partition_counts(admin, settings)
+        specs = topic_specs(settings)
+        findings = [Finding(s.name, "does not exist", f"make it with: {CREATE}") for s in specs if s.name not in counts]
+        for spec in specs[:2]:
+            if partitions is not None and counts.get(spec.name, partitions) != partitions:
+                problem = f"has {counts[spec.name]} partitions, wanted {partitions}"
+                findings.append(Finding(spec.name, problem, f"delete it and make it anew with: {CREATE}"))
+        for spec in specs:
+            if spec.name in counts and spec.like in counts and counts[spec.name] != counts[spec.like]:
+                findings.append(
+                    Finding(
+                        spec.name,
+                        f"has {counts[spec.name]} partitions, but {spec.like} has {counts[spec.like]}",
+                        "they must have as many: delete the one without state worth keeping and make it anew with: "
+                        f"{CREATE}; a changed number of partitions needs a new CROSSAISLE_APP_ID",
+                    )
+                )
+        present = [spec for spec in specs if spec.name in counts and spec.config]
+        configs = await _configs(admin, [spec.name for spec in present])
+        findings += [f for spec in present for f in _config_findings(spec, configs.get(spec.name, {}))]
+        return findings
+    finally:
+        await admin.close()
+
+
+def _config_findings(spec: TopicSpec, found: Mapping[str, str]) -> list[Finding]:
+    findings = []
+    for key, wanted in spec.config.items():
+        got = found.get(key)
+        if got is None or key == "min.cleanable.dirty.ratio":
+            continue
+        good = wanted in got.split(",") if key == "cleanup.policy" else int(got) >= int(wanted)
+        if not good:
+            remedy = f"kafka-configs.sh --alter --topic {spec.name} --add-config {key}={wanted}"
+            findings.append(Finding(spec.name, f"{key} is {got}, wanted {wanted}", remedy))
+    return findings
+
+
+async def _partition_counts(admin: AIOKafkaAdminClient, settings: "Settings") -> dict[str, int]:
+    names = {spec.name for spec in topic_specs(settings)}
+    there = sorted(names & set(await admin.list_topics()))
+    if not there:
+        return {}
+    return {t["topic"]: len(t["partitions"]) for t in await admin.describe_topics(there) if t["error_code"] == 0}
+
+
+async def _configs(admin: AIOKafkaAdminClient, names: list[str]) -> dict[str, dict[str, str]]:
+    if not names:
+        return {}
+    resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in names]
+    out: dict[str, dict[str, str]] = {}
+    responses: list[Any] = await admin.describe_configs(resources)
+    for response in responses:
+        for _code, _message, _kind, name, entries in response.resources:
+            out[name] = {entry[0]: entry[1] for entry in entries}
+    return out

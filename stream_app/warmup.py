@@ -1,0 +1,84 @@
+"""Compile the kernels, or load them from numba's cache, before the worker takes partitions.
+
+The first start on a machine compiles for about a minute; every later one loads in a few seconds. Until it is done the
+worker is not ready, and holds no partition that another worker could serve meanwhile.
+"""
+
+import time
+from typing import TYPE_CHECKING
+
+import msgspec
+import structlog
+
+from state.store import MemoryPageStore
+from stream_app.item_stage import ItemProcessor
+from stream_app.processor import Output
+from stream_app.records import CatalogEntry, Event
+from stream_app.replica import Replica
+from stream_app.user_stage import UserProcessor
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from stream_app.settings import Settings
+
+log = structlog.get_logger()
+
+
+class _Record(msgspec.Struct):
+    """A record as a consumer would hand it over."""
+
+    key: bytes | None
+    value: bytes | None
+    topic: str = ""
+    partition: int = 0
+    offset: int = 0
+    timestamp: int = 0
+    headers: "Sequence[tuple[str, bytes]]" = ()
+
+
+def warm_up(settings: "Settings") -> float:
+    """Run every kernel once on a handful of made-up events, in memory only.
+
+    Returns
+    -------
+    float
+        Seconds taken.
+    """
+    started = time.perf_counter()
+    log.info("kernels_loading", note="the first start on a machine compiles them, which takes about a minute")
+    replica = Replica(settings)
+    replica.apply_catalog(
+        [
+            _Record(item.encode(), msgspec.json.encode(CatalogEntry(item_id=item, category=["warm", item[0]])))
+            for item in ("a1", "b1", "b2", "c1")
+        ]
+    )
+    users = UserProcessor(settings, 0, 1, 1, MemoryPageStore(), replica)
+    items = ItemProcessor(settings, 0, 1, MemoryPageStore())
+    users.restore(None)
+    items.restore(None)
+    for turn in range(2):
+        for kind, name in enumerate(("a1", "b1", "b2", "c1")):
+            event = Event(
+                event_id=f"{turn}-{kind}",
+                type="dislike" if name == "c1" and turn else "purchase",
+                user_id="warm",
+                item_id=name,
+                event_time_ms=1_500_000_000_000 + turn,
+                session_id=f"s{turn}",
+            )
+            users.process([_Record(b"warm", msgspec.json.encode(event), offset=kind)], 1_500_000_000_000)
+        flush = users.flush(1_500_000_000_000)
+        users.committed()
+        items.process([_as_record(o) for o in flush.outputs if o.topic == settings.topic_item_updates], 0)
+        pages = items.flush(0).pages
+        items.committed()
+        replica.apply_items([_Record(key, value) for key, value in pages])
+    took_s = time.perf_counter() - started
+    log.info("kernels_ready", took_s=round(took_s, 1))
+    return took_s
+
+
+def _as_record(output: Output) -> _Record:
+    return _Record(output.key, output.value)
