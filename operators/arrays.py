@@ -4,8 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from state.arrays import Floats, Int32s, Rows, UInt8s, UInt64s
 from state.layout import N_FACTORS, N_POPULARITIES
-from state.types import Floats, Int32s, Rows, UInt8s, UInt64s
 
 N_BLEND = 24
 """Features of the blend, per head."""
@@ -221,5 +221,3 @@ def new_globals() -> Rows:
     out["category"][0, 7] = 0.3
     out["category"][0, 8] = 0.3
     return out
-
-

@@ -28,13 +28,13 @@ from operators.factors import accumulator, factor_score
 from operators.numeric import DAY_S, FIXED_POINT, decay, uniform
 from operators.params import FAST_DAYS, POPULARITY_DAYS, SLOW_DAYS
 from operators.recall import shared_sessions
-from state.types import Floats, Rows
+from state.arrays import Floats, Row
 
 MAX_SAMPLE = 64
 
 
 @njit(cache=True, nogil=True)
-def features(  # noqa: PLR0913, PLR0915 - one line per feature, in the order of the table above
+def features(
     users: Users, u: int, entities: Entities, work: Work, at: int, n_context_categories: int, now_s: int
 ) -> None:
     """Fill ``work.features[at]`` for candidate ``at``."""
@@ -85,7 +85,7 @@ def features(  # noqa: PLR0913, PLR0915 - one line per feature, in the order of 
 
 
 @njit(cache=True, nogil=True)
-def blend_score(entities: Entities, globals_: Rows, work: Work, at: int) -> float:
+def blend_score(entities: Entities, globals_: Row, work: Work, at: int) -> float:
     """Return the logit of candidate ``at``, whose features are filled."""
     c = work.candidates[at]
     head = 0 if c.had else 1
@@ -97,11 +97,11 @@ def blend_score(entities: Entities, globals_: Rows, work: Work, at: int) -> floa
 
 
 @njit(cache=True, nogil=True)
-def learn_blend(  # noqa: PLR0913 - a kernel takes its arrays one by one
+def learn_blend(
     users: Users,
     u: int,
     entities: Entities,
-    globals_: Rows,
+    globals_: Row,
     work: Work,
     acc: Accumulators,
     n: int,
@@ -149,9 +149,9 @@ def learn_blend(  # noqa: PLR0913 - a kernel takes its arrays one by one
 
 
 @njit(cache=True, nogil=True)
-def _blend_step(  # noqa: PLR0913 - a kernel takes its arrays one by one
+def _blend_step(
     entities: Entities,
-    globals_: Rows,
+    globals_: Row,
     work: Work,
     acc: Accumulators,
     picked: np.ndarray,

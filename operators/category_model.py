@@ -9,9 +9,9 @@ from operators.arrays import MAX_CATEGORY_CANDIDATES, N_CATEGORY, Accumulators, 
 from operators.factors import accumulator
 from operators.numeric import DAY_S, FIXED_POINT, decay
 from operators.params import FAST_DAYS, POPULARITY_DAYS, SLOW_DAYS
+from state.arrays import Row
 from state.idmap import find
 from state.layout import ENTITY_NEIGHBOURS, N_SLOTS, USER_CATEGORIES
-from state.types import Rows
 
 N_SHARED = 128
 """Categories of the whole catalogue that are always candidates: the first ones the catalogue brought."""
@@ -130,8 +130,8 @@ def _context_features(entities: Entities, work: Work, n_context: int) -> None:
 
 
 @njit(cache=True, nogil=True)
-def predict_categories(  # noqa: PLR0913 - a kernel takes its arrays one by one
-    users: Users, u: int, entities: Entities, globals_: Rows, work: Work, n: int, n_context: int, now_s: int
+def predict_categories(
+    users: Users, u: int, entities: Entities, globals_: Row, work: Work, n: int, n_context: int, now_s: int
 ) -> float:
     """Fill the features of the ``n`` listed categories and write their log-probabilities to ``work.category_log_p``.
 
@@ -168,8 +168,8 @@ def predict_categories(  # noqa: PLR0913 - a kernel takes its arrays one by one
 
 
 @njit(cache=True, nogil=True)
-def learn_categories(  # noqa: PLR0913 - a kernel takes its arrays one by one
-    entities: Entities, globals_: Rows, work: Work, acc: Accumulators, n: int, category: int, weight: float, rate: float
+def learn_categories(
+    entities: Entities, globals_: Row, work: Work, acc: Accumulators, n: int, category: int, weight: float, rate: float
 ) -> None:
     """Make one softmax step of the category model towards ``category``; nothing happens if it is not listed."""
     if category < 0 or work.category_position[category] < 0:

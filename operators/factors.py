@@ -1,8 +1,9 @@
 r"""User, target and context factors by SGD: sampled softmax with the logQ correction, row-wise Adagrad.
 
-The user's query is :math:`q = P_u + \sum_k a_k C_{i_k}` over the last 20 positives, :math:`a_k = r^k / \sqrt{\sum r^k}`.
-The logit of item ``j`` is :math:`b_j + q \cdot E_j - \log Q_j`, where ``Q`` is the probability with which ``j`` is drawn
-as a negative. Gradients of shared rows are summed in accumulators: the item stage makes the step.
+The user's query is :math:`q = P_u + \sum_k a_k C_{i_k}` over the last 20 positives, with
+:math:`a_k = r^k / \sqrt{\sum r^k}`. The logit of item ``j`` is :math:`b_j + q \cdot E_j - \log Q_j`, where ``Q`` is the
+probability with which ``j`` is drawn as a negative. Gradients of shared rows are summed in accumulators: the item stage
+makes the step.
 
 References
 ----------
@@ -18,9 +19,9 @@ from numba import njit
 
 from operators.arrays import Accumulators, Entities, Users, Work
 from operators.params import LearnParams
+from state.arrays import Int32s
 from state.idmap import find
 from state.layout import N_FACTORS
-from state.types import Int32s, Rows
 
 MAX_NEGATIVES = 32
 
@@ -87,7 +88,7 @@ def _log_q(entities: Entities, row: int) -> float:
 
 
 @njit(cache=True, nogil=True)
-def sgd_step(  # noqa: PLR0913 - a kernel takes its arrays one by one
+def sgd_step(
     users: Users,
     u: int,
     item: int,
@@ -162,9 +163,9 @@ def _add_target(entities: Entities, row: int, g: float, work: Work, acc: Accumul
 
 
 @njit(cache=True, nogil=True)
-def _spread(users: Users, u: int, n_sources: int, work: Work, acc: Accumulators, rate: float) -> None:  # noqa: PLR0913
+def _spread(users: Users, u: int, n_sources: int, work: Work, acc: Accumulators, rate: float) -> None:
     """Give the query's gradient to the user's factors and to the context factors of the sources."""
-    header: Rows = users.headers[u]
+    header = users.headers[u]
     square = 0.0
     for f in range(N_FACTORS):
         square += work.gradient[f] * work.gradient[f]

@@ -3,8 +3,8 @@
 import numpy as np
 
 from operators.arrays import ACCUMULATOR, Accumulators, Entities, new_accumulators
+from state.arrays import Int32s
 from state.layout import KIND_CATEGORY, KIND_ITEM
-from state.types import Int32s
 from state.updates import COUNTS, GRADIENTS, PAIRS, ItemUpdate
 
 _COPIED = ("n", "n_repeat", "n_events", "popularity", "cooc_count", "bias", "bias_sq", "blend_bias", "blend_bias_sq")
@@ -26,9 +26,9 @@ def with_room(acc: Accumulators, n_rows: int, n_records: int, n_pairs: int) -> A
     """
     have_records, have_pairs = int(acc.n[0]), int(acc.n_pairs[0])
     need_records = min(have_records + n_records, n_rows)
-    if acc.slot.shape[0] >= n_rows and acc.records.shape[0] >= need_records:
-        if acc.pair_a.shape[0] >= have_pairs + n_pairs:
-            return acc
+    enough_records = acc.slot.shape[0] >= n_rows and acc.records.shape[0] >= need_records
+    if enough_records and acc.pair_a.shape[0] >= have_pairs + n_pairs:
+        return acc
     out = new_accumulators(
         max(n_rows, acc.slot.shape[0]),
         max(need_records, acc.records.shape[0]),

@@ -7,9 +7,9 @@ from numba import njit
 
 from operators.numeric import decay
 from operators.params import MAX_NEIGHBOURS, POPULARITY_DAYS
+from state.arrays import Floats, Int32s, Rows, UInt64s
 from state.layout import ENTITY_NEIGHBOURS, N_FACTORS, N_POPULARITIES, N_SLOTS
 from state.slab import pop_free
-from state.types import Floats, Int32s, Rows, UInt64s
 
 
 @njit(cache=True, nogil=True)
@@ -83,7 +83,7 @@ def apply_contexts(headers: Rows, rows: Int32s, gradients: Floats, squares: Floa
 
 
 @njit(cache=True, nogil=True)
-def apply_pairs(  # noqa: PLR0913 - a kernel takes its arrays one by one
+def apply_pairs(
     headers: Rows, pages: Rows, free: Int32s, n_free: Int32s, rows: Int32s, others: UInt64s, weights: Floats
 ) -> None:
     """Add co-occurrence weights to the tables of entity rows.

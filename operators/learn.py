@@ -9,7 +9,8 @@ from operators.category_model import learn_categories
 from operators.factors import MAX_NEGATIVES, accumulator, sgd_step
 from operators.numeric import forward_weight, growth, uniform
 from operators.params import POPULARITY_DAYS, LearnParams
-from operators.profile import (
+from operators.rank import gather, release
+from operators.user_profile import (
     add_category,
     add_context,
     add_item,
@@ -18,10 +19,9 @@ from operators.profile import (
     enter_session,
     is_duplicate,
 )
-from operators.rank import gather, release
+from state.arrays import Floats, Int32s, Row, Rows, UInt8s
 from state.idmap import find
 from state.layout import N_POPULARITIES
-from state.types import Floats, Int32s, Rows, UInt8s
 
 TYPE_PURCHASE = 5
 LEARNED, DUPLICATE, LEARNED_LATE = 0, 1, 2
@@ -36,12 +36,12 @@ PAGES_PER_EVENT = 2
 
 
 @njit(cache=True, nogil=True)
-def learn_batch(  # noqa: PLR0913 - a kernel takes its arrays one by one
+def learn_batch(
     events: Rows,
     as_of_s: int,
     users: Users,
     entities: Entities,
-    globals_: Rows,
+    globals_: Row,
     pool: Int32s,
     work: Work,
     acc: Accumulators,
@@ -83,12 +83,12 @@ def learn_batch(  # noqa: PLR0913 - a kernel takes its arrays one by one
 
 
 @njit(cache=True, nogil=True)
-def _learn_interaction(  # noqa: PLR0913 - a kernel takes its arrays one by one
-    e: Rows,
+def _learn_interaction(
+    e: Row,
     as_of_s: int,
     users: Users,
     entities: Entities,
-    globals_: Rows,
+    globals_: Row,
     pool: Int32s,
     work: Work,
     acc: Accumulators,
@@ -121,12 +121,12 @@ def _learn_interaction(  # noqa: PLR0913 - a kernel takes its arrays one by one
 
 
 @njit(cache=True, nogil=True)
-def _learn_ranking(  # noqa: PLR0913 - a kernel takes its arrays one by one
-    e: Rows,
+def _learn_ranking(
+    e: Row,
     now_s: int,
     users: Users,
     entities: Entities,
-    globals_: Rows,
+    globals_: Row,
     pool: Int32s,
     work: Work,
     acc: Accumulators,
@@ -142,9 +142,7 @@ def _learn_ranking(  # noqa: PLR0913 - a kernel takes its arrays one by one
             users, u, entities, globals_, work, acc, n, true, params.n_blend, n_context, now_s, e.weight,
             params.blend_rate,
         )  # fmt: skip
-    learn_categories(
-        entities, globals_, work, acc, n_categories, entities.category[e.row], e.weight, params.blend_rate
-    )
+    learn_categories(entities, globals_, work, acc, n_categories, entities.category[e.row], e.weight, params.blend_rate)
     release(users, u, entities, work, n, n_categories)
     negatives = np.empty(MAX_NEGATIVES, np.int32)
     m = _draw_negatives(entities, globals_, pool, negatives, params.n_negatives)
@@ -153,7 +151,7 @@ def _learn_ranking(  # noqa: PLR0913 - a kernel takes its arrays one by one
 
 
 @njit(cache=True, nogil=True)
-def _draw_negatives(entities: Entities, globals_: Rows, pool: Int32s, out: Int32s, wanted: int) -> int:
+def _draw_negatives(entities: Entities, globals_: Row, pool: Int32s, out: Int32s, wanted: int) -> int:
     """Write rows of negatives to ``out``, half from the recent positives, half from the pool; return how many."""
     n = 0
     in_ring = min(globals_.ring_n, N_RING)
@@ -173,7 +171,7 @@ def _draw_negatives(entities: Entities, globals_: Rows, pool: Int32s, out: Int32
 
 
 @njit(cache=True, nogil=True)
-def _count(acc: Accumulators, row: int, t_s: int, as_of_s: int, weight: float, had: bool) -> None:  # noqa: PLR0913
+def _count(acc: Accumulators, row: int, t_s: int, as_of_s: int, weight: float, had: bool) -> None:
     record = acc.records[accumulator(acc, row)]
     record.n += 1
     record.n_repeat += 1 if had else 0
@@ -183,8 +181,8 @@ def _count(acc: Accumulators, row: int, t_s: int, as_of_s: int, weight: float, h
 
 
 @njit(cache=True, nogil=True)
-def _pair_up(  # noqa: PLR0913 - a kernel takes its arrays one by one
-    e: Rows, header: Rows, category_row: int, entities: Entities, acc: Accumulators, params: LearnParams
+def _pair_up(
+    e: Row, header: Rows, category_row: int, entities: Entities, acc: Accumulators, params: LearnParams
 ) -> None:
     """Add co-occurrence of the item, and of its category, with each of the recent positives."""
     weight = forward_weight(float(e.t_s))

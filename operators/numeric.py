@@ -6,8 +6,8 @@ import numpy as np
 from numba import njit
 
 from operators.params import COOC_DAYS, COOC_EPOCH_DAYS
+from state.arrays import Int32s, Row, Rows
 from state.layout import N_FACTORS
-from state.types import Int32s, Rows
 
 LN2 = math.log(2.0)
 DAY_S = 86_400.0
@@ -62,7 +62,7 @@ def to_fixed(value: float) -> np.uint16:
 
 
 @njit(cache=True, nogil=True)
-def start_entity(row: Rows) -> None:
+def start_entity(row: Row) -> None:
     """Fill the factors of a fresh entity row: normal with deviation .05, a function of its id alone.
 
     So the item stage and every replica start an item with the same numbers, without a record in between.
@@ -80,7 +80,7 @@ def start_entity(row: Rows) -> None:
 
 
 @njit(cache=True, nogil=True)
-def start_user(row: Rows) -> None:
+def start_user(row: Row) -> None:
     """Fill the factors of a fresh user row; their deviation is that of the item factors."""
     for k in range(N_FACTORS):
         a = max(uniform(row.id + np.uint64(7919 * (k + 1))), 1e-12)

@@ -8,8 +8,8 @@ from numba import njit
 from operators.arrays import Entities
 from operators.numeric import DAY_S
 from operators.params import N_CATEGORY_TOP, N_GLOBAL_TOP, POPULARITY_DAYS
+from state.arrays import Floats, Int32s
 from state.layout import KIND_ITEM
-from state.types import Floats, Int32s
 
 
 @njit(cache=True, nogil=True)

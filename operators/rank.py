@@ -19,8 +19,8 @@ from operators.recall import (
     release_context,
 )
 from operators.slate import pick, reason, remember_shown
+from state.arrays import Int32s, Row, Rows
 from state.layout import N_SLATE
-from state.types import Int32s, Rows
 
 MAX_LISTED_CATEGORIES = 32
 """Context categories named in a slate at the most; all of them are excluded."""
@@ -40,8 +40,8 @@ SLATE = np.dtype(
 
 
 @njit(cache=True, nogil=True)
-def gather(  # noqa: PLR0913 - a kernel takes its arrays one by one
-    users: Users, u: int, entities: Entities, globals_: Rows, work: Work, now_s: int, params: LearnParams
+def gather(
+    users: Users, u: int, entities: Entities, globals_: Row, work: Work, now_s: int, params: LearnParams
 ) -> tuple[int, int, int, int]:
     """Build the query, score the categories and recall the candidates of a user.
 
@@ -70,8 +70,8 @@ def release(users: Users, u: int, entities: Entities, work: Work, n: int, n_cate
 
 
 @njit(cache=True, nogil=True)
-def score_all(  # noqa: PLR0913 - a kernel takes its arrays one by one
-    users: Users, u: int, entities: Entities, globals_: Rows, work: Work, n: int, n_context_categories: int, now_s: int
+def score_all(
+    users: Users, u: int, entities: Entities, globals_: Row, work: Work, n: int, n_context_categories: int, now_s: int
 ) -> float:
     """Write the blend's logits of all gathered candidates to ``work.scored``; return the log of their summed exps."""
     highest = -1e30
@@ -87,11 +87,11 @@ def score_all(  # noqa: PLR0913 - a kernel takes its arrays one by one
 
 
 @njit(cache=True, nogil=True)
-def fill_slates(  # noqa: PLR0913 - a kernel takes its arrays one by one
+def fill_slates(
     users: Users,
     touched: Int32s,
     entities: Entities,
-    globals_: Rows,
+    globals_: Row,
     work: Work,
     learn: LearnParams,
     params: SlateParams,

@@ -4,6 +4,7 @@ import numpy as np
 from numba import njit
 
 from operators.arrays import MAX_CANDIDATES, MAX_TOUCHED_NEIGHBOURS, Entities, Users, Work
+from state.arrays import Floats, Row
 from state.idmap import find
 from state.layout import (
     ENTITY_NEIGHBOURS,
@@ -13,7 +14,6 @@ from state.layout import (
     USER_CONTEXT,
     USER_ITEMS,
 )
-from state.types import Floats, Rows
 
 N_COOC = 150
 """Co-occurring items taken at the most."""
@@ -304,7 +304,7 @@ def mark_sessions(users: Users, u: int, entities: Entities, work: Work, clear: b
 
 
 @njit(cache=True, nogil=True)
-def shared_sessions(page: Rows, k: int, work: Work) -> float:
+def shared_sessions(page: Row, k: int, work: Work) -> float:
     """Return the share of a slot's sessions that are marked by :func:`mark_sessions`."""
     n = 0
     hits = 0
@@ -316,5 +316,3 @@ def shared_sessions(page: Rows, k: int, work: Work) -> float:
             break
         serial = np.uint16((serial - page.deltas[k * N_DELTAS + d]) & 0xFFFF)
     return hits / n
-
-

@@ -5,8 +5,8 @@ from numba import njit
 
 from operators.arrays import Entities, Users, Work
 from operators.params import SlateParams
+from state.arrays import Floats, Int32s
 from state.layout import FLAG_BOUGHT, N_SLATE
-from state.types import Floats, Int32s
 
 REASON_REPEAT, REASON_TOGETHER, REASON_TASTE, REASON_CATEGORY, REASON_POPULAR = 0, 1, 2, 3, 4
 TOGETHER_SHARE = 0.02
@@ -14,7 +14,7 @@ TOGETHER_SHARE = 0.02
 
 
 @njit(cache=True, nogil=True)
-def _may_show(users: Users, u: int, entities: Entities, work: Work, at: int, now_s: int, params: SlateParams) -> bool:  # noqa: PLR0913
+def _may_show(users: Users, u: int, entities: Entities, work: Work, at: int, now_s: int, params: SlateParams) -> bool:
     c = work.candidates[at]
     if not entities.available[c.row]:
         return False
@@ -34,7 +34,7 @@ def _may_show(users: Users, u: int, entities: Entities, work: Work, at: int, now
 
 
 @njit(cache=True, nogil=True)
-def pick(  # noqa: PLR0913 - a kernel takes its arrays one by one
+def pick(
     users: Users,
     u: int,
     entities: Entities,
@@ -71,7 +71,7 @@ def pick(  # noqa: PLR0913 - a kernel takes its arrays one by one
 
 
 @njit(cache=True, nogil=True)
-def _best(  # noqa: PLR0913 - a kernel takes its arrays one by one
+def _best(
     entities: Entities, work: Work, n: int, scores: Floats, taken: Int32s, m: int, only_new: bool, cap: int
 ) -> int:
     best = -1

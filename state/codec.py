@@ -1,7 +1,7 @@
 """Keys and bytes of rows and pages, as they stand in the local store and in the changelog.
 
-Key: ``id u64 big endian | kind u8 | page u16 big endian`` (11 bytes). Kind 0 is the header (page 0), kind ``1 + chain`` a
-page of that chain, :data:`KIND_NAME` the UTF-8 string behind an item's id, :data:`KIND_GLOBALS` (id 0) what a
+Key: ``id u64 big endian | kind u8 | page u16 big endian`` (11 bytes). Kind 0 is the header (page 0), kind ``1 + chain``
+a page of that chain, :data:`KIND_NAME` the UTF-8 string behind an item's id, :data:`KIND_GLOBALS` (id 0) what a
 partition learns for all of its users. Value: the leading bytes of the record's layout, memory-only fields cut off.
 """
 
@@ -9,8 +9,8 @@ import struct
 
 import numpy as np
 
+from state.arrays import Int32s, Rows, UInt8s
 from state.layout import disk_bytes
-from state.types import Int32s, Rows, UInt8s
 
 KIND_HEADER = 0
 KIND_NAME = 100
@@ -62,7 +62,10 @@ def matrix(values: list[bytes], dtype: np.dtype) -> UInt8s:
     width = disk_bytes(dtype)
     for value in values:
         if len(value) != width:
-            msg = f"page of layout {dtype.names}: wanted {width} bytes, got {len(value)}; rebuild the state of this app id"
+            msg = (
+                f"page with fields {dtype.names}: wanted {width} bytes, got {len(value)}; another version wrote it: "
+                "run that version, or start over with a new CROSSAISLE_APP_ID"
+            )
             raise LayoutError(msg)
     return np.frombuffer(b"".join(values), np.uint8).reshape(len(values), width)
 

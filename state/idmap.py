@@ -8,7 +8,7 @@ A removal rebuilds the map (evictions come in bulk), so probing never meets a to
 import numpy as np
 from numba import njit
 
-from state.types import Int32s, UInt64s
+from state.arrays import Int32s, UInt64s
 
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 _SHIFT = np.uint64(20)

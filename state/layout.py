@@ -1,8 +1,8 @@
 """Byte layouts of every row and page: the same bytes in memory, in the local store and in the changelog.
 
-A row is a fixed-width *header* and up to :data:`N_CHAINS` chains of fixed-width *pages* with 16 slots each. Fields after
-the marker :data:`MEMORY_FIELDS` live in memory only and are cut off by the codec. Numbers are little endian; changing
-any on-disk field is a change of :data:`FORMAT_VERSION`.
+A row is a fixed-width *header* and up to :data:`N_CHAINS` chains of fixed-width *pages* with 16 slots each. Fields
+after the marker :data:`MEMORY_FIELDS` live in memory only and are cut off by the codec. Numbers are little endian;
+changing any on-disk field is a change of :data:`FORMAT_VERSION`.
 
 ==========  =====  ==============================================================
 row         chain  page
@@ -15,8 +15,12 @@ entity      0      co-occurring entities and weights (192 bytes)
 ==========  =====  ==============================================================
 
 An *entity* is an item or a category: both have popularities, a co-occurrence table and a bias; only items use the
-factors. Decayed values of a header are as of its ``t_s``. Times are seconds since 2000-01-01 UTC (:data:`EPOCH_2000_S`).
+factors. Decayed values of a header are as of its ``t_s``. Times are seconds since 2000-01-01 UTC
+(:data:`EPOCH_2000_S`).
 """
+
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -133,7 +137,7 @@ USER_PAGES = (USER_ITEM_PAGE, USER_CATEGORY_PAGE, USER_CONTEXT_PAGE, USER_DEDUPE
 ENTITY_PAGES = (NEIGHBOUR_PAGE,)
 
 
-def disk_bytes(dtype: np.dtype) -> int:
+def disk_bytes(dtype: np.dtype[Any]) -> int:
     """Return how many leading bytes of ``dtype`` go to disk: all fields before the first memory-only one."""
-    fields = dtype.fields or {}
+    fields: Mapping[str, Any] = dtype.fields or {}
     return min(offset for name, (_, offset, *_rest) in fields.items() if name in MEMORY_FIELDS)

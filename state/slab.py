@@ -3,7 +3,7 @@
 import numpy as np
 from numba import njit
 
-from state.types import Int32s, Rows
+from state.arrays import Int32s, Rows
 
 
 @njit(cache=True, nogil=True)

@@ -5,10 +5,10 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numba import njit
 
+from state.arrays import Int32s, Rows, UInt64s
 from state.codec import KIND_HEADER, matrix, overwrite, page_key, record_bytes
 from state.idmap import IdMap
 from state.slab import Slab
-from state.types import Int32s, Rows, UInt64s
 
 GetMany = Callable[[list[bytes]], Sequence[bytes | None]]
 
@@ -169,7 +169,7 @@ class RowTable:
         if n > room:  # rare: collect the rest in a second pass
             rest = np.empty((n - room, 3), np.int32)
             _collect_dirty(self.headers.records, records, chain, touched, rest)
-            out, n = np.concatenate([out, rest]), n
+            out = np.concatenate([out, rest])
         return out[:n]
 
     def keys_of(self, row: int) -> list[bytes]:

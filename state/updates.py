@@ -10,8 +10,8 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 
+from state.arrays import Rows
 from state.layout import N_FACTORS, N_POPULARITIES
-from state.types import Rows
 
 UPDATE_VERSION = 1
 

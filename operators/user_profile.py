@@ -6,6 +6,7 @@ from numba import njit
 from operators.arrays import Users
 from operators.numeric import FIXED_POINT, decay, to_fixed
 from operators.params import FAST_DAYS, MAX_CATEGORIES, MAX_CONTEXT, MAX_ITEMS, SLOW_DAYS
+from state.arrays import Int32s, Row, Rows
 from state.layout import (
     FLAG_BOUGHT,
     FLAG_DISLIKED,
@@ -19,7 +20,6 @@ from state.layout import (
     USER_ITEMS,
 )
 from state.slab import pop_free
-from state.types import Int32s, Rows
 
 SESSIONLESS_CONTEXT = 10
 """Events of context for a user without sessions."""
@@ -41,9 +41,7 @@ def find_slot(pages: Rows, head: int, n_slots: int, key: np.uint64) -> tuple[int
 
 
 @njit(cache=True, nogil=True)
-def nth_slot(  # noqa: PLR0913 - a kernel takes its arrays one by one
-    header: Rows, pages: Rows, free: Int32s, n_free: Int32s, chain: int, n: int
-) -> tuple[int, int]:
+def nth_slot(header: Row, pages: Rows, free: Int32s, n_free: Int32s, chain: int, n: int) -> tuple[int, int]:
     """Return ``(page record, slot)`` of slot number ``n`` of a chain, appending pages as needed."""
     at = header.heads[chain]
     previous = 0
@@ -128,7 +126,7 @@ def _oldest_context(users: Users, u: int) -> int:
 
 
 @njit(cache=True, nogil=True)
-def add_recent(header: Rows, item: np.uint64) -> None:
+def add_recent(header: Row, item: np.uint64) -> None:
     """Put an item in front of the user's recent positives; an item that is there already moves."""
     n = header.n_recent
     last = n if n < N_RECENT else N_RECENT - 1
@@ -159,7 +157,7 @@ def _weakest(pages: Rows, head: int, n_slots: int, now_s: int) -> tuple[int, int
 
 
 @njit(cache=True, nogil=True)
-def _bump(page: Rows, k: int, t_s: int, weight: float) -> None:
+def _bump(page: Row, k: int, t_s: int, weight: float) -> None:
     """Add to the decayed counts of a slot; a late event is worth what is left of it at the slot's time."""
     last = page.last_s[k]
     if t_s >= last:
@@ -180,7 +178,7 @@ def add_item(users: Users, u: int, item: np.uint64, t_s: int, weight: float, bou
     """Count an item for the user; return whether the user had it already."""
     header = users.headers[u]
     page, k = find_slot(users.items, header.heads[USER_ITEMS], header.n_items, item)
-    had = page > 0
+    had = bool(page > 0)
     if not had:
         if header.n_items < MAX_ITEMS:
             page, k = nth_slot(header, users.items, users.items_free, users.items_n_free, USER_ITEMS, header.n_items)
@@ -216,7 +214,7 @@ def add_category(users: Users, u: int, category: np.uint64, t_s: int, weight: fl
     """Count a category for the user; return whether the user had it already."""
     header = users.headers[u]
     page, k = find_slot(users.categories, header.heads[USER_CATEGORIES], header.n_categories, category)
-    had = page > 0
+    had = bool(page > 0)
     if not had:
         if header.n_categories < MAX_CATEGORIES:
             page, k = nth_slot(

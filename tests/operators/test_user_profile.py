@@ -7,7 +7,15 @@ from hypothesis import strategies as st
 from operators.arrays import Users
 from operators.numeric import FIXED_POINT
 from operators.params import MAX_ITEMS
-from operators.profile import add_category, add_context, add_item, add_recent, enter_session, find_slot, is_duplicate
+from operators.user_profile import (
+    add_category,
+    add_context,
+    add_item,
+    add_recent,
+    enter_session,
+    find_slot,
+    is_duplicate,
+)
 from state.layout import N_DEDUPE, N_RECENT, USER_CONTEXT, USER_HEADER, USER_ITEMS, USER_PAGES
 from state.table import RowTable
 

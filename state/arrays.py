@@ -13,3 +13,5 @@ UInt8s: TypeAlias = NDArray[np.uint8]
 Floats: TypeAlias = NDArray[np.float32]
 Rows: TypeAlias = NDArray[Any]
 """A structured array: one record per row or page, laid out as :mod:`state.layout` says."""
+Row: TypeAlias = Any
+"""One record of :data:`Rows`, whose fields kernels read and write as attributes."""
