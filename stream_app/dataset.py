@@ -257,7 +257,9 @@ def _median_prices(transactions: pa.Table) -> dict[int, float]:
     each = each[order]
     items, starts, counts = np.unique(product[known][order], return_index=True, return_counts=True)
     middle = (each[starts + (counts - 1) // 2] + each[starts + counts // 2]) / 2
-    rounded = ((item, round(price, _PRICE_DECIMALS)) for item, price in zip(items.tolist(), middle.tolist(), strict=True))
+    rounded = (
+        (item, round(price, _PRICE_DECIMALS)) for item, price in zip(items.tolist(), middle.tolist(), strict=True)
+    )
     return {item: price for item, price in rounded if price > 0}
 
 

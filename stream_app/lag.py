@@ -241,9 +241,7 @@ class LagMeter:
                     raise LagError(message)
             await asyncio.sleep(_RETRY_S)
 
-    async def _probe(
-        self, consumer: AIOKafkaConsumer, ranges: Mapping[TopicPartition, tuple[int, int]]
-    ) -> None:
+    async def _probe(self, consumer: AIOKafkaConsumer, ranges: Mapping[TopicPartition, tuple[int, int]]) -> None:
         """Find the first readable record of each range ``[start, end)`` that is not known yet."""
         wanted: dict[TopicPartition, int] = {}
         for tp, (start, end) in ranges.items():
@@ -303,8 +301,8 @@ class LagMeter:
 
     def _unreachable(self, error: BaseException) -> LagError:
         return LagError(
-            f"no broker answers at {self._settings.bootstrap_servers} ({error or type(error).__name__}): start one with "
-            "`crossaisle broker`, or set CROSSAISLE_BOOTSTRAP_SERVERS"
+            f"no broker answers at {self._settings.bootstrap_servers} ({error or type(error).__name__}): start one "
+            "with `crossaisle broker`, or set CROSSAISLE_BOOTSTRAP_SERVERS"
         )
 
 

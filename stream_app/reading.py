@@ -17,7 +17,7 @@ import re
 import zlib
 from decimal import Decimal
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -35,7 +35,14 @@ BOOLEAN_COLUMNS = frozenset({"available"})
 
 _INTEGER = re.compile(r"[+-]?[0-9]+")
 _BOOLEANS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
-_FORMATS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl", ".csv": "csv", ".tsv": "csv", ".parquet": "parquet"}
+_FORMATS = {
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "jsonl",
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".parquet": "parquet",
+}
 _ROWS_PER_BATCH = 1_024
 _CHUNK_BYTES = 1 << 17
 
@@ -98,7 +105,7 @@ class RecordFile:
             return self._row_fraction
         return min(self._raw.tell() / self._size_bytes, 1.0) if self._size_bytes and not self._raw.closed else 1.0
 
-    def __enter__(self) -> RecordFile:
+    def __enter__(self) -> Self:
         """Return the file itself."""
         return self
 
@@ -173,7 +180,8 @@ class RecordFile:
                     raise self._error(problem)
                 yield {name: _cell(name, text) for name, text in zip(header, row, strict=True) if text != ""}
         except csv.Error as error:
-            raise self._error(f"not CSV: {error}") from error
+            problem = f"not CSV: {error}; quote fields that hold quotes, and double those"
+            raise self._error(problem) from error
 
     def _parquet_rows(self) -> Iterator[dict[str, Any]]:
         import pyarrow as pa  # noqa: PLC0415 - heavy, and only Parquet needs it
@@ -248,7 +256,7 @@ class _ZstdSource(io.RawIOBase):
 
 def _unpack(raw: IO[bytes], archive: str) -> IO[bytes]:
     if archive == ".gz":
-        return io.BufferedReader(gzip.GzipFile(fileobj=raw), _CHUNK_BYTES)  # type: ignore[arg-type]  # reads as one
+        return io.BufferedReader(gzip.GzipFile(fileobj=raw), _CHUNK_BYTES)
     if archive == ".zst":
         return io.BufferedReader(_ZstdSource(raw), _CHUNK_BYTES)
     return raw
@@ -271,7 +279,7 @@ def _number(text: str) -> int | float | str:
     return number if math.isfinite(number) else text
 
 
-def _cell(name: str, text: str) -> Any:  # noqa: ANN401 - any JSON value
+def _cell(name: str, text: str) -> Any:
     """Convert a CSV cell by the name of its column; one that does not convert stays text."""
     if name in NUMBER_COLUMNS:
         return _number(text)
@@ -303,11 +311,15 @@ def _is_missing(value: object) -> bool:
     return value is None or (isinstance(value, float) and math.isnan(value))
 
 
-def _value(name: str, value: Any) -> Any:  # noqa: ANN401 - any value of a Parquet column
+def _value(name: str, value: Any) -> Any:
     """Convert a Parquet value: ids to text, whole floats in integer columns to integers."""
     if isinstance(value, Decimal):
         value = float(value)
-    if isinstance(value, float) and value.is_integer() and (name in ID_COLUMNS or name in {"event_time_ms", "position"}):
+    if (
+        isinstance(value, float)
+        and value.is_integer()
+        and (name in ID_COLUMNS or name in {"event_time_ms", "position"})
+    ):
         value = int(value)
     if name in ID_COLUMNS and not isinstance(value, str):
         return value.decode(errors="replace") if isinstance(value, bytes) else str(value)

@@ -24,13 +24,13 @@ def lag(
 
     Asks the broker only, so it is right when no worker runs, too.
     """
-    import asyncio  # noqa: PLC0415 - imports inside, so that `--help` is fast
+    import asyncio
 
-    from rich.console import Console  # noqa: PLC0415 - as above
+    from rich.console import Console
 
-    from stream_app.cli import CommandError  # noqa: PLC0415 - as above
-    from stream_app.lag import LagError, measure_lag  # noqa: PLC0415 - as above
-    from stream_app.settings import Settings  # noqa: PLC0415 - as above
+    from stream_app.cli import CommandError
+    from stream_app.lag import LagError, measure_lag
+    from stream_app.settings import Settings
 
     if watch and max_lag is not None:
         message = "--max-lag checks once, --watch never ends: give one of the two"
@@ -59,12 +59,12 @@ def lag(
 
 async def _watch(settings: "Settings", *, interval_s: float, as_json: bool) -> None:
     """Measure until cancelled; a broker that goes away is waited for."""
-    import asyncio  # noqa: PLC0415 - as above
+    import asyncio
 
-    from rich.console import Console  # noqa: PLC0415 - as above
-    from rich.live import Live  # noqa: PLC0415 - as above
+    from rich.console import Console
+    from rich.live import Live
 
-    from stream_app.lag import LagError, LagMeter  # noqa: PLC0415 - as above
+    from stream_app.lag import LagError, LagMeter
 
     errors = Console(stderr=True)
     async with LagMeter(settings) as meter:
@@ -83,17 +83,19 @@ async def _watch(settings: "Settings", *, interval_s: float, as_json: bool) -> N
 
 
 def _print_json(lags: "Sequence[PartitionLag]") -> None:
-    import msgspec  # noqa: PLC0415 - as above
+    import msgspec
 
-    print("\n".join(msgspec.json.encode(found).decode() for found in lags), flush=True)
+    typer.echo("\n".join(msgspec.json.encode(found).decode() for found in lags))
 
 
 def render(lags: "Sequence[PartitionLag]") -> "Table":
     """Draw the lags as a table, with problems below it."""
-    from rich import box  # noqa: PLC0415 - as above
-    from rich.table import Table  # noqa: PLC0415 - as above
+    from rich import box
+    from rich.table import Table
 
-    problems = "\n".join(f"{found.stage} stage, partition {found.partition}: {found.problem}" for found in lags if found.problem)
+    problems = "\n".join(
+        f"{found.stage} stage, partition {found.partition}: {found.problem}" for found in lags if found.problem
+    )
     table = Table(box=box.SIMPLE_HEAD, caption=problems or None, caption_style="red", caption_justify="left")
     table.add_column("stage")
     for name in ("partition", "end", "committed", "lag", "lag, s"):
@@ -104,7 +106,7 @@ def render(lags: "Sequence[PartitionLag]") -> "Table":
             found.stage,
             str(found.partition),
             f"{found.end:,}",
-            "–" if found.committed is None else f"{found.committed:,}",
+            "-" if found.committed is None else f"{found.committed:,}",
             f"{found.lag_events:,}",
             "?" if found.lag_s is None else f"{found.lag_s:.1f}",
             style=style,

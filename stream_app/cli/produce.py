@@ -10,7 +10,7 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from stream_app.reading import Record, RecordFile
+    from stream_app.reading import Record
 
 _INTERRUPTED = 130
 
@@ -31,18 +31,18 @@ def produce(
     json: Annotated[bool, typer.Option("--json", help="Print the summary as one line of JSON.")] = False,
 ) -> None:
     """Produce the records of a file, keyed by user (events) or item (catalog). Ctrl-C ends it; what is sent stays."""
-    import asyncio  # noqa: PLC0415 - imports inside, so that `--help` is fast
-    from itertools import islice  # noqa: PLC0415 - as above
+    import asyncio
+    from itertools import islice
 
-    import msgspec  # noqa: PLC0415 - as above
-    from rich.console import Console  # noqa: PLC0415 - as above
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn  # noqa: PLC0415
+    import msgspec
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-    from stream_app.cli import CommandError  # noqa: PLC0415 - as above
-    from stream_app.produce import produce_records  # noqa: PLC0415 - as above
-    from stream_app.reading import ReadingError, RecordFile  # noqa: PLC0415 - as above
-    from stream_app.sender import ProduceError, RecordError  # noqa: PLC0415 - as above
-    from stream_app.settings import Settings  # noqa: PLC0415 - as above
+    from stream_app.cli import CommandError
+    from stream_app.produce import produce_records
+    from stream_app.reading import ReadingError, RecordFile
+    from stream_app.sender import ProduceError, RecordError
+    from stream_app.settings import Settings
 
     settings = Settings()
     name = settings.topic_catalog if topic is ProduceTopic.CATALOG else settings.topic_events
@@ -76,10 +76,10 @@ def produce(
     took_s = time.monotonic() - started_s
     if json:
         summary = {"topic": name, "n_records": n_confirmed, "took_s": round(took_s, 3), "interrupted": interrupted}
-        print(msgspec.json.encode(summary).decode())
+        typer.echo(msgspec.json.encode(summary).decode())
     else:
         ending = ", interrupted" if interrupted else ""
-        print(f"{n_confirmed:,} records to {name} in {took_s:.1f} s ({n_confirmed / took_s:,.0f}/s){ending}")
+        typer.echo(f"{n_confirmed:,} records to {name} in {took_s:.1f} s ({n_confirmed / took_s:,.0f}/s){ending}")
     if interrupted:
         raise typer.Exit(_INTERRUPTED)
 

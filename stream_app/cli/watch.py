@@ -19,11 +19,11 @@ def watch(
     from_beginning: Annotated[bool, typer.Option(help="Start with the oldest slate there is.")] = False,
 ) -> None:
     """Show slates as they are published: the items, their categories, and why each is there. Ctrl-C ends it."""
-    import asyncio  # noqa: PLC0415 - imports inside, so that `--help` is fast
+    import asyncio
 
-    from stream_app.cli import CommandError  # noqa: PLC0415 - as above
-    from stream_app.settings import Settings  # noqa: PLC0415 - as above
-    from stream_app.watch import WatchError  # noqa: PLC0415 - as above
+    from stream_app.cli import CommandError
+    from stream_app.settings import Settings
+    from stream_app.watch import WatchError
 
     try:
         asyncio.run(_follow(Settings(), user=user, limit=limit, as_json=json, from_beginning=from_beginning))
@@ -38,9 +38,9 @@ def watch(
 async def _follow(
     settings: "Settings", *, user: str | None, limit: int | None, as_json: bool, from_beginning: bool
 ) -> None:
-    from rich.console import Console  # noqa: PLC0415 - as above
+    from rich.console import Console
 
-    from stream_app.watch import SlateWatcher  # noqa: PLC0415 - as above
+    from stream_app.watch import SlateWatcher
 
     console = Console()
     n_shown = 0
@@ -49,7 +49,7 @@ async def _follow(
         Console(stderr=True).print(f"watching slates of {whose} in topic {settings.topic_recommendations}", style="dim")
         async for watched in watcher.slates():
             if as_json:
-                print(watched.to_json().decode(), flush=True)
+                typer.echo(watched.to_json().decode())
             else:
                 console.print(render(watched))
             n_shown += 1
@@ -59,16 +59,16 @@ async def _follow(
 
 def render(watched: "WatchedSlate") -> "RenderableType":
     """Draw one slate: a line on the user and the context, and a line per item."""
-    import datetime  # noqa: PLC0415 - as above
+    from datetime import UTC, datetime
 
-    from rich.console import Group  # noqa: PLC0415 - as above
-    from rich.table import Table  # noqa: PLC0415 - as above
-    from rich.text import Text  # noqa: PLC0415 - as above
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
 
-    from stream_app.watch import explain  # noqa: PLC0415 - as above
+    from stream_app.watch import explain
 
     slate = watched.slate
-    at = datetime.datetime.fromtimestamp(slate.emitted_at_ms / 1_000, tz=datetime.UTC).astimezone()
+    at = datetime.fromtimestamp(slate.emitted_at_ms / 1_000, tz=UTC).astimezone()
     head = Text.assemble(("user ", "dim"), (slate.user_id, "bold cyan"), (f"  {at:%H:%M:%S}  now in: ", "dim"))
     head.append(", ".join(slate.context_categories) or "no category yet", style="yellow")
     table = Table(box=None, show_header=False, padding=(0, 1), pad_edge=False)
@@ -86,7 +86,7 @@ def render(watched: "WatchedSlate") -> "RenderableType":
 
 def _drop_stdout() -> None:
     """Let the interpreter flush into nothing: the reader of our pipe has gone, which is no error."""
-    import os  # noqa: PLC0415 - as above
-    import sys  # noqa: PLC0415 - as above
+    import os
+    import sys
 
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -22,25 +22,30 @@ LIMIT = 30_000
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> DatasetSummary:
+    """Return the beginning of the data set, written once."""
     return write_complete_journey(tmp_path_factory.mktemp("complete-journey"), limit=LIMIT)
 
 
 @pytest.fixture(scope="module")
 def events(made: DatasetSummary) -> list[dict[str, Any]]:
+    """Return its events."""
     return read_lines(made.events_path)
 
 
 @pytest.fixture(scope="module")
 def catalog(made: DatasetSummary) -> dict[str, dict[str, Any]]:
+    """Return its catalogue by item."""
     return {entry["item_id"]: entry for entry in read_lines(made.catalog_path)}
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
+    """Return the lines of a file."""
     with path.open("rb") as lines:
         return [json.loads(line) for line in lines]
 
 
 def source_rows() -> list[dict[str, Any]]:
+    """Return the earliest rows of the source, read by other means."""
     columns = ["household_id", "basket_id", "product_id", "quantity", "transaction_timestamp"]
     table = pq.read_table(package_data() / "transactions.parquet", columns=columns)
     order = sorted([("transaction_timestamp", "ascending"), ("basket_id", "ascending")], reverse=True)
@@ -131,9 +136,7 @@ def test_the_readme_says_what_was_done(made: DatasetSummary) -> None:
     assert "{" not in text.replace("`{", "")
 
 
-def test_an_interrupted_run_leaves_the_old_files(
-    made: DatasetSummary, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_interrupted_run_leaves_the_old_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Files are replaced when they are whole, so an error in the middle loses and leaves nothing."""
     write_complete_journey(tmp_path, limit=10)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
     from aiokafka.structs import ConsumerRecord
 
+    from stream_app.reading import Record
     from stream_app.settings import Settings
 
 N_PARTITIONS = 3
@@ -41,6 +43,8 @@ SETTINGS_IN_ENVIRONMENT = ("bootstrap_servers", "app_id", "topic_events", "topic
 
 @pytest.fixture
 def topics(app_settings: Settings) -> Settings:
+    """Return settings whose topics are there."""
+
     async def make() -> None:
         admin = AIOKafkaAdminClient(bootstrap_servers=app_settings.bootstrap_servers)
         await admin.start()
@@ -54,12 +58,14 @@ def topics(app_settings: Settings) -> Settings:
 
 @pytest.fixture
 def environment(app_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """Put the settings into the environment, and return that."""
     for name in SETTINGS_IN_ENVIRONMENT:
         monkeypatch.setenv(f"CROSSAISLE_{name.upper()}", str(getattr(app_settings, name)))
     return dict(os.environ)
 
 
 async def read_topic(settings: Settings, topic: str) -> list[ConsumerRecord]:
+    """Return all committed records of a topic."""
     consumer = AIOKafkaConsumer(bootstrap_servers=settings.bootstrap_servers, isolation_level="read_committed")
     await consumer.start()
     try:
@@ -77,10 +83,18 @@ async def read_topic(settings: Settings, topic: str) -> list[ConsumerRecord]:
 
 
 def event(number: int, user: str) -> dict[str, Any]:
-    return {"event_id": f"e{number}", "type": "view", "user_id": user, "item_id": "i", "event_time_ms": 1_600_000_000_000}
+    """Make an event."""
+    return {
+        "event_id": f"e{number}",
+        "type": "view",
+        "user_id": user,
+        "item_id": "i",
+        "event_time_ms": 1_600_000_000_000,
+    }
 
 
-def run_command(*arguments: str) -> Any:  # noqa: ANN401 - the runner's result has no public type
+def run_command(*arguments: str) -> Any:
+    """Run `crossaisle produce`."""
     app = typer.Typer()
     app.command()(produce_command)
     return CliRunner().invoke(app, list(arguments))
@@ -106,7 +120,7 @@ def test_records_arrive_once_keyed_and_in_order(topics: Settings) -> None:
 
 def test_catalogue_records_are_keyed_by_item(topics: Settings) -> None:
     """In the catalogue topic the key is the item, as compaction needs it."""
-    entries = [b'{"item_id":"\xc3\xa4 1","category":["A"]}', {"item_id": "2", "category": ["B"]}]
+    entries: list[Record] = [b'{"item_id":"\xc3\xa4 1","category":["A"]}', {"item_id": "2", "category": ["B"]}]
     assert asyncio.run(produce_records(topics, topics.topic_catalog, entries)) == 2
     records = asyncio.run(read_topic(topics, topics.topic_catalog))
     assert {record.key for record in records} == {"ä 1".encode(), b"2"}
@@ -114,7 +128,15 @@ def test_catalogue_records_are_keyed_by_item(topics: Settings) -> None:
 
 def test_bad_records_arrive_as_they_are(topics: Settings) -> None:
     """What is no event goes through byte for byte and without a key: the worker rejects it, with a code."""
-    bad = [b"not json", b"\xff\xfe", b'{"user_id":7}', b"[]", b'{"user_id":null}', b'{"item_id":"i"}', b'{"user_id":"u"']
+    bad = [
+        b"not json",
+        b"\xff\xfe",
+        b'{"user_id":7}',
+        b"[]",
+        b'{"user_id":null}',
+        b'{"item_id":"i"}',
+        b'{"user_id":"u"',
+    ]
     assert asyncio.run(produce_records(topics, topics.topic_events, bad)) == len(bad)
     records = asyncio.run(read_topic(topics, topics.topic_events))
     assert sorted(record.value for record in records) == sorted(bad)
@@ -137,22 +159,17 @@ def test_a_broker_that_is_away_is_an_error_in_bounded_time(
         asyncio.run(produce_records(nowhere, "events", []))
     monkeypatch.setattr(produce, "CONNECT_TIMEOUT_S", 0.3)
 
-    async def to_a_mute_server() -> None:
-        server = await asyncio.start_server(lambda _reader, _writer: None, "127.0.0.1", 0)
-        port = server.sockets[0].getsockname()[1]
-        mute = app_settings.model_copy(update={"bootstrap_servers": f"127.0.0.1:{port}"})
-        try:
-            await produce_records(mute, "events", [])
-        finally:
-            server.close()
-
-    with pytest.raises(ProduceError, match="crossaisle broker"):
-        asyncio.run(to_a_mute_server())
+    with socket.socket() as mute_server:
+        mute_server.bind(("127.0.0.1", 0))
+        mute_server.listen()
+        mute = app_settings.model_copy(update={"bootstrap_servers": f"127.0.0.1:{mute_server.getsockname()[1]}"})
+        with pytest.raises(ProduceError, match="crossaisle broker"):
+            asyncio.run(produce_records(mute, "events", []))
 
 
 def test_a_record_that_no_topic_takes_is_named(topics: Settings) -> None:
     """A record over the limit ends producing with an error; those before it are sent and counted."""
-    records = [event(0, "u"), b"x" * 1_000_001, event(1, "u")]
+    records: list[Record] = [event(0, "u"), b"x" * 1_000_001, event(1, "u")]
     counts: list[int] = []
     with pytest.raises(RecordError, match="1,000,001 bytes"):
         asyncio.run(produce_records(topics, topics.topic_events, records, on_progress=counts.append))
@@ -188,9 +205,11 @@ class StuckProducer:
     """Takes batches and never confirms one."""
 
     def create_batch(self) -> FullBatch:
+        """Make a batch."""
         return FullBatch()
 
     async def send_batch(self, batch: FullBatch, topic: str, *, partition: int) -> asyncio.Future[None]:
+        """Return what will never be done."""
         del batch, topic, partition
         return asyncio.get_running_loop().create_future()
 
@@ -202,15 +221,17 @@ class FullBatch:
         self.n_records = 0
 
     def append(self, *, timestamp: int | None, key: bytes | None, value: bytes) -> object:
+        """Take a record."""
         del timestamp, key, value
         self.n_records += 1
         return object()
 
     def record_count(self) -> int:
+        """Return how many it has taken."""
         return self.n_records
 
     def close(self) -> None:
-        pass
+        """Do nothing."""
 
 
 def test_a_broker_that_confirms_nothing_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -218,7 +239,7 @@ def test_a_broker_that_confirms_nothing_is_an_error(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(sender, "STALL_TIMEOUT_S", 0.05)
 
     async def send() -> None:
-        batches = BatchSender(StuckProducer(), "events", None)  # type: ignore[arg-type]  # a fake
+        batches = BatchSender(StuckProducer(), "events", None)
         batches._partitions = [0]
         await batches.add(b"u", b"{}")
         await batches.drain()
@@ -303,8 +324,9 @@ def test_the_command_ends_cleanly_on_ctrl_c(topics: Settings, environment: dict[
     """Interrupted, it says how many records were produced, exits 130, and the topic holds exactly those."""
     path = tmp_path / "events.jsonl"
     path.write_text("".join(json.dumps(event(number, str(number))) + "\n" for number in range(10_000)))
-    code = f"import typer; from stream_app.cli.produce import produce; import sys; sys.argv[1:] = [{str(path)!r}, '--rate', '200', '--json']; typer.run(produce)"
-    process = subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, text=True)
+    code = "import typer; from stream_app.cli.produce import produce; typer.run(produce)"
+    command = [sys.executable, "-c", code, str(path), "--rate", "200", "--json"]
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
     for _ in until(30.0):
         if asyncio.run(read_topic(topics, topics.topic_events)):
             break

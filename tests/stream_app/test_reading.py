@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import datetime
 import gzip
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pyarrow as pa
@@ -20,6 +20,7 @@ LINES = [b'{"event_id":"e1","value":1}', b"not json at all \xff\xfe", b'{"event_
 
 
 def packed(content: bytes, suffix: str) -> bytes:
+    """Pack bytes as the suffix says."""
     if suffix.endswith(".gz"):
         return gzip.compress(content)
     if suffix.endswith(".zst"):
@@ -28,6 +29,7 @@ def packed(content: bytes, suffix: str) -> bytes:
 
 
 def written(path: Path, content: bytes) -> Path:
+    """Write a file, packed as its name says, and return its path."""
     path.write_bytes(packed(content, path.name))
     return path
 
@@ -152,7 +154,7 @@ def test_broken_csv_names_file_and_line(tmp_path: Path, content: bytes, message:
 def test_parquet_values_become_plain_json_values(tmp_path: Path) -> None:
     """Ids become text, times milliseconds, nulls and NaN are left out, lists stay lists."""
     path = tmp_path / "events.parquet"
-    moment = datetime.datetime(2020, 9, 13, 12, 26, 40, tzinfo=datetime.UTC)
+    moment = datetime(2020, 9, 13, 12, 26, 40, tzinfo=UTC)
     table = pa.table(
         {
             "user_id": pa.array([7, 8], pa.int64()),
@@ -169,7 +171,14 @@ def test_parquet_values_become_plain_json_values(tmp_path: Path) -> None:
         rows = list(records)
         assert records.fraction == 1.0
     assert rows == [
-        {"user_id": "7", "item_id": "70", "event_time_ms": time_ms, "value": 1.5, "category": ["A", "B"], "type": "view"},
+        {
+            "user_id": "7",
+            "item_id": "70",
+            "event_time_ms": time_ms,
+            "value": 1.5,
+            "category": ["A", "B"],
+            "type": "view",
+        },
         {"user_id": "8", "event_time_ms": time_ms, "type": "view"},
     ]
     assert json.loads(json.dumps(rows)) == rows

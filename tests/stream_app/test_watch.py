@@ -27,6 +27,8 @@ N_PARTITIONS = 2
 
 @pytest.fixture
 def topics(app_settings: Settings) -> Settings:
+    """Return settings whose topics are there."""
+
     async def make() -> None:
         admin = AIOKafkaAdminClient(bootstrap_servers=app_settings.bootstrap_servers)
         await admin.start()
@@ -39,6 +41,7 @@ def topics(app_settings: Settings) -> Settings:
 
 
 def slate(number: int, user: str) -> dict[str, Any]:
+    """Make a slate of two items."""
     return {
         "slate_id": f"0-{number}",
         "user_id": user,
@@ -71,11 +74,13 @@ async def send(settings: Settings, topic: str, records: dict[str, Any] | list[tu
 
 
 async def send_catalog(settings: Settings) -> None:
+    """Write a catalogue in which item 1 has a title."""
     entries = {"1": {"item_id": "1", "category": ["Bread"], "title": "Rye bread"}, "3": b"no entry"}
     await send(settings, settings.topic_catalog, entries)
 
 
 async def take(watcher: SlateWatcher, n_slates: int) -> list[WatchedSlate]:
+    """Return the next slates."""
     seen: list[WatchedSlate] = []
     async with asyncio.timeout(20):
         async for watched in watcher.slates():
@@ -158,7 +163,8 @@ def test_a_broker_that_is_away_is_an_error(app_settings: Settings) -> None:
         asyncio.run(enter())
 
 
-def run_command(settings: Settings, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> Any:  # noqa: ANN401 - no public type
+def run_command(settings: Settings, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> Any:
+    """Run `crossaisle watch`."""
     for name in ("bootstrap_servers", "app_id", "topic_recommendations", "topic_catalog"):
         monkeypatch.setenv(f"CROSSAISLE_{name.upper()}", str(getattr(settings, name)))
     app = typer.Typer()
