@@ -1,0 +1,34 @@
+"""The checkpoint record: where a task stands, in the same transaction as its state."""
+
+from typing import Annotated, Any
+
+import msgspec
+
+
+class Checkpoint(msgspec.Struct, frozen=True):
+    """The newest commit of one task, kept in its changelog under a key of its own.
+
+    Attributes
+    ----------
+    format_version
+        Version of this record.
+    stage, partition
+        Whose it is.
+    n_partitions
+        Partitions of the input topic when it was written; another number stops the task.
+    input_topic, input_topic_id
+        What it reads; a topic made anew has another id and stops the task.
+    input_offset
+        Next offset to read.
+    state
+        Counters of the processor.
+    """
+
+    format_version: Annotated[int, msgspec.Meta(description="Version of this record.")]
+    stage: Annotated[str, msgspec.Meta(description="user or item.")]
+    partition: Annotated[int, msgspec.Meta(description="Partition of the task.")]
+    n_partitions: Annotated[int, msgspec.Meta(description="Partitions of the input topic.")]
+    input_topic: Annotated[str, msgspec.Meta(description="Topic that the task reads.")]
+    input_topic_id: Annotated[str | None, msgspec.Meta(description="The broker's id of that topic.")]
+    input_offset: Annotated[int, msgspec.Meta(description="Next offset to read.")]
+    state: Annotated[dict[str, Any], msgspec.Meta(description="Counters of the processor.")]
