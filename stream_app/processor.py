@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from state.store import Store
+    from state.store import PageStore
     from stream_app.records import KafkaRecord
 
 
@@ -69,5 +69,5 @@ class StageSpec:
     changelog_topic: str
     group_id: str
     commit_interval_ms: int
-    open_processor: Callable[[int, int, Store], Processor]
+    open_processor: Callable[[int, int, PageStore], Processor]
     """Called with the partition, the number of partitions and the task's store."""

@@ -10,8 +10,9 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 from mode import Service
 
-from stream_app.changelog import MAX_RECORD_BYTES
+from stream_app.changelog import MAX_RECORD_BYTES, RecoveryError
 from stream_app.kafka import client_options
+from stream_app.topic_facts import fetch_topic_facts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -107,22 +108,17 @@ class TailService(Service):
 
     async def _begin(self, consumer: AIOKafkaConsumer) -> dict[TopicPartition, int]:
         """Assign all partitions, go back to where reading stopped, and return the ends to catch up to."""
-        partitions = consumer.partitions_for_topic(self._topic) or await self._wait_for_partitions(consumer)
-        tps = [TopicPartition(self._topic, partition) for partition in sorted(partitions)]
+        facts = (await fetch_topic_facts(self._settings, [self._topic])).get(self._topic)
+        if facts is None:
+            msg = f"topic {self._topic}: it does not exist any more; make it with: crossaisle topics create"
+            raise RecoveryError(msg)
+        tps = [TopicPartition(self._topic, partition) for partition in range(facts.n_partitions)]
         consumer.assign(tps)
         begins = await consumer.beginning_offsets(tps)
         ends = await consumer.end_offsets(tps)
         for tp in tps:
             consumer.seek(tp, max(begins[tp], self._offsets.get(tp.partition, 0)))
         return {tp: ends[tp] for tp in tps}
-
-    async def _wait_for_partitions(self, consumer: AIOKafkaConsumer) -> set[int]:
-        await consumer.topics()  # refreshes what the client knows
-        partitions = consumer.partitions_for_topic(self._topic)
-        if not partitions:
-            msg = f"topic {self._topic}: the broker does not know it yet"
-            raise _UnknownTopicError(msg)
-        return set(partitions)
 
     async def _take(self, records: Sequence[KafkaRecord]) -> None:
         await asyncio.get_running_loop().run_in_executor(self._executor, self._apply, records)
@@ -134,7 +130,3 @@ class TailService(Service):
                 return
         self.caught_up.set()
         self._log.info("tail_caught_up", n_records=self._n_records)
-
-
-class _UnknownTopicError(KafkaError):
-    retriable = True

@@ -103,6 +103,7 @@ class Task:
             "partition": self._partition,
             "state": self._state,
             "input_offset": opened.committed_offset if opened else None,
+            "read_offset": opened.next_offset if opened else None,
             "changelog_offset": opened.store.position if opened else None,
             "n_commits": self._n_commits,
             "last_commit_ms": self._last_commit_ms,

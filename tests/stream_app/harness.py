@@ -1,0 +1,229 @@
+"""What the tests of running workers share: start them, send them events, and count what they committed."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from pydantic import SecretStr
+
+from stream_app.kafka import client_options
+from stream_app.topic_facts import fetch_topic_facts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from stream_app.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+COUNTING_WORKER = (sys.executable, str(ROOT / "tests" / "stream_app" / "counting.py"))
+N_PARTITIONS = 4
+TIMEOUT_S = 60.0
+
+
+def environment(settings: Settings, **extra: str) -> dict[str, str]:
+    """Return the environment that gives a subprocess these settings."""
+    env = {**os.environ, **extra}
+    env["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    for name, value in settings.model_dump().items():
+        if value is not None:
+            text = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+            env[f"CROSSAISLE_{name.upper()}"] = text
+    return env
+
+
+class Worker:
+    """A worker process; its log is kept in a file, and nothing of it outlives the ``with`` block."""
+
+    def __init__(
+        self, settings: Settings, log: Path, command: Sequence[str] = COUNTING_WORKER, *, fault: str | None = None
+    ) -> None:
+        self._settings = settings
+        self._log = log
+        extra = {"CROSSAISLE_FAULT": fault} if fault else {}
+        with log.open("ab") as file:
+            self.process = subprocess.Popen(
+                command, env=environment(settings, **extra), stdout=file, stderr=file, cwd=log.parent
+            )
+
+    def __enter__(self) -> Self:
+        """Return the running worker."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Kill the process if it still runs."""
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+
+    @property
+    def log(self) -> str:
+        """What the worker has logged so far."""
+        return self._log.read_text()
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal."""
+        self.process.send_signal(number)
+
+    def wait(self, timeout_s: float = TIMEOUT_S) -> int:
+        """Wait for the end and return the exit code."""
+        return self.process.wait(timeout_s)
+
+    def terminate(self) -> int:
+        """Ask the worker to end, and return the exit code."""
+        self.signal(signal.SIGTERM)
+        return self.wait()
+
+    def get(self, path: str) -> tuple[int, dict[str, Any]]:
+        """Return status and body of a web view; status 0 if the server does not answer."""
+        url = f"http://127.0.0.1:{self._settings.web_port}{path}"
+        try:
+            with urllib.request.urlopen(url, timeout=5) as response:
+                return response.status, json.load(response)
+        except urllib.error.HTTPError as error:
+            return error.code, json.load(error)
+        except OSError:
+            return 0, {}
+
+    def wait_ready(self) -> dict[str, Any]:
+        """Wait until ``/health/ready`` answers 200 and return its body."""
+        wait_for(
+            lambda: self.get("/health/ready")[0] == 200 or self.process.poll() is not None, "the worker to be ready"
+        )
+        status, body = self.get("/health/ready")
+        assert status == 200, self.log
+        return body
+
+    def wait_counted(self, n: int) -> None:
+        """Wait until ``n`` events are counted in committed state; fail at once if the worker ends before."""
+        wait_for(lambda: self._has_counted(n), f"{n} events to be counted")
+
+    def _has_counted(self, n: int) -> bool:
+        done = counts(self._settings).total() >= n
+        assert done or self.process.poll() is None, self.log
+        return done
+
+    def owned(self, stage: str = "user") -> list[int]:
+        """Return the partitions whose tasks run in this worker."""
+        _, body = self.get("/health/ready")
+        tasks = body.get("stages", {}).get(stage, {}).get("tasks", [])
+        return [task["partition"] for task in tasks if task["state"] == "running"]
+
+
+def wait_for(condition: Callable[[], bool], what: str, timeout_s: float = TIMEOUT_S) -> None:
+    """Poll until a condition holds; fail if it does not within ``timeout_s`` seconds."""
+    give_up = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < give_up, f"waited {timeout_s} s for {what}"
+        time.sleep(0.05)
+
+
+def send(settings: Settings, events: Iterable[tuple[bytes, bytes]], *, partition: int | None = None) -> None:
+    """Send keys and values to the events topic and wait until the broker has them."""
+
+    async def run() -> None:
+        producer = AIOKafkaProducer(**client_options(settings), linger_ms=5, max_batch_size=1 << 17)
+        await producer.start()
+        try:
+            futures = [
+                await producer.send(settings.topic_events, value, key=key, partition=partition) for key, value in events
+            ]
+            await asyncio.gather(*futures)
+        finally:
+            await producer.stop()
+
+    asyncio.run(run())
+
+
+def send_numbered(settings: Settings, n: int, *, n_keys: int = 100) -> Counter[bytes]:
+    """Send ``n`` events over ``n_keys`` keys; return how many each key got."""
+    keys = [b"user-%d" % (i % n_keys) for i in range(n)]
+    send(settings, [(key, b"event") for key in keys])
+    return Counter(keys)
+
+
+def read_committed(settings: Settings, topic: str) -> list[Any]:
+    """Return all committed records of a topic, from its beginning to its present end."""
+
+    async def run() -> list[Any]:
+        consumer = AIOKafkaConsumer(
+            **client_options(settings), isolation_level="read_committed", enable_auto_commit=False
+        )
+        await consumer.start()
+        try:
+            n_partitions = (await fetch_topic_facts(settings, [topic]))[topic].n_partitions
+            tps = [TopicPartition(topic, p) for p in range(n_partitions)]
+            consumer.assign(tps)
+            begins, ends = await consumer.beginning_offsets(tps), await consumer.end_offsets(tps)
+            for tp in tps:
+                consumer.seek(tp, begins[tp])
+            records: list[Any] = []
+            while [tp for tp in tps if await consumer.position(tp) < ends[tp]]:
+                for batch in (await consumer.getmany(timeout_ms=50)).values():
+                    records += batch
+            return records
+        finally:
+            await consumer.stop()
+
+    return asyncio.run(run())
+
+
+def counts(settings: Settings) -> Counter[bytes]:
+    """Return the committed count of each key, from the changelog of the counting worker."""
+    newest = {record.key: record.value for record in read_committed(settings, settings.topic_user_state)}
+    prefix = b"the-count-of-"
+    return Counter({key.removeprefix(prefix): int(v) for key, v in newest.items() if key.startswith(prefix)})
+
+
+def outputs(settings: Settings) -> list[bytes]:
+    """Return the values of all committed outputs: partition and offset of the events they answer."""
+    return [record.value for record in read_committed(settings, settings.topic_recommendations)]
+
+
+def checkpoints(settings: Settings) -> dict[int, dict[str, Any]]:
+    """Return the newest checkpoint of each partition."""
+    records = read_committed(settings, settings.topic_user_state)
+    return {r.partition: json.loads(r.value) for r in records if r.key == b"\x00checkpoint"}
+
+
+def check_exactly_once(settings: Settings, sent: Counter[bytes]) -> None:
+    """Assert that every event was counted once, answered once, and totalled once."""
+    assert counts(settings) == sent
+    answered = outputs(settings)
+    assert len(answered) == sent.total()
+    assert len(set(answered)) == sent.total()
+    assert sum(c["state"]["total"] for c in checkpoints(settings).values()) == sent.total()
+
+
+def recreate_topic(settings: Settings, topic: str) -> None:
+    """Delete a topic and make it anew."""
+
+    async def run() -> None:
+        admin = AIOKafkaAdminClient(**client_options(settings))
+        await admin.start()
+        try:
+            await admin.delete_topics([topic])
+        finally:
+            await admin.close()
+
+    asyncio.run(run())
+    make_topics(settings)
+
+
+def make_topics(settings: Settings) -> None:
+    """Make all topics of an application that do not exist yet."""
+    from stream_app.topics import create_topics  # noqa: PLC0415
+
+    asyncio.run(create_topics(settings, N_PARTITIONS, 1))

@@ -1,0 +1,225 @@
+"""Tests of tasks in real worker processes on a real broker: whatever kills a worker, every event counts once."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+import signal
+import time
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import pytest
+
+from stream_app.faults import POINTS
+from tests.stream_app import harness
+from tests.stream_app.harness import Worker
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from stream_app.settings import Settings
+
+
+@pytest.fixture
+def settings(app_settings: Settings) -> Settings:
+    """Return settings of an application of its own whose topics exist."""
+    harness.make_topics(app_settings)
+    return app_settings
+
+
+def _stores(settings: Settings) -> list[Path]:
+    return sorted((settings.state_dir / settings.app_id).glob("user-*"))
+
+
+def test_counts_every_event_once(settings: Settings, tmp_path: Path) -> None:
+    """Without any trouble every event is counted, answered and totalled once."""
+    with Worker(settings, tmp_path / "log") as worker:
+        sent = harness.send_numbered(settings, 3000)
+        worker.wait_counted(3000)
+    harness.check_exactly_once(settings, sent)
+
+
+@pytest.mark.parametrize("nth", [1, 3])
+@pytest.mark.parametrize("point", POINTS)
+def test_kill_at_each_point_of_a_commit(settings: Settings, tmp_path: Path, point: str, nth: int) -> None:
+    """A worker killed at any point of its first or third commit leaves nothing lost and nothing repeated."""
+    sent: Counter[bytes] = Counter()
+    with Worker(settings, tmp_path / "log", fault=f"{point}:{nth}") as worker:
+        while worker.process.poll() is None:
+            sent += harness.send_numbered(settings, 400)
+        assert worker.wait() == -signal.SIGKILL, worker.log
+    with Worker(settings, tmp_path / "log") as worker:
+        worker.wait_counted(sent.total())
+    harness.check_exactly_once(settings, sent)
+
+
+def test_random_kills_while_events_flow(settings: Settings, tmp_path: Path) -> None:
+    """Killed six times at random moments, the worker still counts every event once."""
+    rng = random.Random(7)
+    sent: Counter[bytes] = Counter()
+    for _ in range(6):
+        with Worker(settings, tmp_path / "log") as worker:
+            worker.wait_ready()
+            for _ in range(rng.randrange(1, 6)):
+                sent += harness.send_numbered(settings, 300)
+            worker.process.kill()
+    with Worker(settings, tmp_path / "log") as worker:
+        worker.wait_counted(sent.total())
+    harness.check_exactly_once(settings, sent)
+
+
+def test_terminated_worker_leaves_nothing_to_replay(settings: Settings, tmp_path: Path) -> None:
+    """SIGTERM commits what was read and exits 0 within 5 seconds; the next worker replays no record."""
+    slow = settings.model_copy(update={"commit_interval_ms": 60_000})
+    with Worker(slow, tmp_path / "first") as worker:
+        worker.wait_ready()
+        sent = harness.send_numbered(settings, 500)
+        harness.wait_for(lambda: _n_read(worker) == 500, "the worker to read 500 events")
+        assert harness.counts(settings) == Counter()
+        worker.signal(signal.SIGTERM)
+        assert worker.wait(5) == 0, worker.log
+    harness.check_exactly_once(settings, sent)
+    with Worker(settings, tmp_path / "second") as worker:
+        body = worker.wait_ready()
+        assert worker.log.count("task_opened") == harness.N_PARTITIONS
+        assert _replayed(worker) == [0] * harness.N_PARTITIONS
+    assert sum(task["input_offset"] for task in body["stages"]["user"]["tasks"]) == 500
+
+
+def _n_read(worker: Worker) -> int:
+    _, body = worker.get("/health/ready")
+    return sum(task["read_offset"] or 0 for task in body.get("stages", {}).get("user", {}).get("tasks", []))
+
+
+def _replayed(worker: Worker) -> list[int]:
+    lines = [json.loads(line) for line in worker.log.splitlines() if '"task_opened"' in line]
+    return [line["n_replayed"] for line in lines]
+
+
+def test_deleted_store_is_rebuilt(settings: Settings, tmp_path: Path) -> None:
+    """With the local stores gone, the state comes back from the changelog and counting goes on from it."""
+    with Worker(settings, tmp_path / "log") as worker:
+        sent = harness.send_numbered(settings, 1000)
+        worker.wait_counted(1000)
+        assert worker.terminate() == 0
+    assert len(_stores(settings)) == harness.N_PARTITIONS
+    for store in _stores(settings):
+        shutil.rmtree(store)
+    with Worker(settings, tmp_path / "again") as worker:
+        worker.wait_ready()
+        assert min(_replayed(worker)) > 0
+        sent += harness.send_numbered(settings, 1000)
+        worker.wait_counted(2000)
+    harness.check_exactly_once(settings, sent)
+
+
+def test_damaged_store_is_rebuilt(settings: Settings, tmp_path: Path) -> None:
+    """A local store that cannot be opened is destroyed, with a warning, and rebuilt from the changelog."""
+    with Worker(settings, tmp_path / "log") as worker:
+        sent = harness.send_numbered(settings, 1000)
+        worker.wait_counted(1000)
+        assert worker.terminate() == 0
+    for store in _stores(settings):
+        for file in store.glob("MANIFEST-*"):
+            file.write_bytes(b"damaged")
+    with Worker(settings, tmp_path / "again") as worker:
+        worker.wait_ready()
+        assert worker.log.count("store_damaged") == harness.N_PARTITIONS
+        sent += harness.send_numbered(settings, 1000)
+        worker.wait_counted(2000)
+    harness.check_exactly_once(settings, sent)
+
+
+def test_store_held_by_another_process_gets_a_spare(settings: Settings, tmp_path: Path) -> None:
+    """While another process holds a store open, the task works from a spare directory."""
+    from state.store import PageStore  # noqa: PLC0415
+
+    held = PageStore(settings.state_dir / settings.app_id / "user-0")
+    with Worker(settings, tmp_path / "log") as worker:
+        worker.wait_ready()
+        sent = harness.send_numbered(settings, 500)
+        worker.wait_counted(500)
+        assert "store_locked" in worker.log
+    held.close()
+    harness.check_exactly_once(settings, sent)
+
+
+def test_idle_worker_commits_nothing(settings: Settings, tmp_path: Path) -> None:
+    """With nothing to read there are no transactions, whatever the commit interval."""
+    with Worker(settings, tmp_path / "log") as worker:
+        worker.wait_ready()
+        harness.send(settings, [(b"user", b"event")])
+        worker.wait_counted(1)
+        n_commits = _n_commits(worker)
+        time.sleep(10 * settings.commit_interval_ms / 1000)
+        assert _n_commits(worker) == n_commits == 1
+
+
+def _n_commits(worker: Worker) -> int:
+    return sum(task["n_commits"] for task in worker.get("/health/ready")[1]["stages"]["user"]["tasks"])
+
+
+def test_processor_that_always_fails_stops_the_worker(settings: Settings, tmp_path: Path) -> None:
+    """An event that the processor can never take ends the worker with exit 1, after some tries, and nothing counted."""
+    harness.send(settings, [(b"user", b"fine"), (b"user", b"poison")], partition=2)
+    with Worker(settings, tmp_path / "log") as worker:
+        assert worker.wait() == 1
+        assert "error: stage user, partition 2: failed 8 times in a row after offset 0" in worker.log
+        assert "poison at offset 1" in worker.log
+    assert harness.outputs(settings) == []
+
+
+def test_recreated_input_topic_stops_the_worker(settings: Settings, tmp_path: Path) -> None:
+    """When the events topic was made anew, its old offsets mean nothing: exit 1, and the remedy is named."""
+    with Worker(settings, tmp_path / "log") as worker:
+        harness.send_numbered(settings, 200)
+        worker.wait_counted(200)
+        assert worker.terminate() == 0
+    harness.recreate_topic(settings, settings.topic_events)
+    harness.send_numbered(settings, 2000)
+    with Worker(settings, tmp_path / "again") as worker:
+        assert worker.wait() == 1
+        assert f"topic {settings.topic_events} was deleted and made anew" in worker.log
+        assert "CROSSAISLE_APP_ID" in worker.log.splitlines()[-1]
+    assert harness.counts(settings).total() == 200
+
+
+def test_truncated_input_topic_stops_the_worker(settings: Settings, tmp_path: Path) -> None:
+    """A topic that ends before the checkpoint stops the worker even where ids are not told."""
+    with Worker(settings, tmp_path / "log") as worker:
+        harness.send_numbered(settings, 200)
+        worker.wait_counted(200)
+        assert worker.terminate() == 0
+    harness.recreate_topic(settings, settings.topic_events)
+    with Worker(settings, tmp_path / "again") as worker:
+        assert worker.wait() == 1
+        assert "made anew" in worker.log.splitlines()[-1]
+
+
+@pytest.mark.parametrize("keep_stores", [True, False])
+def test_recreated_changelog_stops_the_worker(settings: Settings, tmp_path: Path, *, keep_stores: bool) -> None:
+    """When the changelog was made anew, with or without local stores left, the worker does not begin from nothing."""
+    with Worker(settings, tmp_path / "log") as worker:
+        harness.send_numbered(settings, 200)
+        worker.wait_counted(200)
+        assert worker.terminate() == 0
+    if not keep_stores:
+        shutil.rmtree(settings.state_dir / settings.app_id)
+    harness.recreate_topic(settings, settings.topic_user_state)
+    with Worker(settings, tmp_path / "again") as worker:
+        assert worker.wait() == 1
+        assert settings.topic_user_state in worker.log.splitlines()[-1]
+        assert "CROSSAISLE_APP_ID" in worker.log.splitlines()[-1]
+    assert len(harness.outputs(settings)) == 200
+
+
+def test_topic_recreated_under_a_running_worker_stops_it(settings: Settings, tmp_path: Path) -> None:
+    """A running worker notices that its input topic was made anew, and ends with exit 1."""
+    with Worker(settings, tmp_path / "log") as worker:
+        harness.send_numbered(settings, 200)
+        worker.wait_counted(200)
+        harness.recreate_topic(settings, settings.topic_events)
+        assert worker.wait() == 1
+        assert settings.topic_events in worker.log.splitlines()[-1]
