@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 REJECT_CODES: dict[str, str] = {
     "empty": "the record has no value",
@@ -55,7 +55,8 @@ class KafkaRecord(Protocol):
         """Its headers."""
 
 
-class Rejection(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Rejection:
     """Why one record of a batch was rejected.
 
     Attributes
