@@ -1,4 +1,4 @@
-"""The local store of one task: pages, changelog position and checkpoint, moved together in one atomic write.
+r"""The local store of one task: pages, changelog position and checkpoint, moved together in one atomic write.
 
 The store is a cache of a task's changelog. It holds every page under the same key and with the same bytes as the
 changelog, and two keys of its own, which no page key can be equal to (page keys are at least 11 bytes long and never
@@ -7,8 +7,8 @@ start with a zero byte):
 =================  ===============================================================================
 key                value
 =================  ===============================================================================
-``\\x00position``   ``format_version u8 | position i64``, little endian; position -1 is none
-``\\x00checkpoint`` the newest checkpoint record of the changelog, byte for byte
+``\x00position``   ``format_version u8 | position i64``, little endian; position -1 is none
+``\x00checkpoint`` the newest checkpoint record of the changelog, byte for byte
 =================  ===============================================================================
 
 Losing a store costs time only: it is rebuilt from the changelog.

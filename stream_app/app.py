@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+import errno
+from typing import TYPE_CHECKING, Any, cast
 
 import faust
 from faust.app.base import BootStrategy
@@ -21,30 +22,43 @@ if TYPE_CHECKING:
     from stream_app.settings import Settings
 
 
-class _WebOnly(BootStrategy):  # type: ignore[misc]  # faust is untyped
+class WorkerStoppedError(Exception):
+    """A worker ended because of an error that it cannot mend; the message names the remedy."""
+
+
+class _WebOnly(BootStrategy):
     """Start no Kafka client of Faust's own: it has no agent and no table, and would ask for topics of its own."""
 
     enable_kafka = False
 
 
-class Worker(faust.Worker):  # type: ignore[misc]  # faust is untyped
+class Worker(faust.Worker):
     """Faust's worker with this project's logs, and without its pause of a second at the end."""
 
-    def __init__(self, app: faust.App, *services: Any, **options: Any) -> None:  # noqa: ANN401  # faust's own
+    def __init__(self, app: faust.App, *services: Any, **options: Any) -> None:  # faust's own
         options["override_logging"] = False
         options["redirect_stdouts"] = False
         super().__init__(app, *services, **options)
         self.spinner = None
 
+    async def start(self) -> None:
+        """Start all services; a port that is taken ends the worker with the remedy."""
+        try:
+            await super().start()
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                conf = self.app.conf
+                self.crash_reason = WorkerStoppedError(
+                    f"web server: {conf.web_host}:{conf.web_port} is taken, perhaps by another worker; "
+                    "set CROSSAISLE_WEB_PORT to a free port"
+                )
+            raise
+
     async def _sentinel_task(self) -> None:
         await asyncio.sleep(0)
 
 
-class WorkerStoppedError(Exception):
-    """A worker ended because of an error that it cannot mend; the message names the remedy."""
-
-
-class App(faust.App):  # type: ignore[misc]  # faust is untyped
+class App(faust.App):
     """A Faust application that runs a :class:`~stream_app.runtime.Runtime`."""
 
     BootStrategy = _WebOnly
@@ -88,7 +102,7 @@ def create_app(
     if make_plan is None:
         topics, make_plan = [settings.topic_item_updates], default_plan(settings)
     runtime = Runtime(settings, topics or [], make_plan)
-    app.service(runtime)
+    app.service(cast("Any", runtime))
     _add_health(app, runtime)
     return app
 
@@ -153,13 +167,13 @@ def default_plan(settings: Settings) -> Callable[[Mapping[str, int]], Plan]:
 
 
 def _add_health(app: App, runtime: Runtime) -> None:
-    @app.page("/health/live", name="live")  # type: ignore[untyped-decorator]
+    @app.page("/health/live", name="live")
     async def live(view: View, request: Request) -> Response:
         """Answer at all: the event loop turns."""
         del request
         return view.json({"live": True})
 
-    @app.page("/health/ready", name="ready")  # type: ignore[untyped-decorator]
+    @app.page("/health/ready", name="ready")
     async def ready(view: View, request: Request) -> Response:
         """Answer 200 when all tails have caught up and all tasks run, else 503; the body says what is missing."""
         del request

@@ -10,36 +10,33 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import signal
 import time
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 
-import platformdirs
 from aiokafka.errors import KafkaError
 
-from stream_app.broker import BrokerError, EmbeddedBroker
-from stream_app.dataset import DatasetError
-from stream_app.demo_data import DemoFiles, cache_dir, prepare_files
+from stream_app.broker import EmbeddedBroker
+from stream_app.demo_control import Threads, failure, signals
+from stream_app.demo_data import DemoFiles, prepare_files
 from stream_app.demo_floor import ShopFloor, read_products
 from stream_app.demo_folder import FolderError, claim
+from stream_app.demo_options import DemoError, DemoOptions, Summary, View
+from stream_app.demo_page import open_page
 from stream_app.demo_ports import PortError, choose_ports
 from stream_app.demo_state import DemoState, Step, WorkerState
 from stream_app.demo_traffic import Feed, all_learned, measure, outgoing_events, read_slates, take_lag
 from stream_app.demo_words import number
-from stream_app.demo_workers import STOP_TIMEOUT_S, WorkerError, WorkerProcess, worker_environment
+from stream_app.demo_workers import STOP_TIMEOUT_S, WorkerProcess, worker_environment
 from stream_app.inspect import inspect_totals
 from stream_app.lag import LagError, LagMeter
-from stream_app.produce import ProduceError, produce_records
-from stream_app.reading import ReadingError, RecordFile, read_records
+from stream_app.produce import produce_records
+from stream_app.reading import RecordFile, read_records
 from stream_app.settings import Settings
-from stream_app.topics import TopicError, create_topics
+from stream_app.topics import create_topics
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from pathlib import Path
 
-DEFAULT_RATE: Final = 150.0
 KAFKA, DATA, TOPICS, CATALOG, WORKERS, FIRST = (
     "Apache Kafka",
     "real purchases",
@@ -52,88 +49,6 @@ FIRST_START: Final = "the first start compiles the kernels, up to a minute"
 
 _DRAIN_S: Final = 3.0
 _WATCH_EVERY_S: Final = 0.5
-
-T = TypeVar("T")
-
-
-class DemoError(Exception):
-    """The demo cannot go on. The message ends with the remedy."""
-
-
-class _StoppedError(Exception):
-    """The demo is being stopped: raised in a thread to end its work."""
-
-
-class View(Protocol):
-    """Shows the state to whoever watches."""
-
-    every_s: float
-
-    def show(self, state: DemoState, now_s: float) -> None:
-        """Show it; called every ``every_s`` seconds."""
-
-
-def _data_dir() -> Path:
-    return platformdirs.user_data_path("crossaisle") / "demo"
-
-
-@dataclass(frozen=True, slots=True)
-class DemoOptions:
-    """What a demo runs with.
-
-    Attributes
-    ----------
-    events, catalog
-        Own files, both or neither; the real purchases if neither.
-    duration_s
-        Seconds of open shop after which the demo ends by itself; ``None``: until it is stopped.
-    ends_with_events
-        Whether it also ends when all events are sent and learned.
-    port
-        The broker's; the workers' HTTP servers take the ports after it. ``None``: any that are free.
-    rate
-        Events per second, above 0.
-    n_workers
-        Worker processes, at least 1.
-    opens_browser
-        Whether to show the first worker's web page, where it has one.
-    data_dir
-        Everything that a run writes, wiped at the start; kept after the end, to be looked at.
-    cache_dir
-        Where the real purchases are kept between runs.
-    """
-
-    events: Path | None = None
-    catalog: Path | None = None
-    duration_s: float | None = None
-    ends_with_events: bool = False
-    port: int | None = None
-    rate: float = DEFAULT_RATE
-    n_workers: int = 1
-    opens_browser: bool = False
-    data_dir: Path = field(default_factory=_data_dir)
-    cache_dir: Path = field(default_factory=cache_dir)
-
-
-@dataclass(frozen=True, slots=True)
-class Summary:
-    """What came of a run.
-
-    Attributes
-    ----------
-    state
-        The last state.
-    totals
-        `inspect totals` of the committed state after the workers had ended; ``None`` if it could not be read.
-    port, data_dir, ended_s
-        The broker's port, the run's folder, and when it ended.
-    """
-
-    state: DemoState
-    totals: dict[str, Any] | None
-    port: int
-    data_dir: Path
-    ended_s: float
 
 
 class Demo:
@@ -158,11 +73,12 @@ class Demo:
         names = (KAFKA, DATA, TOPICS, CATALOG, WORKERS, FIRST)
         numbers = range(1, options.n_workers + 1)
         self.state = DemoState({name: Step(name) for name in names}, [WorkerState(number) for number in numbers])
-        self._stopping = False
-        self._hurried = False
+        self._is_stopping = False
+        self._is_hurried = False
         self._broker: EmbeddedBroker | None = None
         self._workers: list[WorkerProcess] = []
         self._settings = Settings()
+        self._threads = Threads(self._put_note)
         try:
             self._ports = choose_ports(options.port, options.n_workers)
         except PortError as error:
@@ -182,7 +98,7 @@ class Demo:
         """
         self.state.started_s = time.monotonic()
         try:
-            with claim(self._options.data_dir), _signals(self._stop):
+            with claim(self._options.data_dir), signals(self._stop):
                 await self._run()
         except FolderError as error:
             raise DemoError(str(error)) from error
@@ -204,9 +120,9 @@ class Demo:
             # Stopped by a signal, which is an end like any other.
             self.state.closing = True
         except BaseExceptionGroup as group:
-            raise _failure(group) from group
+            raise failure(group) from group
         finally:
-            self._stopping = True
+            self._is_stopping = True
             self._ended_s = time.monotonic()
             await self._close()
             showing.cancel()
@@ -215,11 +131,11 @@ class Demo:
 
     def _stop(self) -> None:
         """Stop; asked a second time, without waiting for anyone."""
-        if self._stopping:
-            self._hurried = True
+        if self._is_stopping:
+            self._is_hurried = True
             for worker in self._workers:
                 worker.kill()
-        self._stopping = True
+        self._is_stopping = True
         if self._playing is not None:
             self._playing.cancel()
 
@@ -227,6 +143,9 @@ class Demo:
         while True:
             self._view.show(self.state, time.monotonic())
             await asyncio.sleep(self._view.every_s)
+
+    def _put_note(self, step: str, words: str) -> None:
+        self.state.steps[step].note = words
 
     async def _play(self) -> None:
         async with asyncio.TaskGroup() as group:
@@ -251,7 +170,7 @@ class Demo:
         if options.events is not None and options.catalog is not None:
             files = DemoFiles(options.events, options.catalog, str(options.events))
         else:
-            files = await self._in_thread(lambda: prepare_files(options.cache_dir, self._noting(DATA)))
+            files = await self._threads.run(lambda: prepare_files(options.cache_dir, self._threads.noting(DATA)))
         for path in (files.events, files.catalog):
             RecordFile(path).close()
         self.state.finish(DATA, files.words)
@@ -260,9 +179,9 @@ class Demo:
     async def _start_broker(self) -> None:
         self.state.begin(KAFKA, "starting; the first time downloads 45 MB")
         data_dir = self._options.data_dir
-        broker = EmbeddedBroker(data_dir / "broker", port=self._ports.broker, progress=self._noting(KAFKA))
+        broker = EmbeddedBroker(data_dir / "broker", port=self._ports.broker, progress=self._threads.noting(KAFKA))
         self._broker = broker
-        await self._in_thread(broker.start)
+        await self._threads.run(broker.start)
         self._settings = Settings(
             bootstrap_servers=broker.bootstrap_servers,
             security_protocol="PLAINTEXT",
@@ -300,7 +219,7 @@ class Demo:
 
     async def _produce_catalog(self, path: Path) -> None:
         self.state.begin(CATALOG)
-        products = await self._in_thread(lambda: read_products(read_records(path)))
+        products = await self._threads.run(lambda: read_products(read_records(path)))
         self._floor = ShopFloor(self.state, products)
 
         def show(n_confirmed: int) -> None:
@@ -320,6 +239,8 @@ class Demo:
             state.begin(FIRST, "waiting for the worker")
             await all_learned(state)
             self._open()
+            if self._options.opens_browser:
+                await open_page(self._ports.web[0])
             selling = asyncio.create_task(self._sell(feed))
             try:
                 await asyncio.wait([selling], timeout=self._options.duration_s)
@@ -346,15 +267,18 @@ class Demo:
         self.state.opened_s = time.monotonic()
 
     async def _close(self) -> None:
+        """Stop everything in order; whatever goes wrong in it, no process is left."""
         self.state.closing = True
-        if self._workers and not self._hurried:
-            await self._drain()
-            await asyncio.gather(*(asyncio.to_thread(worker.stop, STOP_TIMEOUT_S) for worker in self._workers))
-            await self._count()
-        for worker in self._workers:
-            worker.kill()
-        if self._broker is not None:
-            await asyncio.to_thread(self._broker.stop)
+        try:
+            if not self._is_hurried:
+                await self._drain()
+                await asyncio.gather(*(asyncio.to_thread(worker.stop, STOP_TIMEOUT_S) for worker in self._workers))
+                await self._count()
+        finally:
+            for worker in self._workers:
+                worker.kill()
+            if self._broker is not None:
+                await asyncio.to_thread(self._broker.stop)
 
     async def _drain(self) -> None:
         """Let the workers finish what was sent, if they are about to."""
@@ -362,7 +286,7 @@ class Demo:
             return
         with contextlib.suppress(LagError, KafkaError, TimeoutError):
             async with asyncio.timeout(_DRAIN_S), LagMeter(self._settings) as meter:
-                while self.state.n_learned < self.state.n_events and not self._hurried:
+                while self.state.n_learned < self.state.n_events and not self._is_hurried:
                     await take_lag(meter, self.state)
 
     async def _count(self) -> None:
@@ -371,54 +295,3 @@ class Demo:
         with contextlib.suppress(LookupError, KafkaError, TimeoutError):
             async with asyncio.timeout(_DRAIN_S):
                 self._totals = await inspect_totals(self._settings)
-
-    def _noting(self, step: str) -> Callable[[str], None]:
-        """Return a callback for threads: it puts words to a step, and ends the thread's work when the demo stops."""
-
-        def note(words: str) -> None:
-            if self._stopping:
-                raise _StoppedError
-            self.state.steps[step].note = words
-
-        return note
-
-    async def _in_thread(self, work: Callable[[], T]) -> T:
-        """Run work in a thread; when cancelled, wait until the thread has noticed."""
-        running = asyncio.ensure_future(asyncio.to_thread(work))
-        try:
-            return await asyncio.shield(running)
-        except asyncio.CancelledError:
-            self._stopping = True
-            with contextlib.suppress(Exception):
-                await running
-            raise
-
-
-_FAILURES: Final = (BrokerError, DatasetError, LagError, ProduceError, ReadingError, TopicError, WorkerError)
-
-
-def _failure(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """Return what is to be raised for what failed first: a `DemoError` where a user can do something about it."""
-    first: BaseException = group
-    while isinstance(first, BaseExceptionGroup):
-        first = first.exceptions[0]
-    if isinstance(first, _FAILURES):
-        return DemoError(str(first))
-    if isinstance(first, (KafkaError, OSError)):
-        return DemoError(f"{first or type(first).__name__}; run `crossaisle demo` again, it starts from nothing")
-    return first
-
-
-@contextlib.contextmanager
-def _signals(stop: Callable[[], None]) -> Iterator[None]:
-    """Call ``stop`` at Ctrl-C, SIGTERM and a closed terminal, while this is open."""
-    loop = asyncio.get_running_loop()
-    numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    before = {number: signal.getsignal(number) for number in numbers}
-    for number in numbers:
-        signal.signal(number, lambda *_: loop.call_soon_threadsafe(stop))
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -54,7 +54,7 @@ class Sale(msgspec.Struct, frozen=True):
 class _Entry(msgspec.Struct, frozen=True):
     item_id: str = ""
     title: str | None = None
-    category: list[str] = []  # noqa: RUF012  # msgspec copies the default of a struct
+    category: list[str] = []  # msgspec copies the default of a struct
 
 
 _SALE: Final = msgspec.json.Decoder(Sale)

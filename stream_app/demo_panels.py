@@ -145,7 +145,7 @@ def _slate_lines(slate: ShownSlate, now_s: float, columns: int) -> list[Text]:
 
 
 def _shown(items: Sequence[ShownItem]) -> list[ShownItem]:
-    """The first items, and in the last place the first new one if none of these is new."""
+    """Return the first items; the last of them gives way to the first new one when none of them is new."""
     shown = list(items[:ITEMS_SHOWN])
     fresh = next((item for item in items if item.is_new), None)
     if fresh is not None and shown and not any(item.is_new for item in shown):

@@ -78,7 +78,7 @@ def slate_line(slate: ShownSlate) -> str:
     return f"household {slate.user_id}, in the basket: {basket} -> {items}"
 
 
-def summary_lines(  # noqa: PLR0913  # the parts of a summary, one by one
+def summary_lines(  # the parts of a summary, one by one
     state: DemoState, *, totals: dict[str, int] | None, port: int, data_dir: Path, now_s: float
 ) -> Iterator[Text]:
     """Yield the summary: what came of the run, and what to try next with commands to copy.
@@ -111,24 +111,17 @@ def summary_lines(  # noqa: PLR0913  # the parts of a summary, one by one
 
 
 def _results(state: DemoState, totals: dict[str, int] | None) -> Iterator[tuple[str, str]]:
-    yield (
-        "events",
-        f"{number(state.n_events)} purchases of {number(state.n_households)} households in {number(state.n_baskets)} baskets",
-    )
+    who = f"{number(state.n_households)} households in {number(state.n_baskets)} baskets"
+    yield "events", f"{number(state.n_events)} purchases of {who}"
     if totals is None:
         yield "learned", f"{number(state.n_learned)} committed"
     else:
         yield "learned", _learned(state, totals)
     yield "slates", f"{number(state.n_slates)} published and read"
-    yield (
-        "hits",
-        f"{number(state.n_hits)} of {number(state.n_scored)} purchases were on the slate that the household had"
-        f" ({percent(state.hit_rate)})",
-    )
-    yield (
-        "fresh in",
-        f"{seconds(state.freshness_p50_s)} (p50), {seconds(state.freshness_p95_s)} (p95), from event sent to slate read",
-    )
+    share = f"{number(state.n_hits)} of {number(state.n_scored)} purchases ({percent(state.hit_rate)})"
+    yield "hits", f"{share} were on the slate that the household had"
+    ages = f"{seconds(state.freshness_p50_s)} (p50), {seconds(state.freshness_p95_s)} (p95)"
+    yield "fresh in", f"{ages}, from the event sent to the slate read"
 
 
 def _learned(state: DemoState, totals: dict[str, int]) -> str:
@@ -143,6 +136,8 @@ def _learned(state: DemoState, totals: dict[str, int]) -> str:
     if n_judged == state.n_events:
         survived = f", although a worker was ended {n_kills} time{'' if n_kills == 1 else 's'}" if n_kills else ""
         return f"{words}, each exactly once{survived}"
+    if n_judged > state.n_events:
+        return f"{words}: another program has sent events, too"
     return f"{words}; the rest was still waiting in Kafka when the demo ended"
 
 
@@ -151,12 +146,18 @@ def _proposals(household: str | None, port: int, data_dir: Path) -> Iterator[tup
     user = shlex.quote(household) if household else "USER"
     yield "start it again, and beside it in a second terminal:", [f"crossaisle demo --port {port}"]
     yield "watch one household", [f"{here} watch --user {user}"]
-    yield "kill the worker (the view shows its pid), see it come back, and count: nothing is lost", [
-        "kill -9 PID",
-        f"{here} inspect totals",
-    ]
+    yield (
+        "kill the worker (the view shows its pid), see it come back, and count: nothing is lost",
+        [
+            "kill -9 PID",
+            f"{here} inspect totals",
+        ],
+    )
     yield "look at lag", [f"{here} lag --watch"]
-    yield "or look at what this run has learned", [
-        f"crossaisle broker --port {port} --data {shlex.quote(str(data_dir / 'broker'))}",
-        f"{here} inspect user {user}",
-    ]
+    yield (
+        "or look at what this run has learned",
+        [
+            f"crossaisle broker --port {port} --data {shlex.quote(str(data_dir / 'broker'))}",
+            f"{here} inspect user {user}",
+        ],
+    )

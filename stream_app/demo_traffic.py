@@ -1,4 +1,4 @@
-"""The demo's traffic: sends purchases at an even rate, reads slates, measures lag; three loops around the shop floor."""
+"""The demo's traffic: three loops around the shop floor that send purchases, read slates and measure lag."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ from stream_app.demo_state import Gauge
 from stream_app.demo_stats import RateMeter
 from stream_app.kafka import client_options
 from stream_app.lag import LagMeter
-from stream_app.produce import KeyReader, Pacer, connect_producer
+from stream_app.produce import Pacer, connect_producer
 from stream_app.reading import RecordFile
 from stream_app.records import decode_slate
+from stream_app.sender import KeyReader
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-NOTHING_YET = "–"
+NOTHING_YET = "-"
 
 
 def number(value: float) -> str:
@@ -20,7 +20,7 @@ def percent(share: float | None) -> str:
     """Write a share in ``[0, 1]`` as a percentage.
 
     >>> percent(0.0314), percent(None)
-    ('3.1 %', '–')
+    ('3.1 %', '-')
     """
     return NOTHING_YET if share is None else f"{share * 100:.1f} %"
 
@@ -29,7 +29,7 @@ def seconds(value_s: float | None) -> str:
     """Write a short time: milliseconds below a second, seconds above.
 
     >>> seconds(0.1234), seconds(2.345), seconds(None)
-    ('123 ms', '2.3 s', '–')
+    ('123 ms', '2.3 s', '-')
     """
     if value_s is None:
         return NOTHING_YET

@@ -56,7 +56,7 @@ def worker_environment(
 class WorkerProcess:
     """One ``crossaisle worker`` with a log file.
 
-    It runs in a session of its own, so that Ctrl-C in the terminal reaches the demo alone, which then stops it in order.
+    It runs in a session of its own, so that Ctrl-C in the terminal reaches the demo alone, which stops it in order.
 
     Parameters
     ----------
@@ -165,7 +165,9 @@ class WorkerProcess:
         self._process.wait()
 
     def _obituary(self, code: int) -> str:
-        how = f"was {_cause(code)} {self.n_restarts + 1} times" if ended_from_outside(code) else f"ended with code {code}"
+        how = (
+            f"was {_cause(code)} {self.n_restarts + 1} times" if ended_from_outside(code) else f"ended with code {code}"
+        )
         lines = log_tail(self.log_path)
         shown = "\n".join(f"  {line}" for line in lines) if lines else "  (it has printed nothing)"
         return (

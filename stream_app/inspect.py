@@ -80,7 +80,7 @@ async def _checkpoints(settings: "Settings", topic: str) -> list[Checkpoint]:
 
 
 async def inspect_totals(settings: "Settings") -> dict[str, Any]:
-    """Return the sums over all partitions: events learned once each, users, items, events by type, what was passed over."""
+    """Return the sums over all partitions: events learned once each, users, items, types, and what was passed over."""
     users = [c.state for c in await _checkpoints(settings, settings.topic_user_state)]
     items = [c.state for c in await _checkpoints(settings, settings.topic_item_state)]
     by_type: Counter[str] = Counter()

@@ -9,10 +9,10 @@ import numpy as np
 from operators.items import apply_contexts, apply_counts, apply_pairs, apply_targets
 from operators.numeric import start_entities
 from operators.params import MAX_NEIGHBOURS, LearnParams
+from state.arrays import Int32s
 from state.codec import KIND_NAME, page_key
 from state.layout import ENTITY_HEADER, ENTITY_NEIGHBOURS, ENTITY_PAGES, KIND_ITEM, N_SLOTS
 from state.table import RowTable
-from state.types import Int32s
 from state.updates import ItemUpdate, decode_update
 from stream_app.processor import Flush
 
@@ -79,7 +79,11 @@ class ItemProcessor:
             headers, rows[targets["at"]], targets["gradient"].astype(np.float32), targets["square"].copy(), self._rate
         )
         apply_contexts(
-            headers, rows[contexts["at"]], contexts["gradient"].astype(np.float32), contexts["square"].copy(), self._rate
+            headers,
+            rows[contexts["at"]],
+            contexts["gradient"].astype(np.float32),
+            contexts["square"].copy(),
+            self._rate,
         )
         self._apply_pairs(rows, update)
         items = headers["kind"][rows] == KIND_ITEM

@@ -48,7 +48,7 @@ def client_options(settings: "Settings") -> dict[str, Any]:
     return options
 
 
-async def wait_for_broker(settings: "Settings", log: Any) -> None:  # noqa: ANN401 - a structlog logger
+async def wait_for_broker(settings: "Settings", log: Any) -> None:
     """Return when a broker answers; say so every ten seconds while none does.
 
     Raises
@@ -169,7 +169,7 @@ class _TopicIdRequest(Request[_MetadataRequestV12]):
         self._topics = topics
 
     def build(self, request_struct_class: type[_MetadataRequestV12]) -> _MetadataRequestV12:
-        topics = [(bytes(16), name, {}) for name in self._topics]
+        topics: list[tuple[bytes, str, dict[int, bytes]]] = [(bytes(16), name, {}) for name in self._topics]
         return request_struct_class(topics, False, False, {})
 
 

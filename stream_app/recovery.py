@@ -98,13 +98,7 @@ async def open_task(
     producer = await TaskProducer.start(settings, f"{settings.app_id}.{spec.name}.{partition}")
     store: PageStore | None = None
     try:
-        source, changelog = await facts.get(spec.input_topic), await facts.get(spec.changelog_topic)
-        if source.n_partitions != changelog.n_partitions:
-            msg = (
-                f"topics {spec.input_topic} and {spec.changelog_topic}: they have {source.n_partitions} and "
-                f"{changelog.n_partitions} partitions but must have as many; to go on, {start_over(settings)}"
-            )
-            raise RecoveryError(msg)
+        source = await _matching_topics(settings, spec, facts)
         store = await _open_store(settings, spec, partition, call, rebuild=rebuild)
         try:
             replayed = await replay(settings, spec.changelog_topic, partition, store, call)
@@ -185,7 +179,7 @@ def check_checkpoint(
         )
     elif checkpoint.input_offset > end:
         problem = (
-            f"the checkpoint is at offset {checkpoint.input_offset} of {spec.input_topic}, but the topic ends at {end}; "
+            f"the checkpoint is at offset {checkpoint.input_offset} of {spec.input_topic}, which ends at {end}: "
             "it was truncated or deleted and made anew"
         )
     if problem:
@@ -201,6 +195,18 @@ def check_checkpoint(
             remedy="raise retention.ms of the topic, or keep a worker running",
         )
     return max(checkpoint.input_offset, begin)
+
+
+async def _matching_topics(settings: Settings, spec: StageSpec, facts: TopicFactsCache) -> TopicFacts:
+    """Return the facts of the input topic, after making sure that the changelog has as many partitions."""
+    source, changelog = await facts.get(spec.input_topic), await facts.get(spec.changelog_topic)
+    if source.n_partitions != changelog.n_partitions:
+        msg = (
+            f"topics {spec.input_topic} and {spec.changelog_topic}: they have {source.n_partitions} and "
+            f"{changelog.n_partitions} partitions but must have as many; to go on, {start_over(settings)}"
+        )
+        raise RecoveryError(msg)
+    return source
 
 
 async def _start_offset(
@@ -231,7 +237,7 @@ async def _start_offset(
             f"truncated. To go on, {start_over(settings)}"
         )
         raise RecoveryError(msg)
-    return begin
+    return int(begin)
 
 
 async def _open_store(

@@ -14,12 +14,12 @@ from operators.arrays import Entities
 from operators.numeric import start_entities
 from operators.params import N_CATEGORY_TOP, N_GLOBAL_TOP
 from operators.popular import update_top, withdraw_from_category
+from state.arrays import Int32s, Rows, UInt64s
 from state.codec import KEY_BYTES, KIND_HEADER, KIND_NAME, matrix, overwrite
 from state.ids import hash_category, hash_id
 from state.layout import ENTITY_HEADER, ENTITY_NEIGHBOURS, ENTITY_PAGES, KIND_CATEGORY, KIND_ITEM
 from state.slab import pop_free
 from state.table import RowTable
-from state.types import Int32s, Rows, UInt64s
 from stream_app.records import CatalogEntry, EventLimits, Rejection, decode_catalog
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class ItemInfo:
 
 
 @njit(cache=True, nogil=True)
-def _locate(  # noqa: PLR0913 - a kernel takes its arrays one by one
+def _locate(
     headers: Rows, pages: Rows, free: Int32s, n_free: Int32s, rows: Int32s, numbers: Int32s, out: Int32s
 ) -> None:
     """Write the page record of each ``(row, page number)`` to ``out``, appending pages to the chains as needed."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import structlog
+from aiokafka.errors import KafkaError
 from mode import Service
 
 from stream_app.kafka import wait_for_broker
@@ -58,7 +59,7 @@ class Runtime(Service):
         settings: Settings,
         topics: Sequence[str],
         make_plan: Callable[[Mapping[str, int]], Plan],
-        **kwargs: Any,  # noqa: ANN401  # mode's own
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self._settings = settings
@@ -87,16 +88,27 @@ class Runtime(Service):
         """Let the compute thread end."""
         self._executor.shutdown(wait=False, cancel_futures=True)
 
+    async def _partitions(self) -> dict[str, int]:
+        """Wait for the broker, check the topics, and return the partition counts that the plan wants."""
+        while True:
+            self._phase = "waiting for broker"
+            await wait_for_broker(self._settings, self._log)
+            self._phase = "checking topics"
+            try:
+                findings = await check_topics(self._settings)
+                facts = await fetch_topic_facts(self._settings, self._topics)
+            except KafkaError as error:
+                if not error.retriable:
+                    raise
+                self._log.warning("broker_lost", error=repr(error), remedy="none needed: waiting for it")
+                continue
+            if findings:
+                raise TopicError("; ".join(f"topic {f.topic}: {f.problem}; {f.remedy}" for f in findings))
+            return {topic: fact.n_partitions for topic, fact in facts.items()}
+
     @Service.task
     async def _boot(self) -> None:
-        await wait_for_broker(self._settings, self._log)
-        self._phase = "checking topics"
-        findings = await check_topics(self._settings)
-        if findings:
-            msg = "; ".join(f"topic {finding.topic}: {finding.problem}; {finding.remedy}" for finding in findings)
-            raise TopicError(msg)
-        facts = await fetch_topic_facts(self._settings, self._topics)
-        plan = self._make_plan({topic: fact.n_partitions for topic, fact in facts.items()})
+        plan = self._make_plan(await self._partitions())
         self._phase = "catching up"
         for spec in plan.tails:
             tail = TailService(

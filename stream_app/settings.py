@@ -31,7 +31,7 @@ class Settings(BaseSettings):
         min_length=1,
         max_length=100,
         pattern=r"^[A-Za-z0-9._-]+$",
-        description="Prefix of groups, transactional ids and internal topics. Two apps with different ids share a cluster.",
+        description="Prefix of groups, transactional ids and own topics: two apps with different ids share a cluster.",
     )
     state_dir: Path = Field(
         default_factory=lambda: user_data_path("crossaisle") / "state",
@@ -44,10 +44,16 @@ class Settings(BaseSettings):
         250, ge=10, le=60_000, description="An item task commits, and so publishes items, this often, in milliseconds."
     )
     transaction_timeout_ms: int = Field(
-        10_000, ge=1_000, le=900_000, description="The broker ends the transaction of a frozen task after this, in milliseconds."
+        10_000,
+        ge=1_000,
+        le=900_000,
+        description="The broker ends the transaction of a frozen task after this, in milliseconds.",
     )
     session_timeout_ms: int = Field(
-        10_000, ge=1_000, le=1_800_000, description="A worker that is silent this long loses its partitions, in milliseconds."
+        10_000,
+        ge=1_000,
+        le=1_800_000,
+        description="A worker that is silent this long loses its partitions, in milliseconds.",
     )
     max_batch_events: int = Field(2_000, ge=1, le=100_000, description="Records a task learns from at once, at most.")
     partitions: int = Field(4, ge=1, le=10_000, description="Partitions of new topics (`topics create`, `demo`).")
@@ -59,12 +65,18 @@ class Settings(BaseSettings):
         3_600_000, ge=0, description="An event further in the future than this is rejected, in milliseconds."
     )
     max_id_bytes: int = Field(256, ge=8, le=4_096, description="Longest id, in bytes of UTF-8.")
-    max_record_bytes: int = Field(65_536, ge=256, le=1_000_000, description="Largest event or catalogue record, in bytes.")
+    max_record_bytes: int = Field(
+        65_536, ge=256, le=1_000_000, description="Largest event or catalogue record, in bytes."
+    )
     session_gap_ms: int = Field(
-        86_400_000, ge=1_000, description="Without session ids, events further apart start a new session, in milliseconds."
+        86_400_000,
+        ge=1_000,
+        description="Without session ids, events further apart start a new session, in milliseconds.",
     )
 
-    category_depth: int = Field(0, ge=0, le=32, description="Levels of the path that make a category; 0 is all of them.")
+    category_depth: int = Field(
+        0, ge=0, le=32, description="Levels of the path that make a category; 0 is all of them."
+    )
     slate_size: int = Field(10, ge=1, le=10, description="Items of a slate.")
     category_cap: int = Field(2, ge=0, le=10, description="Items of one category in a slate, at most; 0 is no cap.")
     discovery_slots: int = Field(2, ge=0, le=10, description="Slots kept for items that the user never had.")
@@ -103,7 +115,7 @@ class Settings(BaseSettings):
 
     @model_validator(mode="before")
     @classmethod
-    def _name_own_topics(cls, values: Any) -> Any:  # noqa: ANN401 - pydantic hands over what it got
+    def _name_own_topics(cls, values: Any) -> Any:
         if isinstance(values, dict):
             app_id = values.get("app_id") or cls.model_fields["app_id"].default
             for name in _OWN_TOPICS:

@@ -6,7 +6,7 @@ from operators.slate import REASON_CATEGORY, REASON_POPULAR, REASON_REPEAT, REAS
 from stream_app.records import AsOf, Event, Slate, SlateItem, encode_slate
 
 if TYPE_CHECKING:
-    from state.types import Rows
+    from state.arrays import Rows
     from stream_app.replica import Replica
 
 REASONS = {
@@ -19,7 +19,7 @@ REASONS = {
 """Machine-readable reasons; "together" is followed by a colon and the item it goes with."""
 
 
-def build_slate(  # noqa: PLR0913 - the parts of a slate, one by one
+def build_slate(
     slate: "Rows", event: Event, partition: int, offset: int, now_ms: int, replica: "Replica"
 ) -> bytes | None:
     """Return the bytes of a slate, or None when nothing may be recommended.

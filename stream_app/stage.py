@@ -26,7 +26,7 @@ _FETCH_WAIT_MS = 100
 _HEARTBEATS_PER_SESSION = 3
 _NO_POLL_LIMIT_MS = 2**31 - 1  # recovery may take long, and a task that hangs is seen in /health/ready
 _REVOKE_TIMEOUT_SHARE = 0.5
-_STOP_TIMEOUT_S = 2.0
+_STOP_TIMEOUT_S = 1.2
 _WATCH_EVERY_S = 1.0
 _CHECK_TOPICS_EVERY = 10
 _NOWHERE = TopicPartition("", 0)
@@ -45,7 +45,7 @@ class StageService(Service):
         The worker's one thread for processors, stores and replicas.
     """
 
-    def __init__(self, settings: Settings, spec: StageSpec, executor: Executor, **kwargs: Any) -> None:  # noqa: ANN401  # mode's own
+    def __init__(self, settings: Settings, spec: StageSpec, executor: Executor, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._settings = settings
         self._spec = spec
@@ -68,8 +68,23 @@ class StageService(Service):
         """Whether the group has given this worker its partitions, none perhaps, and all their tasks run."""
         return self._has_assignment and all(task.is_running for task in self._tasks_open.values())
 
-    async def on_start(self) -> None:
-        """Join the group."""
+    @Service.task
+    async def _join(self) -> None:
+        """Join the group, as soon as Kafka answers."""
+        while not self.should_stop:
+            try:
+                await self._start_consumer()
+            except KafkaError as error:
+                if not error.retriable:
+                    raise
+                self._log.warning(
+                    "group_unreachable", error=repr(error), remedy="none needed: joins when Kafka answers"
+                )
+                await self.sleep(_WATCH_EVERY_S)
+            else:
+                return
+
+    async def _start_consumer(self) -> None:
         settings, spec = self._settings, self._spec
         consumer = AIOKafkaConsumer(
             **client_options(settings),
@@ -83,12 +98,16 @@ class StageService(Service):
             fetch_max_wait_ms=_FETCH_WAIT_MS,
             max_partition_fetch_bytes=MAX_RECORD_BYTES,
         )
+        try:
+            await consumer.start()
+        except BaseException:
+            await consumer.stop()
+            raise
         facts = TopicFactsCache(settings, [spec.input_topic, spec.changelog_topic])
         self._consumer = consumer
         self._context = TaskContext(
             settings, spec, consumer, self._executor, facts, on_fenced=self._on_fenced, on_failed=self._on_failed
         )
-        await consumer.start()
         self._subscribe()
 
     async def on_stop(self) -> None:

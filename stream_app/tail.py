@@ -48,7 +48,7 @@ class TailService(Service):
         topic: str,
         apply: Callable[[Sequence[KafkaRecord]], object],
         executor: Executor,
-        **kwargs: Any,  # noqa: ANN401  # mode's own
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.caught_up = asyncio.Event()

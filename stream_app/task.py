@@ -134,6 +134,10 @@ class Task:
             runner.cancel()
             await asyncio.wait([runner], timeout=timeout_s)
 
+    @property
+    def _is_assigned(self) -> bool:
+        return self._input in self._context.consumer.assignment()
+
     async def _run(self) -> None:
         while not self._stopping:
             delay_s = 0.0
@@ -150,6 +154,9 @@ class Task:
                 self._context.on_failed(error)
                 return
             except Exception as error:  # noqa: BLE001  # whatever went wrong: drop the memory, recover from the log
+                if self._stopping or not self._is_assigned:
+                    self._log.info("task_dropped", error=repr(error), remedy="none needed: the next owner recovers it")
+                    return
                 try:
                     delay_s = self._note_failure(error)
                 except TaskFailedError as fatal:
@@ -168,6 +175,8 @@ class Task:
         )
         self._opened = opened
         self._rebuild = False
+        if self._stopping or not self._is_assigned:
+            return
         context.consumer.seek(self._input, opened.committed_offset)
         context.consumer.resume(self._input)
         self._state = "running"
@@ -212,9 +221,9 @@ class Task:
     async def _position(self, known: int, records: Sequence[KafkaRecord]) -> int:
         """Return the next input offset: after the records, and after the markers of transactions that follow them."""
         after = records[-1].offset + 1 if records else known
-        if self._stopping:
+        if self._stopping or not self._is_assigned:
             return after
-        return max(after, await self._context.consumer.position(self._input))
+        return max(after, int(await self._context.consumer.position(self._input)))
 
     async def _commit(self, opened: Opened) -> None:
         spec = self._context.spec
@@ -264,15 +273,15 @@ class Task:
         offset = self._opened.committed_offset if self._opened else None
         if self._n_failures >= MAX_FAILURES:
             msg = (
-                f"stage {self._context.spec.name}, partition {self._partition}: failed {self._n_failures} times in a row "
-                f"after offset {offset} of {self._input.topic}, last with {error!r}; nothing of it was committed. Mend "
-                "the cause that the log shows and start the worker again"
+                f"stage {self._context.spec.name}, partition {self._partition}: failed {self._n_failures} times in a "
+                f"row after offset {offset} of {self._input.topic}, last with {error!r}; nothing of it was committed. "
+                "Mend the cause that the log shows and start the worker again"
             )
             raise TaskFailedError(msg) from error
         self._log.error(
             "task_failed", error=repr(error), n_failures=self._n_failures, after_offset=offset, exc_info=error
         )
-        return min(_MAX_BACKOFF_S, _FIRST_BACKOFF_S * 2 ** (self._n_failures - 1))
+        return float(min(_MAX_BACKOFF_S, _FIRST_BACKOFF_S * 2.0 ** (self._n_failures - 1)))
 
     async def _pause(self, delay_s: float) -> None:
         if delay_s:
@@ -282,7 +291,7 @@ class Task:
                 if not self._stopping:
                     raise
 
-    async def _call(self, function: Callable[..., T], *args: Any) -> T:  # noqa: ANN401  # passed on as they are
+    async def _call(self, function: Callable[..., T], *args: Any) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._context.executor, function, *args)
 
 

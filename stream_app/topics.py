@@ -133,16 +133,16 @@ async def check_topics(settings: "Settings", partitions: int | None = None) -> l
             if partitions is not None and counts.get(spec.name, partitions) != partitions:
                 problem = f"has {counts[spec.name]} partitions, wanted {partitions}"
                 findings.append(Finding(spec.name, problem, f"delete it and make it anew with: {CREATE}"))
-        for spec in specs:
-            if spec.name in counts and spec.like in counts and counts[spec.name] != counts[spec.like]:
-                findings.append(
-                    Finding(
-                        spec.name,
-                        f"has {counts[spec.name]} partitions, but {spec.like} has {counts[spec.like]}",
-                        "they must have as many: delete the one without state worth keeping and make it anew with: "
-                        f"{CREATE}; a changed number of partitions needs a new CROSSAISLE_APP_ID",
-                    )
-                )
+        findings += [
+            Finding(
+                spec.name,
+                f"has {counts[spec.name]} partitions, but {spec.like} has {counts[spec.like]}",
+                "they must have as many: delete the one without state worth keeping and make it anew with: "
+                f"{CREATE}; a changed number of partitions needs a new CROSSAISLE_APP_ID",
+            )
+            for spec in specs
+            if spec.name in counts and spec.like in counts and counts[spec.name] != counts[spec.like]
+        ]
         present = [spec for spec in specs if spec.name in counts and spec.config]
         configs = await _configs(admin, [spec.name for spec in present])
         findings += [f for spec in present for f in _config_findings(spec, configs.get(spec.name, {}))]

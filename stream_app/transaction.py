@@ -115,8 +115,8 @@ class TaskProducer:
             added = batch.append(timestamp=timestamp, key=output.key, value=output.value, headers=output.headers)
             if added is None:
                 msg = (
-                    f"record of {n_bytes} bytes for {tp.topic}, partition {tp.partition}: a record must be smaller than "
-                    f"{MAX_RECORD_BYTES} bytes"
+                    f"record of {n_bytes} bytes for {tp.topic}, partition {tp.partition}: a record must be smaller "
+                    f"than {MAX_RECORD_BYTES} bytes"
                 )
                 raise MessageSizeTooLargeError(msg)
         delivered.append((await self._submit(batch, tp), batch.record_count()))

@@ -19,16 +19,16 @@ from operators.learn import (
 from operators.numeric import splitmix, start_users
 from operators.params import LearnParams, SlateParams
 from operators.rank import SLATE, fill_slates
+from state.arrays import Int32s, Rows
 from state.codec import KIND_GLOBALS, page_key
 from state.ids import hash_id
 from state.layout import EPOCH_2000_S, KIND_ITEM, USER_HEADER, USER_PAGES
 from state.table import RowTable
-from state.types import Int32s, Rows
 from state.updates import encode_update
+from stream_app.processor import Flush, Output
 from stream_app.quality import OnlineQuality
 from stream_app.records import Event, EventLimits, decode_events, encode_reject
 from stream_app.slates import build_slate
-from stream_app.processor import Flush, Output
 
 if TYPE_CHECKING:
     from state.store import PageStore
@@ -70,7 +70,7 @@ class UserProcessor:
         The worker's read replica; read here, and rows of unknown items are added.
     """
 
-    def __init__(  # noqa: PLR0913 - the task's parts, one by one
+    def __init__(
         self,
         settings: "Settings",
         partition: int,
@@ -259,9 +259,7 @@ class UserProcessor:
         rows = np.array(list(self._latest), np.int32)
         slates = np.zeros(rows.size, SLATE)
         entities = self._replica.entities()
-        fill_slates(
-            self._users(), rows, entities, self.globals[0], self._work, self._learn, self._slate, slates
-        )
+        fill_slates(self._users(), rows, entities, self.globals[0], self._work, self._learn, self._slate, slates)
         out = []
         for slate, (event, offset) in zip(slates, self._latest.values(), strict=True):
             value = build_slate(slate, event, self.partition, offset, now_ms, self._replica)

@@ -9,13 +9,17 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from stream_app.demo import DemoOptions, Summary, View
+    from stream_app.demo_options import DemoOptions, Summary, View
 
 
-def demo(  # noqa: PLR0913 - one argument per option
-    events: Annotated[Path | None, typer.Option(help="Own events (JSON Lines, CSV or Parquet); with --catalog.")] = None,
+def demo(
+    events: Annotated[
+        Path | None, typer.Option(help="Own events (JSON Lines, CSV or Parquet); with --catalog.")
+    ] = None,
     catalog: Annotated[Path | None, typer.Option(help="Own catalogue; with --events.")] = None,
-    duration: Annotated[float | None, typer.Option(min=0.1, help="End by itself after so many seconds of open shop.")] = None,
+    duration: Annotated[
+        float | None, typer.Option(min=0.1, help="End by itself after so many seconds of open shop.")
+    ] = None,
     port: Annotated[
         int | None,
         typer.Option(min=1, max=65_535, help="Port of the broker; the ones after it serve the workers' web pages."),
@@ -29,12 +33,12 @@ def demo(  # noqa: PLR0913 - one argument per option
 
     Nothing needs to be running or set up. Ctrl-C ends everything and shows a summary.
     """
-    from stream_app.cli import CommandError  # noqa: PLC0415 - imports inside, so that `--help` is fast
+    from stream_app.cli import CommandError
 
     if (events is None) != (catalog is None):
         message = "--events and --catalog belong together: give both, or neither for the real purchases"
         raise CommandError(message)
-    from stream_app.demo import DemoError, DemoOptions  # noqa: PLC0415 - as above
+    from stream_app.demo_options import DemoError, DemoOptions
 
     is_terminal = sys.stdout.isatty()
     options = DemoOptions(
@@ -54,26 +58,26 @@ def demo(  # noqa: PLR0913 - one argument per option
 
 
 def _watch(options: "DemoOptions") -> None:
-    from rich.console import Console  # noqa: PLC0415 - as above
+    from rich.console import Console
 
     console = Console(highlight=False, soft_wrap=True)
     if console.is_terminal and not console.is_dumb_terminal:
-        from stream_app.demo_view import LiveView  # noqa: PLC0415 - as above
+        from stream_app.demo_view import LiveView
 
         with LiveView(console) as view:
             summary = _run(options, view)
     else:
-        from stream_app.demo_report import PlainView  # noqa: PLC0415 - as above
+        from stream_app.demo_report import PlainView
 
-        summary = _run(options, PlainView(lambda line: print(line, flush=True)))
+        summary = _run(options, PlainView(typer.echo))
     _print_summary(console, summary)
 
 
 def _run(options: "DemoOptions", view: "View") -> "Summary":
-    import asyncio  # noqa: PLC0415 - as above
-    import logging  # noqa: PLC0415 - as above
+    import asyncio
+    import logging
 
-    from stream_app.demo import Demo  # noqa: PLC0415 - as above
+    from stream_app.demo import Demo
 
     # What the Kafka client has to say of a broker that stops would run through the view.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
@@ -85,7 +89,7 @@ def _run(options: "DemoOptions", view: "View") -> "Summary":
 
 
 def _print_summary(console: "Console", summary: "Summary") -> None:
-    from stream_app.demo_report import summary_lines  # noqa: PLC0415 - as above
+    from stream_app.demo_report import summary_lines
 
     lines = summary_lines(
         summary.state,

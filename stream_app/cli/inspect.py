@@ -23,9 +23,9 @@ def inspect(
     json_lines: Annotated[bool, typer.Option("--json", help="print one JSON line")] = False,
 ) -> None:
     """Show committed state, read from the changelogs: right whether or not a worker runs."""
-    from stream_app.cli import CommandError  # noqa: PLC0415 - keeps --help fast
-    from stream_app.inspect import UnknownIdError, inspect_item, inspect_totals, inspect_user  # noqa: PLC0415
-    from stream_app.settings import Settings  # noqa: PLC0415
+    from stream_app.cli import CommandError
+    from stream_app.inspect import UnknownIdError, inspect_item, inspect_totals, inspect_user
+    from stream_app.settings import Settings
 
     settings = Settings()
     if subject is not Subject.TOTALS and not identifier:
@@ -47,14 +47,17 @@ def inspect(
 
 
 def _render(found: dict[str, Any]) -> None:
-    from rich.console import Console  # noqa: PLC0415 - keeps --help fast
-    from rich.table import Table  # noqa: PLC0415
+    from rich.console import Console
+    from rich.table import Table
 
     console = Console()
     head = Table(show_header=False, box=None)
     for key, value in found.items():
         if not isinstance(value, list):
-            head.add_row(f"[bold]{key}", ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else str(value))
+            head.add_row(
+                f"[bold]{key}",
+                ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else str(value),
+            )
     console.print(head)
     for key, rows in found.items():
         if isinstance(rows, list) and rows and isinstance(rows[0], dict):

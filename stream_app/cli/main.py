@@ -35,7 +35,7 @@ app.command()(inspect)
 app.add_typer(dataset_app, name="dataset")
 
 
-def _print_version(wanted: bool) -> None:  # noqa: FBT001 - typer's callback
+def _print_version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"crossaisle {version('crossaisle')}")
         raise typer.Exit
@@ -66,12 +66,12 @@ def main() -> None:
 
 def _known_error(error: Exception) -> str | None:
     """Return the sentence for an error that settings, the broker or a file brought about; None for a defect."""
-    from aiokafka.errors import KafkaConnectionError, KafkaError  # noqa: PLC0415 - keeps --help fast
-    from pydantic import ValidationError  # noqa: PLC0415
+    from aiokafka.errors import KafkaConnectionError, KafkaError
+    from pydantic import ValidationError
 
-    from stream_app.broker import BrokerError  # noqa: PLC0415
-    from stream_app.settings import PREFIX  # noqa: PLC0415
-    from stream_app.topics import TopicError  # noqa: PLC0415
+    from stream_app.broker import BrokerError
+    from stream_app.settings import PREFIX
+    from stream_app.topics import TopicError
 
     if isinstance(error, ValidationError):
         wrong = error.errors()[0]

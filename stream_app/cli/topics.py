@@ -18,8 +18,8 @@ def create(
     json_lines: Annotated[bool, _JSON] = False,
 ) -> None:
     """Make every topic that is not there yet, with its settings; those that are stay as they are."""
-    from stream_app.settings import Settings  # noqa: PLC0415 - keeps --help fast
-    from stream_app.topics import create_topics  # noqa: PLC0415
+    from stream_app.settings import Settings
+    from stream_app.topics import create_topics
 
     settings = Settings()
     made = asyncio.run(
@@ -40,9 +40,9 @@ def check(
     quiet: Annotated[bool, typer.Option(hidden=True)] = False,
 ) -> None:
     """Check every topic: there, partitions, settings. Exits 1 when something is wrong, and names the remedy."""
-    from stream_app.cli import CommandError  # noqa: PLC0415 - keeps --help fast
-    from stream_app.settings import Settings  # noqa: PLC0415
-    from stream_app.topics import check_topics  # noqa: PLC0415
+    from stream_app.cli import CommandError
+    from stream_app.settings import Settings
+    from stream_app.topics import check_topics
 
     findings = asyncio.run(check_topics(Settings(), partitions))
     for finding in findings:

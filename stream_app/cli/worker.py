@@ -7,9 +7,9 @@ def worker() -> None:
     Start as many as you like, on one machine or on several: they share out the partitions. Give workers on one machine
     different web ports (CROSSAISLE_WEB_PORT). `faust -A stream_app worker` runs the same worker.
     """
-    from stream_app.app import WorkerStoppedError, create_app, run_worker  # noqa: PLC0415  # imports faust
-    from stream_app.cli import CommandError  # noqa: PLC0415
-    from stream_app.settings import Settings  # noqa: PLC0415
+    from stream_app.app import WorkerStoppedError, create_app, run_worker  # imports faust
+    from stream_app.cli import CommandError
+    from stream_app.settings import Settings
 
     try:
         run_worker(create_app(Settings()))

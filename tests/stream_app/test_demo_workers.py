@@ -18,8 +18,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 WAIT_S = 20.0
-STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); time.sleep(600)"
-POLITE = "import signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: sys.exit(0)); print('up', flush=True); time.sleep(600)"
+STUBBORN = (
+    "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); time.sleep(600)"
+)
+POLITE = (
+    "import signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: sys.exit(0)); "
+    "print('up', flush=True); time.sleep(600)"
+)
 FAULTY = "print('first line'); print('kaboom: the last words'); raise SystemExit(3)"
 
 
@@ -124,7 +129,7 @@ def test_a_worker_belongs_to_the_demo_whatever_the_shell_says(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("code", "expected"), [(0, True), (-9, True), (-15, True), (-2, True), (1, False), (3, False), (-11, False)]
 )
-def test_only_kills_and_polite_ends_come_from_outside(code: int, expected: bool) -> None:  # noqa: FBT001  # a parameter
+def test_only_kills_and_polite_ends_come_from_outside(code: int, expected: bool) -> None:  # a parameter
     """A crash, by code or by segmentation fault, is the worker's own."""
     assert ended_from_outside(code) is expected
 
