@@ -298,7 +298,7 @@ def _options() -> Options:
 
 
 def _damaged(path: Path, reason: object) -> StoreDamagedError:
-    msg = f"store {path}: its files cannot be used ({reason}); delete the directory, it will be rebuilt from the changelog"
+    msg = f"store {path}: its files cannot be used ({reason}); delete it, it will be rebuilt from the changelog"
     return StoreDamagedError(msg)
 
 

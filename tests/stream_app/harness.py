@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -145,6 +146,45 @@ def send(settings: Settings, events: Iterable[tuple[bytes, bytes]], *, partition
             await producer.stop()
 
     asyncio.run(run())
+
+
+class Flow:
+    """Sends events from a thread, one producer all the while, until the ``with`` block ends."""
+
+    def __init__(self, settings: Settings, *, n_per_s: int = 2000, n_keys: int = 100) -> None:
+        self._settings = settings
+        self._pause_s = 0.05
+        self._n_per_round = max(1, round(n_per_s * self._pause_s))
+        self._n_keys = n_keys
+        self._ending = threading.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()))
+        self.sent: Counter[bytes] = Counter()
+        """Events that the broker has taken, by key."""
+
+    def __enter__(self) -> Self:
+        """Begin to send."""
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop sending and wait until the broker has all that was sent."""
+        self._ending.set()
+        self._thread.join()
+
+    async def _run(self) -> None:
+        producer = AIOKafkaProducer(**client_options(self._settings), linger_ms=5, enable_idempotence=True)
+        await producer.start()
+        try:
+            n = 0
+            while not self._ending.is_set():
+                keys = [b"user-%d" % (i % self._n_keys) for i in range(n, n + self._n_per_round)]
+                n += len(keys)
+                topic = self._settings.topic_events
+                await asyncio.gather(*[await producer.send(topic, b"event", key=key) for key in keys])
+                self.sent.update(keys)
+                await asyncio.sleep(self._pause_s)
+        finally:
+            await producer.stop()
 
 
 def send_numbered(settings: Settings, n: int, *, n_keys: int = 100) -> Counter[bytes]:
