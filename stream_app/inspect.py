@@ -27,6 +27,7 @@ from state.table import RowTable
 from stream_app.changelog import CHECKPOINT_KEY
 from stream_app.kafka import client_options
 from stream_app.records import Checkpoint, EventLimits, decode_catalog
+from stream_app.topic_facts import fetch_topic_facts
 
 if TYPE_CHECKING:
     from stream_app.settings import Settings
@@ -46,16 +47,16 @@ async def read_latest(settings: "Settings", topic: str) -> AsyncIterator[Any]:
     aiokafka.errors.KafkaError
         The broker does not answer.
     """
+    facts = await fetch_topic_facts(settings, [topic])
+    if topic not in facts:
+        msg = f"topic {topic}: it does not exist; make it with: crossaisle topics create"
+        raise UnknownIdError(msg)
+    tps = [TopicPartition(topic, p) for p in range(facts[topic].n_partitions)]
     consumer = AIOKafkaConsumer(
         **client_options(settings), group_id=None, enable_auto_commit=False, isolation_level="read_committed"
     )
     await consumer.start()
     try:
-        partitions = consumer.partitions_for_topic(topic) or set()
-        if not partitions and topic not in await consumer.topics():
-            msg = f"topic {topic}: it does not exist; make it with: crossaisle topics create"
-            raise UnknownIdError(msg)
-        tps = [TopicPartition(topic, p) for p in sorted(partitions)]
         consumer.assign(tps)
         await consumer.seek_to_beginning(*tps)
         ends = await consumer.end_offsets(tps)
