@@ -18,13 +18,14 @@ from aiokafka.errors import KafkaError
 from stream_app.broker import EmbeddedBroker
 from stream_app.demo_control import Threads, failure, signals
 from stream_app.demo_data import DemoFiles, prepare_files
-from stream_app.demo_floor import ShopFloor, read_products
+from stream_app.demo_fetch import fetch_kafka
+from stream_app.demo_floor import ShopFloor, read_titles
 from stream_app.demo_folder import FolderError, claim
 from stream_app.demo_options import DemoError, DemoOptions, Summary, View
 from stream_app.demo_page import open_page
 from stream_app.demo_ports import PortError, choose_ports
-from stream_app.demo_state import DemoState, Step, WorkerState
-from stream_app.demo_traffic import Feed, all_learned, measure, outgoing_events, read_slates, take_lag
+from stream_app.demo_state import DemoState, Notice, Step, WorkerState
+from stream_app.demo_traffic import Feed, measure, outgoing_events, read_slates, take_lag
 from stream_app.demo_words import number
 from stream_app.demo_workers import STOP_TIMEOUT_S, WorkerProcess, worker_environment
 from stream_app.inspect import inspect_totals
@@ -150,17 +151,17 @@ class Demo:
     async def _play(self) -> None:
         async with asyncio.TaskGroup() as group:
             preparing = group.create_task(self._prepare_data())
-            await self._start_broker()
+            broker = await self._start_broker()
             files = await preparing
             await self._create_topics()
             self._start_workers()
-            watching = group.create_task(self._watch_workers())
+            watching = group.create_task(self._watch(broker))
             await self._produce_catalog(files.catalog)
-            serving = [
-                group.create_task(read_slates(self._settings, self._floor)),
-                group.create_task(measure(self._settings, self.state, self._floor, self._options.rate)),
-            ]
-            await self._shop(files.events)
+            all_learned = asyncio.Event()
+            measuring = measure(self._settings, self.state, self._floor, self._options.rate, all_learned)
+            reading = read_slates(self._settings, self._floor)
+            serving = [group.create_task(measuring), group.create_task(reading)]
+            await self._shop(files.events, all_learned)
             for task in (watching, *serving):
                 task.cancel()
 
@@ -176,11 +177,13 @@ class Demo:
         self.state.finish(DATA, files.words)
         return files
 
-    async def _start_broker(self) -> None:
-        self.state.begin(KAFKA, "starting; the first time downloads 45 MB")
+    async def _start_broker(self) -> EmbeddedBroker:
+        self.state.begin(KAFKA)
+        await fetch_kafka(lambda words: self._put_note(KAFKA, words))
         data_dir = self._options.data_dir
         broker = EmbeddedBroker(data_dir / "broker", port=self._ports.broker, progress=self._threads.noting(KAFKA))
         self._broker = broker
+        # On Linux the broker ends with the thread that starts it; one of the loop's pool lasts as long as the demo.
         await self._threads.run(broker.start)
         self._settings = Settings(
             bootstrap_servers=broker.bootstrap_servers,
@@ -191,6 +194,7 @@ class Demo:
         )
         self.state.bootstrap_servers = broker.bootstrap_servers
         self.state.finish(KAFKA, f"listens on {broker.bootstrap_servers}")
+        return broker
 
     async def _create_topics(self) -> None:
         self.state.begin(TOPICS)
@@ -208,40 +212,42 @@ class Demo:
             worker.start()
             shown.pid = worker.pid
 
-    async def _watch_workers(self) -> None:
+    async def _watch(self, broker: EmbeddedBroker) -> None:
         while True:
             await asyncio.sleep(_WATCH_EVERY_S)
+            broker.check()
             for worker, shown in zip(self._workers, self.state.workers, strict=True):
                 what = worker.revive()
                 if what is not None:
-                    self.state.notices.append(what)
+                    self.state.notices.append(Notice(what, time.monotonic()))
                     shown.pid, shown.ready, shown.n_restarts = worker.pid, False, worker.n_restarts
 
     async def _produce_catalog(self, path: Path) -> None:
         self.state.begin(CATALOG)
-        products = await self._threads.run(lambda: read_products(read_records(path)))
-        self._floor = ShopFloor(self.state, products)
+        titles = await self._threads.run(lambda: read_titles(read_records(path)))
+        self._floor = ShopFloor(self.state, titles)
 
         def show(n_confirmed: int) -> None:
             self.state.steps[CATALOG].note = f"{number(n_confirmed)} products"
 
-        n_products = await produce_records(
+        n_titles = await produce_records(
             self._settings, self._settings.topic_catalog, read_records(path), on_progress=show
         )
         self.state.finish(CATALOG, f"{number(n_products)} products")
 
-    async def _shop(self, events: Path) -> None:
+    async def _shop(self, events: Path, all_learned: asyncio.Event) -> None:
         state, rate = self.state, self._options.rate
         feed = Feed(self._settings, self._floor, outgoing_events(events, rate))
         await feed.start()
         try:
             await feed.send_first()
             state.begin(FIRST, "waiting for the worker")
-            await all_learned(state)
+            all_learned.clear()
+            await all_learned.wait()
             self._open()
             if self._options.opens_browser:
                 await open_page(self._ports.web[0])
-            selling = asyncio.create_task(self._sell(feed))
+            selling = asyncio.create_task(self._sell(feed, all_learned))
             try:
                 await asyncio.wait([selling], timeout=self._options.duration_s)
             finally:
@@ -251,11 +257,12 @@ class Demo:
         finally:
             await feed.stop()
 
-    async def _sell(self, feed: Feed) -> None:
+    async def _sell(self, feed: Feed, all_learned: asyncio.Event) -> None:
         await feed.send_all(self._options.rate)
         self.state.all_sent = True
         if self._options.ends_with_events:
-            await all_learned(self.state)
+            all_learned.clear()
+            await all_learned.wait()
         else:
             await asyncio.Event().wait()
 

@@ -7,14 +7,13 @@ arguments, in seconds of one monotonic clock.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from stream_app.demo_state import ShownHit, ShownItem, ShownSlate
 from stream_app.demo_stats import Freshness, HitCounter, Offer
-from stream_app.demo_words import readable
+from stream_app.demo_words import readable, short
 from stream_app.watch import explain
 
 if TYPE_CHECKING:
@@ -33,14 +32,6 @@ SHOW_BASKET_OF: Final = 2
 PATIENCE_S: Final = 3.0
 
 
-@dataclass(frozen=True, slots=True)
-class Product:
-    """Words for an item: its title and the finest category of its path; empty when the catalogue has none."""
-
-    title: str
-    category: str
-
-
 class Sale(msgspec.Struct, frozen=True):
     """What the demo needs of an event. Anything may be missing: the worker judges events, not the demo."""
 
@@ -54,7 +45,6 @@ class Sale(msgspec.Struct, frozen=True):
 class _Entry(msgspec.Struct, frozen=True):
     item_id: str = ""
     title: str | None = None
-    category: list[str] = []  # msgspec copies the default of a struct
 
 
 _SALE: Final = msgspec.json.Decoder(Sale)
@@ -69,17 +59,17 @@ def read_sale(record: Record) -> Sale:
         return Sale()
 
 
-def read_products(records: Iterable[Record]) -> dict[str, Product]:
-    """Read titles and categories of a catalogue by item; entries that cannot be read are left to the worker."""
-    products = {}
+def read_titles(records: Iterable[Record]) -> dict[str, str]:
+    """Read the titles of a catalogue by item; entries that cannot be read are left to the worker."""
+    titles = {}
     for record in records:
         try:
             entry = msgspec.convert(record, _Entry, strict=False) if isinstance(record, dict) else _ENTRY.decode(record)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             continue
-        category = readable(entry.category[-1]) if entry.category else ""
-        products[entry.item_id] = Product(readable(entry.title or "") or entry.item_id, category)
-    return products
+        if entry.title:
+            titles[entry.item_id] = readable(entry.title)
+    return titles
 
 
 class ShopFloor:
@@ -89,13 +79,13 @@ class ShopFloor:
     ----------
     state
         Is written to.
-    products
-        Words for the items; an item without any is shown by its id.
+    titles
+        Titles by item; an item without one is shown by its id.
     """
 
-    def __init__(self, state: DemoState, products: Mapping[str, Product]) -> None:
+    def __init__(self, state: DemoState, titles: Mapping[str, str]) -> None:
         self._state = state
-        self._products = products
+        self._titles = titles
         self._baskets: dict[str, tuple[str | None, list[str]]] = {}
         self._purchases: Counter[str] = Counter()
         self._hits = HitCounter()
@@ -107,9 +97,11 @@ class ShopFloor:
         state = self._state
         state.n_events += 1
         state.shop_time_ms = sale.event_time_ms or state.shop_time_ms
+        if not sale.user_id:
+            return
         if sale.type == "purchase":
             self._score(sale, now_s)
-        title = self._product(sale.item_id).title
+        title = short(self._title(sale.item_id))
         basket = self._baskets.get(sale.user_id)
         if basket is None or basket[0] != sale.session_id or sale.session_id is None:
             self._baskets[sale.user_id] = (sale.session_id, [title])
@@ -135,7 +127,7 @@ class ShopFloor:
             return
         self._shown_s = now_s
         items = tuple(
-            ShownItem(self._product(item.item_id).title, self._reason(item.reason), is_new=item.reason != "repeat")
+            ShownItem(self._title(item.item_id), self._reason(item.reason), is_new=item.reason != "repeat")
             for item in slate.items
         )
         state.slates.append(ShownSlate(slate.user_id, basket, items, now_s, age_s))
@@ -150,13 +142,13 @@ class ShopFloor:
         hit = self._hits.purchase(sale.user_id, sale.item_id, now_s)
         self._state.n_scored, self._state.n_hits = self._hits.n_scored, self._hits.n_hits
         if hit is not None:
-            title = self._product(hit.item_id).title
+            title = self._title(hit.item_id)
             words = self._reason(hit.reason)
             self._state.hits.append(ShownHit(hit.user_id, title, hit.slot, words, hit.at_s, hit.waited_s))
 
     def _reason(self, reason: str) -> str:
         subject = reason.partition(":")[2]
-        return explain(reason, {subject: self._product(subject).title})
+        return explain(reason, {subject: short(self._title(subject))})
 
-    def _product(self, item_id: str) -> Product:
-        return self._products.get(item_id) or Product(item_id, "")
+    def _title(self, item_id: str) -> str:
+        return self._titles.get(item_id, item_id)

@@ -27,7 +27,7 @@ FAINT: Final = "grey58"
 BORDER: Final = "grey37"
 
 FLOW_ROWS: Final = 8
-TIPS_ROWS: Final = 8
+TIPS_ROWS: Final = 7
 ITEMS_SHOWN: Final = 5
 BASKET_SHOWN: Final = 3
 NEW_HIT_S: Final = 2.0
@@ -171,21 +171,21 @@ def tips(state: DemoState) -> list[tuple[str, str]]:
     """Return what can be tried in a second terminal while the demo runs: why, and the command."""
     crossaisle = f"CROSSAISLE_BOOTSTRAP_SERVERS={state.bootstrap_servers} crossaisle"
     pid = next((worker.pid for worker in state.workers if worker.pid is not None), None)
-    found = [("look at lag", f"{crossaisle} lag --watch"), ("count what is learned", f"{crossaisle} inspect totals")]
+    found = [("how far behind", f"{crossaisle} lag --watch"), ("what is learned", f"{crossaisle} inspect totals")]
     if pid is not None:
-        found.insert(0, ("kill the worker: nothing is lost", f"kill -9 {pid}"))
+        found.insert(0, ("nothing is lost", f"kill -9 {pid}"))
     if state.household is not None:
-        found.insert(0, ("watch one household", f"{crossaisle} watch --user {state.household}"))
+        found.insert(0, ("one household", f"{crossaisle} watch --user {state.household}"))
     return found
 
 
 def tips_panel(state: DemoState) -> RenderableType:
     """Draw what can be tried; ``TIPS_ROWS`` rows."""
     prefix = f"CROSSAISLE_BOOTSTRAP_SERVERS={state.bootstrap_servers}"
-    lines = [Text.assemble(("export ", ACCENT), (prefix, ACCENT))]
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style=ACCENT, no_wrap=True)
+    table.add_column(style=FAINT, no_wrap=True, overflow="ellipsis")
     for why, command in tips(state):
-        lines.append(Text.assemble((command.removeprefix(f"{prefix} "), ACCENT), (f"  {why}", FAINT)))
-    for line in lines:
-        line.no_wrap = True
-        line.overflow = "ellipsis"
-    return panel(Group(*lines), "try it", "in a second terminal")
+        table.add_row(command.removeprefix(f"{prefix} "), why)
+    export = Text(f"export {prefix}", style=ACCENT, no_wrap=True, overflow="ellipsis")
+    return panel(Group(export, table), "try it", "in a second terminal")

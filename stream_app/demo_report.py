@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from stream_app.demo_state import DemoState, ShownSlate
+    from stream_app.demo_state import DemoState, Notice, ShownSlate
 
 ITEMS_IN_LINE = 3
 
@@ -35,7 +35,7 @@ class PlainView:
         self._write = write
         self._seen: dict[str, tuple[StepStatus, str]] = {}
         self._shown: ShownSlate | None = None
-        self._notice: str | None = None
+        self._notice: Notice | None = None
 
     def show(self, state: DemoState, now_s: float) -> None:
         """Print what is new since the last call."""
@@ -50,9 +50,9 @@ class PlainView:
                 self._seen[name] = seen
                 mark = "done" if step.status is StepStatus.DONE else "..."
                 yield f"{at}  {name}: {mark}{f' ({step.note})' if step.note else ''}"
-        if state.notices and state.notices[-1] != self._notice:
+        if state.notices and state.notices[-1] is not self._notice:
             self._notice = state.notices[-1]
-            yield f"{at}  ! {self._notice}"
+            yield f"{at}  ! {self._notice.words}"
         if state.is_open:
             yield f"{at}  {numbers_line(state)}"
             if state.slates and state.slates[-1] is not self._shown:

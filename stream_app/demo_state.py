@@ -93,6 +93,14 @@ class Gauge:
         self.curve.append(value)
 
 
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Something out of the ordinary, in a sentence."""
+
+    words: str
+    at_s: float
+
+
 @dataclass(slots=True)
 class DemoState:
     """Everything that the views show; ``household`` is the busiest one so far."""
@@ -122,7 +130,7 @@ class DemoState:
     n_hits: int = 0
     slates: deque[ShownSlate] = field(default_factory=lambda: deque(maxlen=SLATES_KEPT))
     hits: deque[ShownHit] = field(default_factory=lambda: deque(maxlen=HITS_KEPT))
-    notices: deque[str] = field(default_factory=lambda: deque(maxlen=NOTICES_KEPT))
+    notices: deque[Notice] = field(default_factory=lambda: deque(maxlen=NOTICES_KEPT))
 
     @property
     def is_open(self) -> bool:

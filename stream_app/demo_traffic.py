@@ -191,12 +191,21 @@ async def read_slates(settings: Settings, floor: ShopFloor) -> None:
         await consumer.stop()
 
 
-async def measure(settings: Settings, state: DemoState, floor: ShopFloor, rate: float) -> None:
-    """Bring lag, rates and freshness up to date once a second, until cancelled."""
+async def measure(
+    settings: Settings, state: DemoState, floor: ShopFloor, rate: float, all_learned: asyncio.Event
+) -> None:
+    """Bring lag, rates and freshness up to date once a second, until cancelled.
+
+    ``all_learned`` is set while everything that was sent is learned and committed.
+    """
     events, slates = RateMeter(), RateMeter()
     async with LagMeter(settings) as meter:
         while True:
             await take_lag(meter, state)
+            if state.n_learned >= state.n_events:
+                all_learned.set()
+            else:
+                all_learned.clear()
             now_s = time.monotonic()
             events.mark(state.n_events, now_s)
             slates.mark(state.n_slates, now_s)
@@ -220,9 +229,3 @@ async def take_lag(meter: LagMeter, state: DemoState) -> None:
         state.stage_lag.setdefault(stage, Gauge()).set(total)
     # Events are not sent in transactions, so their topic holds no markers and its offsets count events.
     state.n_learned = sum(lag.end - lag.lag_events for lag in lags if lag.stage == "user")
-
-
-async def all_learned(state: DemoState) -> None:
-    """Wait until everything that was sent is learned and committed, as `measure` sees it."""
-    while state.n_learned < state.n_events:
-        await asyncio.sleep(MEASURE_EVERY_S / 4)

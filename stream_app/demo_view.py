@@ -42,6 +42,11 @@ TALL: Final = 28
 LEFT_COLUMNS: Final = 56
 HITS_ROWS_NARROW: Final = 5
 TIP_S: Final = 6.0
+"""Without a panel for them, each tip is shown for so many seconds."""
+
+NOTICE_S: Final = 20.0
+"""For so many seconds a notice stays."""
+
 _HEADER_ROWS = 3
 _FOOTER_ROWS = 1
 
@@ -124,8 +129,8 @@ def _footer(state: DemoState, now_s: float, *, has_tips_panel: bool) -> Text:
     line = Text(" Ctrl-C ends it and shows a summary", style=FAINT)
     if state.closing:
         line = Text(" closing: the workers commit what is in hand, then everything is stopped", style=WARM)
-    elif state.notices:
-        line = Text.assemble((" ! ", f"bold {WARM}"), (state.notices[-1], WARM))
+    elif state.notices and now_s - state.notices[-1].at_s < NOTICE_S:
+        line = Text.assemble((" ! ", f"bold {WARM}"), (state.notices[-1].words, WARM))
     elif state.all_sent:
         line = Text(" all events of the file are sent; Ctrl-C ends it and shows a summary", style=FAINT)
     elif state.is_open and not has_tips_panel:

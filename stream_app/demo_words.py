@@ -66,3 +66,13 @@ def readable(title: str) -> str:
     """
     words = " ".join(title.split())
     return words.capitalize() if words.isupper() else words
+
+
+def short(title: str) -> str:
+    """Drop the package size from the end of a title.
+
+    >>> short("Butter, 1 lb"), short("Soup, Chunky"), short("7 Up")
+    ('Butter', 'Soup, Chunky', '7 Up')
+    """
+    name, comma, rest = title.rpartition(", ")
+    return name if comma and rest[:1].isdigit() else title

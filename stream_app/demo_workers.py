@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import subprocess
@@ -18,6 +19,9 @@ TAIL_LINES: Final = 20
 STOP_TIMEOUT_S: Final = 8.0
 KILLS_TOLERATED: Final = 20
 """How often a worker may be killed from outside before the demo takes it for a fault (the system kills for memory)."""
+
+_PR_SET_PDEATHSIG: Final = 1
+_LIBC: Final = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
 class WorkerError(Exception):
@@ -56,7 +60,8 @@ def worker_environment(
 class WorkerProcess:
     """One ``crossaisle worker`` with a log file.
 
-    It runs in a session of its own, so that Ctrl-C in the terminal reaches the demo alone, which stops it in order.
+    It runs in a session of its own, so that Ctrl-C in the terminal reaches the demo alone, which stops it in order. On
+    Linux it ends with the thread that started it, should the demo be killed.
 
     Parameters
     ----------
@@ -103,6 +108,7 @@ class WorkerProcess:
                     stdout=log,
                     stderr=subprocess.STDOUT,
                     start_new_session=True,
+                    preexec_fn=_end_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509 - one system call
                 )
         except OSError as error:
             message = f"worker {self.number} cannot be started: {error}; check that {self._command[0]} runs"
@@ -176,6 +182,12 @@ class WorkerProcess:
         )
 
 
+def _end_with_parent() -> None:
+    """Ask the kernel to kill this process when the thread that started it ends."""
+    if _LIBC is not None:
+        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+
+
 def ended_from_outside(code: int) -> bool:
     """Whether an exit code means that someone ended the process: killed, terminated, interrupted, or asked politely."""
     return code == 0 or -code in {signal.SIGTERM, signal.SIGINT, getattr(signal, "SIGKILL", signal.SIGTERM)}
@@ -184,7 +196,8 @@ def ended_from_outside(code: int) -> bool:
 def _cause(code: int) -> str:
     if code == 0:
         return "stopped"
-    return f"ended by {signal.Signals(-code).name}"
+    name = signal.Signals(-code).name
+    return "killed (SIGKILL)" if name == "SIGKILL" else f"ended by {name}"
 
 
 def log_tail(path: Path, n_lines: int = TAIL_LINES, n_bytes: int = 32_768) -> list[str]:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from stream_app.demo_replay import baskets, replay_order
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 @dataclass(frozen=True)
@@ -81,18 +85,19 @@ def test_reading_ahead_is_bounded() -> None:
     """One household with endless baskets does not make the replay read the endless stream."""
     taken = 0
 
-    def endless() -> object:
+    def endless() -> Iterator[list[Purchase]]:
         nonlocal taken
         while True:
             taken += 1
             yield [Purchase("a", str(taken), taken)]
 
-    order = replay_order(endless(), 3)  # type: ignore[arg-type]  # an endless generator of baskets
+    order = replay_order(endless(), 3)
     assert next(order).serial == 1
     assert taken < 100
 
 
 def test_no_tills_is_refused() -> None:
     """Without a till nothing could ever be sold: refused by name before anything is read."""
+    nothing: list[list[Purchase]] = []
     with pytest.raises(ValueError, match="n_tills"):
-        replay_order([], 0)
+        replay_order(nothing, 0)
