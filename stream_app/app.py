@@ -131,6 +131,7 @@ def default_plan(settings: Settings) -> Callable[[Mapping[str, int]], Plan]:
         from stream_app.item_stage import ItemProcessor  # noqa: PLC0415  # numba: only a worker pays for it
         from stream_app.replica import Replica  # noqa: PLC0415
         from stream_app.user_stage import UserProcessor  # noqa: PLC0415
+        from stream_app.warmup import warm_up  # noqa: PLC0415
 
         replica = Replica(settings)
         n_shards = partitions[settings.topic_item_updates]
@@ -161,7 +162,12 @@ def default_plan(settings: Settings) -> Callable[[Mapping[str, int]], Plan]:
             TailSpec(settings.topic_item_state, replica.apply_items),
             TailSpec(settings.topic_catalog, replica.apply_catalog),
         ]
-        return Plan(tails=tails, stages=[item, user])
+        return Plan(
+            tails=tails,
+            stages=[item, user],
+            warm_up=lambda: warm_up(settings),
+            take_catalog_rejections=replica.take_catalog_rejections,
+        )
 
     return make
 

@@ -119,6 +119,11 @@ class StageService(Service):
             if not stopping.done():
                 stopping.cancel()
 
+    def is_running(self, partition: int) -> bool:
+        """Return whether this worker owns a partition and its task has recovered."""
+        task = self._tasks_open.get(partition)
+        return task is not None and task.is_running
+
     async def assign(self, partitions: Iterable[int]) -> None:
         """Open a task for each of the partitions."""
         consumer, context = self._consumer, self._context

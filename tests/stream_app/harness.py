@@ -131,16 +131,17 @@ def wait_for(condition: Callable[[], bool], what: str, timeout_s: float = TIMEOU
         time.sleep(0.05)
 
 
-def send(settings: Settings, events: Iterable[tuple[bytes, bytes]], *, partition: int | None = None) -> None:
-    """Send keys and values to the events topic and wait until the broker has them."""
+def send(
+    settings: Settings, events: Iterable[tuple[bytes, bytes]], *, topic: str | None = None, partition: int | None = None
+) -> None:
+    """Send keys and values to a topic, the events topic if not given, and wait until the broker has them."""
+    to = topic or settings.topic_events
 
     async def run() -> None:
         producer = AIOKafkaProducer(**client_options(settings), linger_ms=5, max_batch_size=1 << 17)
         await producer.start()
         try:
-            futures = [
-                await producer.send(settings.topic_events, value, key=key, partition=partition) for key, value in events
-            ]
+            futures = [await producer.send(to, value, key=key, partition=partition) for key, value in events]
             await asyncio.gather(*futures)
         finally:
             await producer.stop()

@@ -1,0 +1,129 @@
+"""Reports catalogue records that could not be read to the rejects topic, each of them once.
+
+Every worker tails the catalogue, so every worker meets each bad record; the one that owns partition 0 of the events
+topic reports it. What has been reported is kept as the offsets of a consumer group, in the same transaction as the
+rejects, so that neither a restart nor a change of owner reports a record again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError, ProducerFenced
+from mode import Service
+
+from stream_app.kafka import client_options
+from stream_app.processor import Output
+from stream_app.records import KafkaRecord, Rejection, encode_reject
+from stream_app.transaction import TaskProducer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from concurrent.futures import Executor
+
+    from stream_app.settings import Settings
+
+MAX_WAITING = 10_000
+"""Rejections kept while another worker is the one that reports; the oldest are dropped."""
+
+_EVERY_S = 1.0
+
+Rejected = tuple[KafkaRecord, Rejection]
+
+
+class CatalogRejects(Service):
+    """Collect rejections of the catalogue tail, and report them while this worker is the one to do so.
+
+    Parameters
+    ----------
+    take
+        Returns the rejections since its last call; called in the executor's thread.
+    is_reporter
+        Whether this worker owns partition 0 of the events topic.
+    executor
+        The worker's one thread for processors, stores and replicas.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        take: Callable[[], Sequence[Rejected]],
+        is_reporter: Callable[[], bool],
+        executor: Executor,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self._settings = settings
+        self._take = take
+        self._is_reporter = is_reporter
+        self._executor = executor
+        self._log = structlog.get_logger(__name__)
+        self._waiting: deque[Rejected] = deque(maxlen=MAX_WAITING)
+        self._group_id = f"{settings.app_id}.catalog-rejects"
+        self.n_rejected: dict[str, int] = {}
+        """Rejections met by this worker, by code."""
+
+    async def collect(self) -> None:
+        """Take over what the tail has rejected."""
+        rejected = await asyncio.get_running_loop().run_in_executor(self._executor, self._take)
+        for record, rejection in rejected:
+            self.n_rejected[rejection.code] = self.n_rejected.get(rejection.code, 0) + 1
+            self._waiting.append((record, rejection))
+        if rejected:
+            self._log.warning("catalog_rejected", n_records=len(rejected), by_code=self.n_rejected)
+
+    async def report(self) -> int:
+        """Send what waits and has not been reported yet, in one transaction; return how many records that were.
+
+        Raises
+        ------
+        aiokafka.errors.KafkaError
+            Nothing was reported; it will be tried again.
+        """
+        if not self._waiting:
+            return 0
+        waiting = list(self._waiting)
+        producer = await TaskProducer.start(self._settings, self._group_id)
+        try:
+            done = await self._reported({TopicPartition(record.topic, record.partition) for record, _ in waiting})
+            outputs: list[Output] = []
+            offsets: dict[TopicPartition, int] = {}
+            for record, rejection in waiting:
+                tp = TopicPartition(record.topic, record.partition)
+                if record.offset >= done[tp]:
+                    key, value, headers = encode_reject(record, rejection)
+                    outputs.append(Output(self._settings.topic_rejects, 0, key, value, headers))
+                    offsets[tp] = max(record.offset + 1, offsets.get(tp, 0))
+            if outputs:
+                await producer.commit(outputs, offsets, self._group_id)
+        finally:
+            await producer.discard()
+        for _ in waiting:
+            self._waiting.popleft()
+        return len(outputs)
+
+    @Service.task
+    async def _report_while_owner(self) -> None:
+        while not self.should_stop:
+            await self.collect()
+            try:
+                if self._is_reporter():
+                    await self.report()
+            except ProducerFenced:
+                self._log.info("catalog_rejects_fenced", reason="another worker has become the one that reports")
+            except KafkaError as error:
+                self._log.warning("catalog_rejects_delayed", error=repr(error), remedy="none needed: tried again")
+            await self.sleep(_EVERY_S)
+
+    async def _reported(self, tps: set[TopicPartition]) -> dict[TopicPartition, int]:
+        """Return the next offset to report, for each partition."""
+        consumer = AIOKafkaConsumer(**client_options(self._settings), group_id=self._group_id, enable_auto_commit=False)
+        try:
+            await consumer.start()
+            return {tp: await consumer.committed(tp) or 0 for tp in tps}
+        finally:
+            await consumer.stop()

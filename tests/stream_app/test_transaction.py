@@ -1,0 +1,95 @@
+"""Tests of the transactional producer of a task."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+from aiokafka import TopicPartition
+from aiokafka.errors import MessageSizeTooLargeError, ProducerFenced
+
+from stream_app.processor import Output
+from stream_app.transaction import BATCH_BYTES, TaskProducer
+from tests.stream_app import harness
+
+if TYPE_CHECKING:
+    from stream_app.settings import Settings
+
+
+@pytest.fixture
+def settings(app_settings: Settings) -> Settings:
+    """Return settings of an application of its own whose topics exist."""
+    harness.make_topics(app_settings)
+    return app_settings
+
+
+def test_commit_keeps_order_over_many_batches(settings: Settings) -> None:
+    """Records that fill several batches come out complete, in order, and the end offset is the one after the last."""
+    topic = settings.topic_recommendations
+    values = [b"%06d" % n + bytes(2000) for n in range(3 * BATCH_BYTES // 2000)]
+
+    async def run() -> dict[TopicPartition, int]:
+        producer = await TaskProducer.start(settings, "id")
+        outputs = [Output(topic, 2, b"key", value, [("name", b"value")], timestamp_ms=7) for value in values]
+        ends = await producer.commit([*outputs, Output(topic, 0, None, b"other")], {}, "group")
+        await producer.discard()
+        return ends
+
+    ends = asyncio.run(run())
+    records = harness.read_committed(settings, topic)
+    assert [record.value for record in records if record.partition == 2] == values
+    assert {(r.key, r.headers, r.timestamp) for r in records if r.partition == 2} == {
+        (b"key", (("name", b"value"),), 7)
+    }
+    assert ends == {TopicPartition(topic, 2): len(values), TopicPartition(topic, 0): 1}
+
+
+def test_large_record_goes_in_a_batch_of_its_own(settings: Settings) -> None:
+    """A record of 3 MiB fits a state topic, and one above 4 MiB is refused without committing anything."""
+    topic = settings.topic_user_state
+
+    async def run() -> None:
+        producer = await TaskProducer.start(settings, "id")
+        large = [Output(topic, 0, b"page-key-%d" % n, bytes(n << 20)) for n in (1, 3)]
+        await producer.commit([Output(topic, 0, b"page-key-small", b"1"), *large], {}, "group")
+        with pytest.raises(MessageSizeTooLargeError, match="smaller than"):
+            await producer.commit([Output(topic, 0, b"page-key-5", bytes(5 << 20))], {}, "group")
+        await producer.discard()
+
+    asyncio.run(run())
+    assert [len(r.value) for r in harness.read_committed(settings, topic)] == [1, 1 << 20, 3 << 20]
+
+
+def test_refused_record_takes_its_transaction_with_it(settings: Settings) -> None:
+    """When the broker refuses one record as too large, nothing of the transaction is ever committed."""
+    topic = settings.topic_rejects
+    small, large = Output(topic, 0, None, b"1"), Output(topic, 1, None, bytes(2 << 20))
+
+    async def run() -> None:
+        producer = await TaskProducer.start(settings, "id")
+        with pytest.raises(MessageSizeTooLargeError):
+            await producer.commit([small, large], {}, "group")
+        await producer.discard()
+        await (await TaskProducer.start(settings, "id")).discard()  # ends the open transaction
+
+    asyncio.run(run())
+    assert harness.read_committed(settings, topic) == []
+
+
+def test_older_producer_is_fenced(settings: Settings) -> None:
+    """Starting a producer of the same id makes every later commit of the older one fail, with nothing committed."""
+    topic = settings.topic_recommendations
+
+    async def run() -> None:
+        old = await TaskProducer.start(settings, "id")
+        await old.commit([Output(topic, 0, None, b"old")], {}, "group")
+        new = await TaskProducer.start(settings, "id")
+        with pytest.raises(ProducerFenced):
+            await old.commit([Output(topic, 0, None, b"too late")], {}, "group")
+        await new.commit([Output(topic, 0, None, b"new")], {}, "group")
+        await old.discard()
+        await new.discard()
+
+    asyncio.run(run())
+    assert [record.value for record in harness.read_committed(settings, topic)] == [b"old", b"new"]
