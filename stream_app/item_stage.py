@@ -17,7 +17,7 @@ from state.updates import ItemUpdate, decode_update
 from stream_app.processor import Flush
 
 if TYPE_CHECKING:
-    from state.store import PageStore
+    from state.store import Store
     from stream_app.records import KafkaRecord
     from stream_app.settings import Settings
 
@@ -35,7 +35,7 @@ class ItemProcessor:
         The local pages of this shard.
     """
 
-    def __init__(self, settings: "Settings", shard: int, n_shards: int, store: "PageStore") -> None:
+    def __init__(self, settings: "Settings", shard: int, n_shards: int, store: "Store") -> None:
         self._hot_rows = settings.hot_rows
         self._rate = LearnParams().rate
         self.shard, self.n_shards = shard, n_shards

@@ -31,7 +31,7 @@ from stream_app.records import Event, EventLimits, decode_events, encode_reject
 from stream_app.slates import build_slate
 
 if TYPE_CHECKING:
-    from state.store import PageStore
+    from state.store import Store
     from stream_app.records import KafkaRecord
     from stream_app.replica import Replica
     from stream_app.settings import Settings
@@ -76,7 +76,7 @@ class UserProcessor:
         partition: int,
         n_partitions: int,
         n_item_shards: int,
-        store: "PageStore",
+        store: "Store",
         replica: "Replica",
     ) -> None:
         self._settings = settings
