@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
     from stream_app.settings import Settings
 
-SESSION_MS = 6_000
-
 
 def free_port() -> int:
     """Return a TCP port that nothing listens on."""
@@ -41,7 +39,7 @@ def another(settings: Settings) -> Settings:
 def settings(app_settings: Settings) -> Settings:
     """Return settings of an application of its own whose topics exist."""
     harness.make_topics(app_settings)
-    return app_settings.model_copy(update={"session_timeout_ms": SESSION_MS})
+    return harness.with_short_session(app_settings)
 
 
 @pytest.fixture
@@ -108,7 +106,7 @@ def _n_uncommitted(worker: Worker) -> int:
 
 def test_broker_restart_in_mid_flight(app_settings: Settings, own_broker: EmbeddedBroker, tmp_path: Path) -> None:
     """When the broker stops and comes back, the worker goes on by itself and each event counts once."""
-    settings = app_settings.model_copy(update={"bootstrap_servers": own_broker.bootstrap_servers})
+    settings = harness.with_short_session(app_settings, bootstrap_servers=own_broker.bootstrap_servers)
     harness.make_topics(settings)
     with Worker(settings, tmp_path / "log") as worker:
         worker.wait_ready()
@@ -126,7 +124,7 @@ def test_broker_restart_in_mid_flight(app_settings: Settings, own_broker: Embedd
 
 def test_killed_broker_comes_back(app_settings: Settings, own_broker: EmbeddedBroker, tmp_path: Path) -> None:
     """A broker killed in the middle of transactions and started again costs no event and repeats none."""
-    settings = app_settings.model_copy(update={"bootstrap_servers": own_broker.bootstrap_servers})
+    settings = harness.with_short_session(app_settings, bootstrap_servers=own_broker.bootstrap_servers)
     harness.make_topics(settings)
     with Worker(settings, tmp_path / "log") as worker:
         worker.wait_ready()
@@ -171,7 +169,7 @@ def test_waiting_worker_can_be_terminated(app_settings: Settings, tmp_path: Path
 
 def test_termination_without_a_broker(app_settings: Settings, own_broker: EmbeddedBroker, tmp_path: Path) -> None:
     """SIGTERM ends a worker whose broker has gone within 5 seconds too; what it could not commit is read again."""
-    settings = app_settings.model_copy(update={"bootstrap_servers": own_broker.bootstrap_servers})
+    settings = harness.with_short_session(app_settings, bootstrap_servers=own_broker.bootstrap_servers)
     harness.make_topics(settings)
     slow = settings.model_copy(update={"commit_interval_ms": 60_000})
     with Worker(slow, tmp_path / "log") as worker:
