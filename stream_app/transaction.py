@@ -66,7 +66,7 @@ class TaskProducer:
         outputs
             Records to send; those of one partition keep their order.
         offsets
-            Next input offset per partition, for lag tools.
+            Next input offset per partition, for lag tools; may be empty.
 
         Returns
         -------
@@ -85,8 +85,10 @@ class TaskProducer:
         by_partition: dict[TopicPartition, list[Output]] = {}
         for output in outputs:
             by_partition.setdefault(TopicPartition(output.topic, output.partition), []).append(output)
-        sends = [self._send(tp, group) for tp, group in by_partition.items()]
-        ends = await _all([*sends, producer.send_offsets_to_transaction(dict(offsets), group_id)])
+        sends: list[Awaitable[Any]] = [self._send(tp, group) for tp, group in by_partition.items()]
+        if offsets:
+            sends.append(producer.send_offsets_to_transaction(dict(offsets), group_id))
+        ends = await _all(sends)
         faults.hit("in_transaction")
         await producer.commit_transaction()
         return dict(zip(by_partition, ends, strict=False))
