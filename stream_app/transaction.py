@@ -110,17 +110,17 @@ class TaskProducer:
         batch = self._producer.create_batch()
         for output in outputs:
             n_bytes = len(output.key or b"") + len(output.value or b"") + _OVERHEAD_BYTES
-            if batch.record_count() and batch.size() + n_bytes > BATCH_BYTES:
-                delivered.append((await self._submit(batch, tp), batch.record_count()))
-                batch = self._producer.create_batch()
-            timestamp: Any = output.timestamp_ms  # annotated float | None in aiokafka, but must be whole milliseconds
-            added = batch.append(timestamp=timestamp, key=output.key, value=output.value, headers=output.headers)
-            if added is None:
+            if n_bytes > MAX_RECORD_BYTES:
                 msg = (
                     f"record of {n_bytes} bytes for {tp.topic}, partition {tp.partition}: a record must be smaller "
                     f"than {MAX_RECORD_BYTES} bytes"
                 )
                 raise MessageSizeTooLargeError(msg)
+            if batch.record_count() and batch.size() + n_bytes > BATCH_BYTES:
+                delivered.append((await self._submit(batch, tp), batch.record_count()))
+                batch = self._producer.create_batch()
+            timestamp: Any = output.timestamp_ms  # annotated float | None in aiokafka, but must be whole milliseconds
+            batch.append(timestamp=timestamp, key=output.key, value=output.value, headers=output.headers)
         delivered.append((await self._submit(batch, tp), batch.record_count()))
         results = await _all([future for future, _ in delivered])
         return max(

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 from aiokafka import TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import MessageSizeTooLargeError, ProducerFenced
 
+from stream_app.kafka import client_options
 from stream_app.processor import Output
 from stream_app.transaction import BATCH_BYTES, TaskProducer
 from tests.stream_app import harness
@@ -63,10 +65,14 @@ def test_large_record_goes_in_a_batch_of_its_own(settings: Settings) -> None:
 
 def test_refused_record_takes_its_transaction_with_it(settings: Settings) -> None:
     """When the broker refuses one record as too large, nothing of the transaction is ever committed."""
-    topic = settings.topic_rejects
-    small, large = Output(topic, 0, None, b"1"), Output(topic, 1, None, bytes(2 << 20))
+    topic = f"{settings.app_id}.narrow"
+    small, large = Output(topic, 0, None, b"1"), Output(topic, 1, None, bytes(5_000))
 
     async def run() -> None:
+        admin = AIOKafkaAdminClient(**client_options(settings))
+        await admin.start()
+        await admin.create_topics([NewTopic(topic, 2, 1, topic_configs={"max.message.bytes": "1000"})])
+        await admin.close()
         producer = await TaskProducer.start(settings, "id")
         with pytest.raises(MessageSizeTooLargeError):
             await producer.commit([small, large], {}, "group")
