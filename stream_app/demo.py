@@ -18,7 +18,6 @@ from aiokafka.errors import KafkaError
 from stream_app.broker import EmbeddedBroker
 from stream_app.demo_control import Threads, failure, signals
 from stream_app.demo_data import DemoFiles, prepare_files
-from stream_app.demo_fetch import fetch_kafka
 from stream_app.demo_floor import ShopFloor, read_titles
 from stream_app.demo_folder import FolderError, claim
 from stream_app.demo_options import DemoError, DemoOptions, Summary, View
@@ -179,11 +178,9 @@ class Demo:
 
     async def _start_broker(self) -> EmbeddedBroker:
         self.state.begin(KAFKA)
-        await fetch_kafka(lambda words: self._put_note(KAFKA, words))
         data_dir = self._options.data_dir
         broker = EmbeddedBroker(data_dir / "broker", port=self._ports.broker, progress=self._threads.noting(KAFKA))
         self._broker = broker
-        # On Linux the broker ends with the thread that starts it; one of the loop's pool lasts as long as the demo.
         await self._threads.run(broker.start)
         self._settings = Settings(
             bootstrap_servers=broker.bootstrap_servers,
@@ -207,7 +204,8 @@ class Demo:
             name = f"worker-{shown.number}"
             state_dir = self._options.data_dir / name
             environment = worker_environment(self._settings, os.environ, state_dir=state_dir, web_port=web_port)
-            worker = WorkerProcess(shown.number, environment, self._options.data_dir / f"{name}.log")
+            log_path = self._options.data_dir / f"{name}.log"
+            worker = WorkerProcess(shown.number, environment, log_path, self._options.worker_command)
             self._workers.append(worker)
             worker.start()
             shown.pid = worker.pid
@@ -230,7 +228,7 @@ class Demo:
         def show(n_confirmed: int) -> None:
             self.state.steps[CATALOG].note = f"{number(n_confirmed)} products"
 
-        n_titles = await produce_records(
+        n_products = await produce_records(
             self._settings, self._settings.topic_catalog, read_records(path), on_progress=show
         )
         self.state.finish(CATALOG, f"{number(n_products)} products")

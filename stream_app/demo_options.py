@@ -51,6 +51,8 @@ class DemoOptions:
         Events per second, above 0.
     n_workers
         Worker processes, at least 1.
+    worker_command
+        What to run as a worker; this Python's ``crossaisle worker`` if ``None``.
     opens_browser
         Whether to show the first worker's web page, where it has one.
     data_dir
@@ -66,6 +68,7 @@ class DemoOptions:
     port: int | None = None
     rate: float = DEFAULT_RATE
     n_workers: int = 1
+    worker_command: tuple[str, ...] | None = None
     opens_browser: bool = False
     data_dir: Path = field(default_factory=_data_dir)
     cache_dir: Path = field(default_factory=cache_dir)

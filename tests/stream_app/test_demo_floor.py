@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
 from stream_app.demo_floor import SHOW_EVERY_S, Sale, ShopFloor, read_sale, read_titles
 from stream_app.demo_state import DemoState
 from stream_app.records import AsOf, Slate, SlateItem
+
+if TYPE_CHECKING:
+    from stream_app.reading import Record
 
 TITLES = {"b": "Bananas, 40 lb", "m": "Milk, 1 ga"}
 
@@ -105,7 +110,7 @@ def test_without_measured_events_there_is_no_freshness(state: DemoState, floor: 
 def test_events_that_cannot_be_read_are_left_to_the_worker() -> None:
     """The demo sends what it cannot read as it is: its own view of it is empty, and no error."""
     for record in (b"not JSON", b"\xff\xfe", b"[1]", b'{"user_id": 7}', {"user_id": ["u"]}):
-        assert read_sale(record) == Sale()  # type: ignore[arg-type]  # any bytes and any dict
+        assert read_sale(record) == Sale()
     assert read_sale(b'{"user_id":"u","unknown":1}') == Sale(user_id="u")
     assert read_sale({"user_id": "u", "event_time_ms": 5}) == Sale(user_id="u", event_time_ms=5)
 
@@ -118,5 +123,10 @@ def test_an_unreadable_event_is_counted_and_nobodys(state: DemoState, floor: Sho
 
 def test_titles_are_read_from_lines_and_rows() -> None:
     """A catalogue of any format gives titles; capitals are made readable, and what has no title is left out."""
-    records = [b'{"item_id":"a","title":"SOFT DRINKS"}', b"broken", {"item_id": "c", "title": "Tea"}, {"item_id": "d"}]
+    records: list[Record] = [
+        b'{"item_id":"a","title":"SOFT DRINKS"}',
+        b"broken",
+        {"item_id": "c", "title": "Tea"},
+        {"item_id": "d"},
+    ]
     assert read_titles(records) == {"a": "Soft drinks", "c": "Tea"}
