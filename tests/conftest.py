@@ -1,6 +1,5 @@
 """Fixtures that all tests share: a real Apache Kafka, and settings that touch nothing of another test."""
 
-import socket
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +8,7 @@ import pytest
 from hypothesis import settings as hypothesis_settings
 
 from stream_app.broker import EmbeddedBroker
+from stream_app.broker_ports import free_port
 from stream_app.settings import Settings
 
 # The first example of a kernel compiles it, so that no deadline holds.
@@ -19,7 +19,7 @@ hypothesis_settings.load_profile("crossaisle")
 @pytest.fixture(scope="session")
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedBroker]:
     """Return a running broker with data of its own."""
-    with EmbeddedBroker(tmp_path_factory.mktemp("broker"), progress=print) as embedded:
+    with EmbeddedBroker(tmp_path_factory.mktemp("broker")) as embedded:
         yield embedded
 
 
@@ -27,13 +27,6 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedBroker]
 def bootstrap_servers(broker: EmbeddedBroker) -> str:
     """Return the broker's address."""
     return broker.bootstrap_servers
-
-
-def free_port() -> int:
-    """Return a port that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def fresh_settings(bootstrap_servers: str, state_dir: Path) -> Settings:
