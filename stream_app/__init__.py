@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from stream_app.app import App
+    from stream_app.application import App
 
     app: App
 
@@ -17,7 +17,8 @@ def __getattr__(name: str) -> object:
     if name != "app":
         msg = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(msg)
-    from stream_app.app import create_app  # noqa: PLC0415  # imports faust
+    from stream_app.application import create_app  # noqa: PLC0415  # imports faust
     from stream_app.settings import Settings  # noqa: PLC0415
 
-    return create_app(Settings())
+    globals()[name] = created = create_app(Settings())  # asked for twice, it is the same
+    return created

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from stream_app.app import WorkerStoppedError, create_app, run_worker
+from stream_app.application import WorkerStoppedError, create_app, run_worker
 from stream_app.processor import Flush, Output, StageSpec
 from stream_app.runtime import Plan
 from stream_app.settings import Settings

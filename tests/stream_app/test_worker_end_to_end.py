@@ -1,0 +1,180 @@
+"""The real worker on a real broker: what goes in, what comes out."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import sys
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import pytest
+
+from stream_app.inspect import UnknownIdError, inspect_item, inspect_user
+from stream_app.records import REJECT_CODES, decode_reject
+from tests.stream_app import harness, shop
+from tests.stream_app.harness import Worker
+from tests.stream_app.shop import REAL_WORKER, Shop
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from stream_app.settings import Settings
+
+
+@pytest.fixture
+def settings(app_settings: Settings) -> Settings:
+    """Return settings of an application of its own whose topics exist."""
+    harness.make_topics(app_settings)
+    return harness.with_short_session(app_settings)
+
+
+def test_slates_come_out(settings: Settings, tmp_path: Path) -> None:
+    """Every event is learned by both stages, and every slate keeps its promises."""
+    market = Shop()
+    harness.send(settings, shop.catalogue(), topic=settings.topic_catalog)
+    harness.send(settings, shop.catalogue(range(6), available=False), topic=settings.topic_catalog)
+    with Worker(settings, tmp_path / "log", REAL_WORKER) as worker:
+        shop.wait_ready(worker)
+        sent = market.events(3000)
+        for at in range(0, 3000, 500):  # what nobody has touched yet cannot be recommended: slates come from round 2 on
+            harness.send(settings, sent[at : at + 500])
+            shop.wait_learned(settings, at + 500, worker)
+        worker.signal(signal.SIGTERM)
+        assert worker.wait(5) == 0, worker.log
+    shop.check_learned_once(settings, market)
+    users = {(r.partition, r.offset): r.key.decode() for r in harness.read_committed(settings, settings.topic_events)}
+    found = shop.slates(settings)
+    assert {slate.user_id for slate in found} == market.users
+    for slate in found:
+        assert users[slate.as_of.partition, slate.as_of.offset] == slate.user_id
+        assert (slate.policy, slate.policy_version) == ("greedy", 0)
+        ids = [item.item_id for item in slate.items]
+        assert 0 < len(ids) == len(set(ids)) <= settings.slate_size
+        assert not {item.category for item in slate.items} & set(slate.context_categories)
+        assert max(Counter(item.category for item in slate.items).values()) <= settings.category_cap
+        assert not {int(i.removeprefix("item-")) for i in ids} & set(range(6))
+        assert all(item.propensity == 1.0 and 0.0 <= item.score <= 1.0 for item in slate.items)
+        assert all(item.category == " / ".join(shop.category_of(int(item.item_id[5:]))) for item in slate.items)
+    reasons = {item.reason.split(":")[0] for slate in found for item in slate.items}
+    assert reasons <= {"repeat", "together", "taste", "category", "popular"}
+    assert len(reasons) > 1
+
+
+def test_inspect_tells_what_was_learned(settings: Settings, tmp_path: Path) -> None:
+    """A user's items with counts, an item's neighbours, and a user who was forgotten."""
+    market = Shop()
+    harness.send(settings, shop.catalogue(), topic=settings.topic_catalog)
+    with Worker(settings, tmp_path / "log", REAL_WORKER) as worker:
+        events = [market.event("ann", "item-1", session_id=f"s{k}") for k in range(3)]
+        events += [market.event("ann", "item-2", session_id="s2"), market.event("bob", "item-3")]
+        harness.send(settings, events)
+        shop.wait_learned(settings, 5, worker)
+        user = asyncio.run(inspect_user(settings, "ann"))
+        assert {i["item_id"]: i["count"] for i in user["items"]} == {"item-1": 3, "item-2": 1}
+        assert user["n_events"] == 4
+        item = asyncio.run(inspect_item(settings, "item-2"))
+        assert item["n_events"] == 1
+        assert [n["item_id"] for n in item["neighbours"]] == ["item-1"]
+        with pytest.raises(UnknownIdError, match="nobody"):
+            asyncio.run(inspect_user(settings, "nobody"))
+        forget = {"event_id": "f", "type": "forget", "user_id": "ann", "event_time_ms": shop.START_MS}
+        harness.send(settings, [(b"ann", json.dumps(forget).encode())])
+        harness.wait_for(lambda: shop.totals(settings)["n_forgotten"] == 1, "the user to be forgotten")
+    with pytest.raises(UnknownIdError, match="ann"):
+        asyncio.run(inspect_user(settings, "ann"))
+    assert shop.totals(settings)["n_users"] == 1
+    keys = [r.key for r in harness.read_committed(settings, settings.topic_user_state) if r.value is None]
+    assert keys, "no tombstone in the changelog"
+
+
+def test_item_without_category_is_learned_but_not_shown(settings: Settings, tmp_path: Path) -> None:
+    """An event about an item that the catalogue lacks is learned; the item is shown once its category is known."""
+    market = Shop()
+    harness.send(settings, shop.catalogue(range(1, 5)), topic=settings.topic_catalog)
+    with Worker(settings, tmp_path / "log", REAL_WORKER) as worker:
+        for k in range(12):
+            harness.send(settings, [market.event(f"u{k}", i, session_id=f"{k}") for i in ("item-0", "item-1")])
+        shop.wait_learned(settings, 24, worker)
+        assert all(item.item_id != "item-0" for slate in shop.slates(settings) for item in slate.items)
+        harness.send(settings, shop.catalogue(range(1)), topic=settings.topic_catalog)
+
+        def shown() -> bool:
+            harness.send(settings, [market.event("u-new", "item-2", session_id="n")])
+            return any(item.item_id == "item-0" for slate in shop.slates(settings) for item in slate.items)
+
+        harness.wait_for(shown, "the item to be recommended")
+
+
+def test_the_faust_command_runs_the_same_worker(settings: Settings, tmp_path: Path) -> None:
+    """``faust -A stream_app worker`` learns the same events."""
+    market = Shop()
+    harness.send(settings, shop.catalogue(), topic=settings.topic_catalog)
+    harness.send(settings, market.events(200))
+    command = (sys.executable, "-m", "faust", "-A", "stream_app", "worker", "--without-web")
+    with Worker(settings, tmp_path / "log", command) as worker:
+        shop.wait_learned(settings, 200, worker)
+        worker.signal(signal.SIGTERM)
+        assert worker.wait(10) == 0, worker.log
+    shop.check_learned_once(settings, market)
+
+
+def _mutated(market: Shop, n: int) -> list[tuple[bytes | None, bytes | None]]:
+    """Return valid events, random bytes, and valid events with bytes or fields changed."""
+    rng = market._rng
+    out: list[tuple[bytes | None, bytes | None]] = []
+    for k in range(n):
+        key, value = market.event(f"user-{k % 30}", shop.item_name(k % shop.N_ITEMS))
+        match rng.randrange(6):
+            case 0:
+                out.append((key, value))
+            case 1:
+                out.append((key, rng.randbytes(rng.randrange(0, 200))))
+            case 2:
+                at = rng.randrange(len(value))
+                out.append((key, value[:at] + rng.randbytes(1) + value[at + 1 :]))
+            case 3:
+                fields = json.loads(value)
+                name = rng.choice(list(fields))
+                odd = [None, 5, "x" * 400, [], {}, -1, 1e308, True, "", 10**30, float("nan")]
+                fields[name] = rng.choice(odd)
+                out.append((key, json.dumps(fields).encode()))
+            case 4:
+                out.append((rng.choice([None, b"", b"\xff", b"another"]), value))
+            case _:
+                out.append((key, rng.choice([None, value[: rng.randrange(len(value))], value + b"}", b"[" * 3000])))
+    return out
+
+
+@pytest.mark.slow
+def test_wrong_input_ends_in_rejects(settings: Settings, tmp_path: Path) -> None:
+    """Of 10,000 random and mutated records each is learned, a duplicate, or rejected with a code; the worker lives."""
+    market = Shop(5)
+    harness.send(settings, shop.catalogue(), topic=settings.topic_catalog)
+    records = _mutated(market, 10_000)
+    with Worker(settings, tmp_path / "log", REAL_WORKER) as worker:
+        entries = [(key, value) for key, value in records if key is not None]  # the broker refuses those of no key
+        harness.send(settings, entries, topic=settings.topic_catalog)  # an event is no catalogue entry: all are bad
+        harness.send(settings, records)
+
+        def done() -> bool:
+            assert worker.process.poll() is None, worker.log
+            found = shop.totals(settings)
+            used = found["n_events"] + found["n_duplicates"] + found["n_rejected"] + found["n_forgotten"]
+            return used == len(records)
+
+        harness.wait_for(done, "all records to be used", shop.COMPILE_S)
+        before = shop.totals(settings)["n_events"]
+        harness.send(settings, [market.event("valid", "item-1")])
+        shop.wait_learned(settings, before + 1, worker)
+    rejects = [decode_reject(r) for r in harness.read_committed(settings, settings.topic_rejects)]
+    rejects = [r for r in rejects if r.topic == settings.topic_events]
+    assert len(rejects) == shop.totals(settings)["n_rejected"] > 5000
+    assert {r.code for r in rejects} <= set(REJECT_CODES)
+    assert len({r.code for r in rejects}) > 7
+    originals = {(r.partition, r.offset): r for r in harness.read_committed(settings, settings.topic_events)}
+    for reject in rejects:
+        original = originals[reject.partition, reject.offset]
+        assert (reject.key, reject.value) == (original.key, original.value)
+    assert len({(r.partition, r.offset) for r in rejects}) == len(rejects)
