@@ -7,6 +7,7 @@ from stream_app.records.event import EVENT_TYPES, Event
 from stream_app.records.limits import EventLimits
 from stream_app.records.reject import (
     REJECT_CODES,
+    REJECT_HEADERS,
     KafkaRecord,
     Reject,
     Rejection,
@@ -19,6 +20,7 @@ from stream_app.records.slate import AsOf, Slate, SlateItem, decode_slate, encod
 __all__ = [
     "EVENT_TYPES",
     "REJECT_CODES",
+    "REJECT_HEADERS",
     "AsOf",
     "CatalogEntry",
     "Checkpoint",

@@ -2,25 +2,43 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 REJECT_CODES: dict[str, str] = {
-    "empty": "the record has no value",
-    "oversized": "the value is larger than max_record_bytes",
-    "not_utf8": "the value is not UTF-8",
-    "not_json": "the value is not JSON",
+    "empty": "the record has no value, or one of no bytes (a null value on the catalogue removes the item)",
+    "oversized": "the value has more than max_record_bytes bytes",
+    "not_utf8": "the value, a string escape in it or a tombstone's key has no UTF-8 form",
+    "not_json": "the value is not JSON, or is nested too deeply",
     "missing_field": "a field that is needed is not there",
-    "wrong_type": "a field has another JSON type than the schema says",
+    "wrong_type": "a field, or the value itself, has another JSON type than the schema says",
     "unknown_type": "the event type is none of the known ones",
-    "empty_id": "an id is an empty string",
-    "id_too_long": "an id is longer than max_id_bytes",
-    "bad_value": "a number is out of its range: stars outside 1-5, a quantity or price below, NaN or infinite",
-    "bad_time": "the event lies before 2000, or further in the future than max_future_ms",
-    "key_mismatch": "the record's key is not the user_id (events) or item_id (catalogue)",
+    "empty_id": "an id, or a level of the category path, is an empty string",
+    "id_too_long": "an id, or a level of the category path, has more than max_id_bytes bytes of UTF-8",
+    "bad_value": "a number or a list is out of its range: stars outside 1-5, a quantity of 0 or less, NaN, Infinity",
+    "bad_time": "the event lies before the year 2000, or further in the future than max_future_ms",
+    "key_mismatch": "the record's key is missing, or is not the user_id (events) or item_id (catalogue)",
 }
 """Every code, with what it means."""
 
-PREFIX = "crossaisle."
+PREFIX: Final = "crossaisle."
+"""How the headers begin that Crossaisle adds to a reject."""
+REJECT_HEADERS: Final = {
+    "code": "Why, for machines: one of the codes below.",
+    "reason": "Why, for people: a sentence that names the field, what arrived and what was wanted.",
+    "topic": "Topic that the record was read from.",
+    "partition": "Partition that it was read from.",
+    "offset": "Its offset there.",
+    "timestamp_ms": "Its timestamp, in milliseconds since 1970 UTC.",
+    "n_cut_bytes": "Bytes of the original that had no room in the reject, 0 for all but records of nearly 1 MB.",
+}
+"""The headers that Crossaisle adds, without prefix and in their order: UTF-8, numbers in decimal."""
+
+MAX_ORIGINAL_BYTES: Final = 1_000_000
+"""Most bytes of the original that a reject holds: a topic takes 1,048,588 unless it is set otherwise.
+
+A record may come in larger than that, from a topic that is set to take it or in a compressed batch. A reject that the
+broker refuses would stop its partition for good, so the end of such an original is cut off.
+"""
 
 
 class KafkaRecord(Protocol):
@@ -85,7 +103,10 @@ class Reject:
     code, reason
         Why it was rejected.
     topic, partition, offset, timestamp_ms
-        Where it came from.
+        Where it came from; the timestamp is in milliseconds since 1970 UTC.
+    n_cut_bytes
+        Bytes of the original that are missing here, because all of it would have been more than
+        :data:`MAX_ORIGINAL_BYTES`; the whole of it may still be where it came from.
     """
 
     key: bytes | None
@@ -97,22 +118,37 @@ class Reject:
     partition: int
     offset: int
     timestamp_ms: int
+    n_cut_bytes: int = 0
 
 
 def encode_reject(
     record: KafkaRecord, rejection: Rejection
 ) -> tuple[bytes | None, bytes | None, list[tuple[str, bytes]]]:
-    """Return key, value and headers of the reject: the original ones, and headers that say where from and why."""
-    about = {
-        "code": rejection.code,
-        "reason": rejection.reason,
-        "topic": record.topic,
-        "partition": str(record.partition),
-        "offset": str(record.offset),
-        "timestamp_ms": str(record.timestamp),
-    }
-    own = [(PREFIX + name, text.encode("utf-8", "backslashreplace")) for name, text in about.items()]
-    return record.key, record.value, [*record.headers, *own]
+    """Return key, value and headers of a reject: the original ones, then :data:`REJECT_HEADERS`.
+
+    An original of more than :data:`MAX_ORIGINAL_BYTES` loses the end of its value; should key and headers alone take
+    more than half of that, it loses its headers and all but the beginning of its key, too.
+    """
+    key, value, headers = record.key, record.value, list(record.headers)
+    n_bytes = _n_bytes(key, value, headers)
+    if n_bytes > MAX_ORIGINAL_BYTES:
+        if _n_bytes(key, None, headers) > MAX_ORIGINAL_BYTES // 2:
+            key, headers = key and key[: MAX_ORIGINAL_BYTES // 2], []
+        value = value and value[: MAX_ORIGINAL_BYTES - _n_bytes(key, None, headers)]
+    about = (
+        rejection.code,
+        rejection.reason,
+        record.topic,
+        record.partition,
+        record.offset,
+        record.timestamp,
+        n_bytes - _n_bytes(key, value, headers),
+    )
+    own = [
+        (PREFIX + name, str(thing).encode("utf-8", "backslashreplace"))
+        for name, thing in zip(REJECT_HEADERS, about, strict=True)
+    ]
+    return key, value, [*headers, *own]
 
 
 def decode_reject(record: KafkaRecord) -> Reject:
@@ -121,25 +157,34 @@ def decode_reject(record: KafkaRecord) -> Reject:
     Raises
     ------
     ValueError
-        A header is missing: the record was not written by Crossaisle.
+        The last headers are not those of :data:`REJECT_HEADERS`: the record was not written by Crossaisle.
     """
-    n_own = 6
-    own = dict(record.headers[-n_own:])
-    try:
-        code, reason, topic, partition, offset, timestamp = (
-            own[PREFIX + name].decode() for name in ("code", "reason", "topic", "partition", "offset", "timestamp_ms")
+    n_own = len(REJECT_HEADERS)
+    headers = list(record.headers)
+    own = headers[-n_own:]
+    if [name for name, _ in own] != [PREFIX + name for name in REJECT_HEADERS]:
+        wanted = ", ".join(PREFIX + name for name in REJECT_HEADERS)
+        msg = (
+            f"record at offset {record.offset} of {record.topic}, partition {record.partition}: its last headers must "
+            f"be {wanted}; it was not written by crossaisle: pass it over"
         )
-    except KeyError as error:
-        msg = f"reject at offset {record.offset}: header {error} is missing; it was not written by crossaisle"
-        raise ValueError(msg) from error
+        raise ValueError(msg)
+    code, reason, topic, *numbers = (raw.decode() for _, raw in own)
+    partition, offset, timestamp_ms, n_cut_bytes = map(int, numbers)
     return Reject(
-        record.key,
-        record.value,
-        list(record.headers[:-n_own]),
-        code,
-        reason,
-        topic,
-        int(partition),
-        int(offset),
-        int(timestamp),
+        key=record.key,
+        value=record.value,
+        headers=headers[:-n_own],
+        code=code,
+        reason=reason,
+        topic=topic,
+        partition=partition,
+        offset=offset,
+        timestamp_ms=timestamp_ms,
+        n_cut_bytes=n_cut_bytes,
     )
+
+
+def _n_bytes(key: bytes | None, value: bytes | None, headers: Sequence[tuple[str, bytes]]) -> int:
+    # A header costs up to ten more bytes for its two lengths; its value can be null.
+    return len(key or b"") + len(value or b"") + sum(len(name.encode()) + len(raw or b"") + 10 for name, raw in headers)

@@ -1,15 +1,16 @@
 """JSON Schemas of the records, generated from the structs."""
 
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from stream_app.records.catalog import CatalogEntry
 from stream_app.records.checkpoint import Checkpoint
-from stream_app.records.event import Event
+from stream_app.records.event import FEWEST_STARS, MOST_STARS, Event
 from stream_app.records.slate import Slate
 
-_STRUCTS: dict[str, type[msgspec.Struct]] = {
+_DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
+_STRUCTS: Final[dict[str, type[msgspec.Struct]]] = {
     "event": Event,
     "catalog": CatalogEntry,
     "slate": Slate,
@@ -17,9 +18,41 @@ _STRUCTS: dict[str, type[msgspec.Struct]] = {
 }
 
 
-def json_schemas() -> dict[str, dict[str, Any]]:
-    """Return one JSON Schema (2020-12) per record: ``event``, ``catalog``, ``slate``, ``checkpoint``."""
+def _of_type(kind: str, value: dict[str, Any], *required: str) -> dict[str, Any]:
     return {
-        name: {"$schema": "https://json-schema.org/draft/2020-12/schema", **msgspec.json.schema(struct)}
-        for name, struct in _STRUCTS.items()
+        "if": {"properties": {"type": {"const": kind}}, "required": ["type"]},
+        "then": {"properties": {"value": value}, "required": list(required)},
     }
+
+
+_EVENT_RULES: Final[list[dict[str, Any]]] = [
+    _of_type("rating", {"type": "number", "minimum": FEWEST_STARS, "maximum": MOST_STARS}, "value"),
+    _of_type("purchase", {"anyOf": [{"type": "number", "exclusiveMinimum": 0}, {"type": "null"}]}),
+    {
+        "if": {"properties": {"type": {"const": "forget"}}},
+        "else": {"properties": {"item_id": {"type": "string"}}, "required": ["item_id"]},
+    },
+]
+"""What depends on the type of an event and so has no place in the struct."""
+
+
+def json_schemas() -> dict[str, dict[str, Any]]:
+    """Return one JSON Schema (2020-12) per record: ``event``, ``catalog``, ``slate``, ``checkpoint``.
+
+    They say all that decoding asks of a value, but for four things that no schema can: that ids have at most
+    ``max_id_bytes`` bytes of UTF-8, that a value has at most ``max_record_bytes``, that an event lies at most
+    ``max_future_ms`` in the future, and that integers are written as such (``1.0`` is none).
+    """
+    return {name: _schema(struct) for name, struct in _STRUCTS.items()}
+
+
+def _schema(struct: type[msgspec.Struct]) -> dict[str, Any]:
+    (_,), parts = msgspec.json.schema_components([struct])
+    for name, part in parts.items():
+        part["description"] = part["description"].partition("\n")[0].replace("``", "`")
+        part["title"] = name
+    root = parts.pop(struct.__name__)
+    if struct is Event:
+        root["allOf"] = _EVENT_RULES
+    rest = {"$defs": parts} if parts else {}
+    return {"$schema": _DIALECT, **root, **rest}
