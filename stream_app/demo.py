@@ -48,6 +48,7 @@ KAFKA, DATA, TOPICS, CATALOG, WORKERS, FIRST = (
 FIRST_START: Final = "the first start compiles the kernels, up to a minute"
 
 _DRAIN_S: Final = 3.0
+_DRAIN_POLL_S: Final = 0.1
 _WATCH_EVERY_S: Final = 0.5
 
 
@@ -291,7 +292,9 @@ class Demo:
             return
         with contextlib.suppress(LagError, KafkaError, TimeoutError):
             async with asyncio.timeout(_DRAIN_S), LagMeter(self._settings) as meter:
+                await take_lag(meter, self.state)
                 while self.state.n_learned < self.state.n_events and not self._is_hurried:
+                    await asyncio.sleep(_DRAIN_POLL_S)
                     await take_lag(meter, self.state)
 
     async def _count(self) -> None:

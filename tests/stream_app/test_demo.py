@@ -39,7 +39,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, int]:
         for number in range(N_ITEMS)
     ]
     catalog.write_text("".join(f"{json.dumps(item)}\n" for item in items))
-    lines = []
+    lines: list[str] = []
     for basket in range(120):
         for place in range(5):
             number = len(lines)
@@ -163,7 +163,7 @@ def test_killed_worker_comes_back_and_sigterm_ends_all(tmp_path: Path, files: tu
 async def test_a_worker_that_cannot_run_ends_the_demo_with_its_log(
     tmp_path: Path, files: tuple[Path, Path, int]
 ) -> None:
-    """When a worker fails by itself, the demo stops the broker and raises an error that shows the worker's last words."""
+    """When a worker fails by itself, the broker is stopped, and the error shows the worker's last words."""
     events, catalog, _ = files
     command = (sys.executable, "-c", "raise SystemExit('no kernels today')")
     options = DemoOptions(events=events, catalog=catalog, data_dir=tmp_path / "demo", worker_command=command)
