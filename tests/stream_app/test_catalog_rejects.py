@@ -71,7 +71,9 @@ def test_real_worker_reports_bad_catalogue_records_once(app_settings: Settings, 
 
     for n in (1, 2):
         with Worker(app_settings, tmp_path / "log", REAL_WORKER) as worker:
-            harness.wait_for(lambda n=n: worker.log.count("catalog_rejected") >= n, "the worker to meet the records")
+            harness.wait_for(
+                lambda n=n: worker.log.count("catalog_rejected") >= n, "the worker to meet the records", 180
+            )
             harness.wait_for(lambda: n_rejects() >= 20, "the records to be reported")
             worker.wait_ready()
             assert worker.terminate() == 0, worker.log
