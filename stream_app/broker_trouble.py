@@ -68,7 +68,7 @@ def ended_error(directory: Path, exit_code: int, when: str) -> BrokerError:
 def late_error(directory: Path, timeout_s: float) -> BrokerError:
     """Return the error of a broker that did not come up within so many seconds."""
     return BrokerError(
-        f"Apache Kafka did not accept connections within {timeout_s:.0f} s: end other programs if the machine is busy, "
+        f"Apache Kafka did not accept connections within {timeout_s:g} s: end other programs if the machine is busy, "
         f"then start it again{_quoted(directory, _own_words(directory))}"
     )
 
