@@ -1,5 +1,6 @@
 """JSON Schemas of the records, generated from the structs."""
 
+from copy import deepcopy
 from typing import Any, Final
 
 import msgspec
@@ -53,6 +54,6 @@ def _schema(struct: type[msgspec.Struct]) -> dict[str, Any]:
         part["title"] = name
     root = parts.pop(struct.__name__)
     if struct is Event:
-        root["allOf"] = _EVENT_RULES
+        root["allOf"] = deepcopy(_EVENT_RULES)
     rest = {"$defs": parts} if parts else {}
     return {"$schema": _DIALECT, **root, **rest}
