@@ -197,7 +197,7 @@ def test_whole_cache_is_used_as_it_is(cache: Path) -> None:
 
 @pytest.mark.parametrize("damage", ["gone", "short", "same size"])
 def test_damaged_jar_is_replaced(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str) -> None:
-    """One damaged jar is replaced, with words, from a Maven repository on disk if it is there; others are left alone."""
+    """One damaged jar is replaced, from the Maven repository on disk if it is there; the others are left alone."""
     jar = min(listed_jars(), key=lambda jar: jar.n_bytes)
     victim = cache / jar.name
     whole, others = victim.read_bytes(), {path: path.stat().st_mtime_ns for path in cache.glob("*.jar")}
