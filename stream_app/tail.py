@@ -10,9 +10,9 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 from mode import Service
 
-from stream_app.changelog import MAX_RECORD_BYTES, RecoveryError
+from stream_app.changelog import MAX_RECORD_BYTES
 from stream_app.kafka import client_options
-from stream_app.topic_facts import fetch_topic_facts
+from stream_app.topic_facts import TopicFactsCache
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -108,10 +108,7 @@ class TailService(Service):
 
     async def _begin(self, consumer: AIOKafkaConsumer) -> dict[TopicPartition, int]:
         """Assign all partitions, go back to where reading stopped, and return the ends to catch up to."""
-        facts = (await fetch_topic_facts(self._settings, [self._topic])).get(self._topic)
-        if facts is None:
-            msg = f"topic {self._topic}: it does not exist any more; make it with: crossaisle topics create"
-            raise RecoveryError(msg)
+        facts = await TopicFactsCache(self._settings, [self._topic]).get(self._topic)
         tps = [TopicPartition(self._topic, partition) for partition in range(facts.n_partitions)]
         consumer.assign(tps)
         begins = await consumer.beginning_offsets(tps)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import NoError, UnknownTopicOrPartitionError, for_code
 
 from stream_app.changelog import RecoveryError
 from stream_app.kafka import client_options, fetch_topic_ids
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from stream_app.settings import Settings
 
 _KEEP_S = 1.0
+_NEW_TOPIC_S = 3.0  # a broker that is asked may learn of a new topic later than the one that made it
+_ASK_AGAIN_S = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +38,7 @@ async def fetch_topic_facts(settings: Settings, topics: Sequence[str]) -> dict[s
     Raises
     ------
     aiokafka.errors.KafkaError
-        The broker does not answer.
+        The broker does not answer, or the topics have no leader yet.
     """
     admin = AIOKafkaAdminClient(**client_options(settings))
     try:
@@ -44,11 +47,14 @@ async def fetch_topic_facts(settings: Settings, topics: Sequence[str]) -> dict[s
     finally:
         await admin.close()
     ids = await fetch_topic_ids(settings, list(topics))
-    return {
-        topic["topic"]: TopicFacts(ids.get(topic["topic"]), len(topic["partitions"]))
-        for topic in described
-        if topic["error_code"] == 0
-    }
+    facts = {}
+    for topic in described:
+        error = for_code(topic["error_code"])
+        if error is NoError:
+            facts[topic["topic"]] = TopicFacts(ids.get(topic["topic"]), len(topic["partitions"]))
+        elif error is not UnknownTopicOrPartitionError:
+            raise error(topic["topic"])
+    return facts
 
 
 class TopicFactsCache:
@@ -71,11 +77,15 @@ class TopicFactsCache:
         aiokafka.errors.KafkaError
             The broker does not answer.
         """
-        async with self._lock:
-            if time.monotonic() - self._fetched_s > _KEEP_S:
-                self._facts = await fetch_topic_facts(self._settings, self._topics)
-                self._fetched_s = time.monotonic()
-        if topic not in self._facts:
-            msg = f"topic {topic}: it does not exist; make it with: crossaisle topics create"
-            raise RecoveryError(msg)
-        return self._facts[topic]
+        give_up_s = time.monotonic() + _NEW_TOPIC_S
+        while True:
+            async with self._lock:
+                if time.monotonic() - self._fetched_s > _KEEP_S or topic not in self._facts:
+                    self._facts = await fetch_topic_facts(self._settings, self._topics)
+                    self._fetched_s = time.monotonic()
+            if topic in self._facts:
+                return self._facts[topic]
+            if time.monotonic() > give_up_s:
+                msg = f"topic {topic}: it does not exist; make it with: crossaisle topics create"
+                raise RecoveryError(msg)
+            await asyncio.sleep(_ASK_AGAIN_S)

@@ -21,7 +21,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from pydantic import SecretStr
 
 from stream_app.kafka import client_options
-from stream_app.topic_facts import fetch_topic_facts
+from stream_app.topic_facts import TopicFactsCache
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -209,7 +209,7 @@ def read_committed(settings: Settings, topic: str) -> list[Any]:
         )
         await consumer.start()
         try:
-            n_partitions = (await fetch_topic_facts(settings, [topic]))[topic].n_partitions
+            n_partitions = (await TopicFactsCache(settings, [topic]).get(topic)).n_partitions
             tps = [TopicPartition(topic, p) for p in range(n_partitions)]
             consumer.assign(tps)
             begins, ends = await consumer.beginning_offsets(tps), await consumer.end_offsets(tps)
