@@ -53,7 +53,7 @@ class StageService(Service):
         self._log = structlog.get_logger(__name__).bind(stage=spec.name)
         self._consumer: AIOKafkaConsumer | None = None
         self._context: TaskContext | None = None
-        self._topic_ids: dict[str, str | None] = {}
+        self._topic_ids: dict[str, str] = {}
         self._tasks_open: dict[int, Task] = {}
         self._has_assignment = False
 
@@ -171,7 +171,7 @@ class StageService(Service):
             return
         for topic in (self._spec.input_topic, self._spec.changelog_topic):
             topic_id = (await self._context.facts.get(topic)).topic_id
-            if self._topic_ids.setdefault(topic, topic_id) != topic_id:
+            if topic_id is not None and self._topic_ids.setdefault(topic, topic_id) != topic_id:
                 msg = (
                     f"topic {topic}: it was deleted and made anew while the worker ran (id {self._topic_ids[topic]} is "
                     f"now {topic_id}). To go on, {start_over(self._settings)}"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import NoError, UnknownTopicOrPartitionError, for_code
+from aiokafka.errors import LeaderNotAvailableError, NoError, UnknownTopicOrPartitionError, for_code
 
 from stream_app.changelog import RecoveryError
 from stream_app.kafka import client_options, fetch_topic_ids
@@ -81,8 +81,13 @@ class TopicFactsCache:
         while True:
             async with self._lock:
                 if time.monotonic() - self._fetched_s > _KEEP_S or topic not in self._facts:
-                    self._facts = await fetch_topic_facts(self._settings, self._topics)
-                    self._fetched_s = time.monotonic()
+                    try:
+                        self._facts = await fetch_topic_facts(self._settings, self._topics)
+                        self._fetched_s = time.monotonic()
+                    except LeaderNotAvailableError:
+                        if time.monotonic() > give_up_s:
+                            raise
+                        self._facts = {}
             if topic in self._facts:
                 return self._facts[topic]
             if time.monotonic() > give_up_s:
