@@ -40,9 +40,10 @@ _EVENT_RULES: Final[list[dict[str, Any]]] = [
 def json_schemas() -> dict[str, dict[str, Any]]:
     """Return one JSON Schema (2020-12) per record: ``event``, ``catalog``, ``slate``, ``checkpoint``.
 
-    They say all that decoding asks of a value, but for four things that no schema can: that ids have at most
-    ``max_id_bytes`` bytes of UTF-8, that a value has at most ``max_record_bytes``, that an event lies at most
-    ``max_future_ms`` in the future, and that integers are written as such (``1.0`` is none).
+    They say all that decoding asks of a value, but for what no schema can: that ids have at most ``max_id_bytes``
+    bytes of UTF-8, that a value has at most ``max_record_bytes``, that an event lies at most ``max_future_ms`` in the
+    future, that integers are written as such (``1.0`` is none), and that a number fits into 64 bits (``1e400`` does
+    not).
     """
     return {name: _schema(struct) for name, struct in _STRUCTS.items()}
 

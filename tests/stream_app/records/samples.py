@@ -64,6 +64,20 @@ def _text(good: dict[str, Any], tokens: dict[str, str]) -> bytes:
     return ("{" + ",".join(f"{json.dumps(name)}:{text}" for name, text in texts.items()) + "}").encode()
 
 
+SCHEMA_CODES = {"missing_field", "wrong_type", "unknown_type", "empty_id", "bad_value"}
+"""Codes of what a JSON Schema can tell, once a value is JSON."""
+
+
+def parsed(record: FakeRecord) -> Any:
+    """Return the value as any JSON parser gives it; ``...`` if it is no JSON, or not to all parsers."""
+    constants: list[str] = []
+    try:
+        found = json.loads(record.value or b"", parse_constant=constants.append)
+    except (ValueError, RecursionError):
+        return ...
+    return ... if constants else found
+
+
 ids = st.text(min_size=1, max_size=10)
 optional_texts = st.none() | st.text(max_size=10)
 finite = st.floats(allow_nan=False, allow_infinity=False)

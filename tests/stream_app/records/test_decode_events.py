@@ -73,6 +73,7 @@ BAD = {
     "long user_id": (event_record(user_id="é" * 21, key=("é" * 21).encode()), "id_too_long", "got 42"),
     "long item_id": (event_record(item_id="x" * 41), "id_too_long", "item_id"),
     "long session_id": (event_record(session_id="x" * 41), "id_too_long", "session_id"),
+    "long in bytes only": (event_record(session_id="𝄞" * 11), "id_too_long", "session_id must have at most 40"),
     "long slate_id": (event_record(slate_id="x" * 41), "id_too_long", "slate_id"),
     "no stars": (event_record(type="rating", value=0.99), "bad_value", "must be 1 to 5, got 0.99"),
     "six stars": (event_record(type="rating", value=6), "bad_value", "must be 1 to 5, got 6.0"),
@@ -113,6 +114,20 @@ def test_bad_event_gets_its_code(name: str) -> None:
     assert words in got[1]
 
 
+BEYOND_SCHEMAS = {"whole float as time", "more than a double"}
+REFUSED_BY_SCHEMA = [
+    name
+    for name, (record, code, _) in BAD.items()
+    if code in samples.SCHEMA_CODES and samples.parsed(record) is not ... and name not in BEYOND_SCHEMAS
+]
+
+
+@pytest.mark.parametrize("name", REFUSED_BY_SCHEMA)
+def test_schema_refuses_bad_fields(name: str) -> None:
+    """What decoding refuses for its fields, the schema refuses, too."""
+    assert not SCHEMA.is_valid(samples.parsed(BAD[name][0]))
+
+
 GOOD = {
     "the least": event_record(),
     "first moment": event_record(event_time_ms=FIRST_TIME_MS),
@@ -138,6 +153,7 @@ GOOD = {
 def test_good_event_is_taken(name: str) -> None:
     """What keeps to the rules, if only just, is taken."""
     assert isinstance(decoded(GOOD[name]), Event)
+    SCHEMA.validate(samples.parsed(GOOD[name]))
 
 
 @pytest.mark.parametrize("kind", EVENT_TYPES)
