@@ -48,6 +48,7 @@ KAFKA, DATA, TOPICS, CATALOG, WORKERS, FIRST = (
 FIRST_START: Final = "the first start compiles the kernels, up to a minute"
 
 _DRAIN_S: Final = 3.0
+_COUNT_S: Final = 10.0
 _DRAIN_POLL_S: Final = 0.1
 _WATCH_EVERY_S: Final = 0.5
 
@@ -298,8 +299,8 @@ class Demo:
                     await take_lag(meter, self.state)
 
     async def _count(self) -> None:
-        if not self.state.is_open:
+        if not self.state.is_open or self._is_hurried:
             return
         with contextlib.suppress(LookupError, KafkaError, TimeoutError):
-            async with asyncio.timeout(_DRAIN_S):
+            async with asyncio.timeout(_COUNT_S):
                 self._totals = await inspect_totals(self._settings)

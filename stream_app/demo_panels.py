@@ -30,6 +30,9 @@ FLOW_ROWS: Final = 8
 TIPS_ROWS: Final = 7
 ITEMS_SHOWN: Final = 5
 BASKET_SHOWN: Final = 3
+PART_ROWS: Final = 4
+"""A slate is cut to the rows that are left, if there are so many: whose it is, the basket, two items."""
+
 NEW_HIT_S: Final = 2.0
 """For so many seconds a hit stands out."""
 
@@ -117,14 +120,14 @@ def _hit_lines(hit: ShownHit, now_s: float) -> list[Text]:
 
 
 def slates(state: DemoState, now_s: float, width: int, rows: int) -> RenderableType:
-    """Draw the newest slates, whole ones as far as ``rows`` go, but at least a part of the newest."""
+    """Draw the newest slates as far as ``rows`` go."""
     lines: list[Text] = []
     room = rows - 2
     columns = width - _PADDING_COLUMNS
     for slate in reversed(state.slates):
-        block = _slate_lines(slate, now_s, columns)
-        if lines and len(block) > room:
+        if lines and room < PART_ROWS:
             break
+        block = _slate_lines(slate, now_s, columns)
         lines.extend(block[:room])
         room -= len(block)
     if not lines:
