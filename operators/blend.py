@@ -144,6 +144,8 @@ def learn_blend(
     for k in range(m):
         p[k] = math.exp(p[k] - highest)
         total += p[k]
+    if not math.isfinite(total):
+        return math.nan
     _blend_step(entities, globals_, work, acc, picked, p, m, total, weight, rate)
     return -math.log(max(p[0] / total, 1e-12))
 

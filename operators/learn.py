@@ -182,7 +182,7 @@ def _count(acc: Accumulators, row: int, t_s: int, as_of_s: int, weight: float, h
 
 @njit(cache=True, nogil=True)
 def _pair_up(
-    e: Row, header: Rows, category_row: int, entities: Entities, acc: Accumulators, params: LearnParams
+    e: Row, header: Row, category_row: int, entities: Entities, acc: Accumulators, params: LearnParams
 ) -> None:
     """Add co-occurrence of the item, and of its category, with each of the recent positives."""
     weight = forward_weight(float(e.t_s))

@@ -2,7 +2,6 @@
 
 import math
 
-import numpy as np
 from numba import njit
 
 from operators.arrays import Entities
@@ -75,7 +74,7 @@ def update_top(entities: Entities, changed: Int32s) -> None:
         tops, keys = entities.category_top[category], entities.category_top_key[category]
         n = entities.category_n_top[category]
         if entities.available[row] and entities.headers[row].n > 0:
-            key = np.float32(popularity_key(entities, row))
+            key = popularity_key(entities, row)
             entities.category_n_top[category] = _offer(tops, keys, n, N_CATEGORY_TOP, row, key)
             entities.n_top[0] = _offer(entities.top, entities.top_key, entities.n_top[0], N_GLOBAL_TOP, row, key)
         else:

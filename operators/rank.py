@@ -112,7 +112,9 @@ def fill_slates(
         now_s = int(users.headers[u].last_s)
         n, n_categories, n_context, _ = gather(users, u, entities, globals_, work, now_s, learn)
         log_total = score_all(users, u, entities, globals_, work, n, n_context, now_s)
-        m = pick(users, u, entities, work, n, now_s, params, picked, work.scored)
+        m = 0
+        if math.isfinite(log_total):
+            m = pick(users, u, entities, work, n, now_s, params, picked, work.scored)
         slate = out[k]
         slate.n = m
         for j in range(m):

@@ -6,9 +6,8 @@ for items the item stage counts it (the names differ), for users their histories
 
 from collections.abc import Sequence
 
+from msgspec import json
 from xxhash import xxh3_64_intdigest
-
-CATEGORY_SEPARATOR = "\x1f"
 
 
 def hash_id(text: str) -> int:
@@ -17,8 +16,8 @@ def hash_id(text: str) -> int:
 
 
 def hash_category(path: Sequence[str]) -> int:
-    """Return the 64-bit id of a category path; it cannot equal that of an item with the same text by construction."""
-    return xxh3_64_intdigest(("\x00category\x00" + CATEGORY_SEPARATOR.join(path)).encode()) or 1
+    """Return the 64-bit id of a category path: of its levels as JSON, behind a mark that no item's id begins with."""
+    return xxh3_64_intdigest(b"\x00category\x00" + json.encode(list(path))) or 1
 
 
 def item_shard(item_id: int, n_shards: int) -> int:

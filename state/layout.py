@@ -140,4 +140,4 @@ ENTITY_PAGES = (NEIGHBOUR_PAGE,)
 def disk_bytes(dtype: np.dtype[Any]) -> int:
     """Return how many leading bytes of ``dtype`` go to disk: all fields before the first memory-only one."""
     fields: Mapping[str, Any] = dtype.fields or {}
-    return min(offset for name, (_, offset, *_rest) in fields.items() if name in MEMORY_FIELDS)
+    return min(int(offset) for name, (_, offset, *_rest) in fields.items() if name in MEMORY_FIELDS)

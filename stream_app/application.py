@@ -10,6 +10,7 @@ import faust
 from faust.app.base import BootStrategy
 
 from stream_app.logs import configure_logging
+from stream_app.metrics import CONTENT_TYPE, Metrics, WorkerCollector
 from stream_app.processor import Processor, StageSpec
 from stream_app.runtime import Plan, Runtime, TailSpec
 
@@ -99,11 +100,12 @@ def create_app(
         worker_redirect_stdouts=False,
         Worker=Worker,
     )
+    metrics = Metrics(lambda: runtime.status)
     if make_plan is None:
-        topics, make_plan = [settings.topic_item_updates], default_plan(settings)
+        topics, make_plan = [settings.topic_item_updates], default_plan(settings, metrics.collector)
     runtime = Runtime(settings, topics or [], make_plan)
     app.service(cast("Any", runtime))
-    _add_health(app, runtime)
+    _add_pages(app, runtime, metrics)
     return app
 
 
@@ -124,7 +126,7 @@ def run_worker(app: App) -> None:
             raise WorkerStoppedError(str(reason) if reason else "the worker failed; see its log") from reason
 
 
-def default_plan(settings: Settings) -> Callable[[Mapping[str, int]], Plan]:
+def default_plan(settings: Settings, collector: WorkerCollector) -> Callable[[Mapping[str, int]], Plan]:
     """Return what makes the plan of a real worker: the replica's two tails, then both stages."""
 
     def make(partitions: Mapping[str, int]) -> Plan:
@@ -134,13 +136,18 @@ def default_plan(settings: Settings) -> Callable[[Mapping[str, int]], Plan]:
         from stream_app.warmup import warm_up  # noqa: PLC0415
 
         replica = Replica(settings)
+        collector.set_replica(replica)
         n_shards = partitions[settings.topic_item_updates]
 
         def open_user(partition: int, n_partitions: int, store: PageStore) -> Processor:
-            return UserProcessor(settings, partition, n_partitions, n_shards, store, replica)
+            processor = UserProcessor(settings, partition, n_partitions, n_shards, store, replica)
+            collector.add_user(processor)
+            return processor
 
         def open_item(partition: int, n_partitions: int, store: PageStore) -> Processor:
-            return ItemProcessor(settings, partition, n_partitions, store)
+            processor = ItemProcessor(settings, partition, n_partitions, store)
+            collector.add_item(processor)
+            return processor
 
         user = StageSpec(
             name="user",
@@ -172,7 +179,7 @@ def default_plan(settings: Settings) -> Callable[[Mapping[str, int]], Plan]:
     return make
 
 
-def _add_health(app: App, runtime: Runtime) -> None:
+def _add_pages(app: App, runtime: Runtime, metrics: Metrics) -> None:
     @app.page("/health/live", name="live")
     async def live(view: View, request: Request) -> Response:
         """Answer at all: the event loop turns."""
@@ -183,8 +190,14 @@ def _add_health(app: App, runtime: Runtime) -> None:
     async def ready(view: View, request: Request) -> Response:
         """Answer 200 when all tails have caught up and all tasks run, else 503; the body says what is missing."""
         del request
-        status = runtime.status
+        status = {**runtime.status, "quality": metrics.collector.quality()}
         return view.json(status, status=200 if status["ready"] else 503)
+
+    @app.page("/metrics", name="prometheus")
+    async def prometheus(view: View, request: Request) -> Response:
+        """Answer Prometheus."""
+        del request
+        return view.bytes(metrics.render(), headers={"Content-Type": CONTENT_TYPE})
 
 
 def _made(settings: Settings) -> str:

@@ -141,7 +141,7 @@ def _ms(t_s: int) -> int:
 
 
 def _slots(table: RowTable, row: int, chain: int, n: int) -> list[tuple[Any, int]]:
-    slots = []
+    slots: list[tuple[Any, int]] = []
     at = int(table.headers.records[row]["heads"][chain])
     while at > 0 and len(slots) < n:
         page = table.pages[chain].records[at]

@@ -1,6 +1,7 @@
 """Prequential quality of a running task with River: hit rate of past slates, loss of the blend, drift of that loss."""
 
 import math
+from typing import Any
 
 import numpy as np
 from river import drift, stats
@@ -20,7 +21,7 @@ class OnlineQuality:
     def __init__(self) -> None:
         self._hits = stats.EWMean(SMOOTHING)
         self._loss = stats.EWMean(SMOOTHING)
-        self._drift = drift.ADWIN(delta=1e-4)
+        self._drift: Any = drift.ADWIN(delta=1e-4)  # type: ignore[no-untyped-call]  # river's own
         self.n_drifts = 0
 
     def update(self, losses: np.ndarray, hits: np.ndarray) -> None:

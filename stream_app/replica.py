@@ -14,7 +14,7 @@ from operators.arrays import Entities
 from operators.numeric import start_entities
 from operators.params import N_CATEGORY_TOP, N_GLOBAL_TOP
 from operators.popular import update_top, withdraw_from_category
-from state.arrays import Int32s, Rows, UInt64s
+from state.arrays import Floats, Int32s, Rows, UInt8s, UInt64s
 from state.codec import KEY_BYTES, KIND_HEADER, KIND_NAME, matrix, overwrite
 from state.ids import hash_category, hash_id
 from state.layout import ENTITY_HEADER, ENTITY_NEIGHBOURS, ENTITY_PAGES, KIND_CATEGORY, KIND_ITEM
@@ -59,6 +59,13 @@ def _locate(
         out[k] = previous
 
 
+def grown(old: np.ndarray, n: int, fill: int) -> np.ndarray:
+    """Return an array like ``old`` with ``n`` entries along its first axis, the new ones set to ``fill``."""
+    out = np.full((n, *old.shape[1:]), fill, old.dtype)
+    out[: old.shape[0]] = old
+    return out
+
+
 class Replica:
     """All entities by 64-bit id, with the catalogue joined to them.
 
@@ -78,6 +85,13 @@ class Replica:
         self.newest_item_state_ms = 0
         self.n_collisions = 0
         self._rejections: list[tuple[KafkaRecord, Rejection]] = []
+        self._category: Int32s = np.zeros(0, np.int32)
+        self._available: UInt8s = np.zeros(0, np.uint8)
+        self._category_of_row: Int32s = np.zeros(0, np.int32)
+        self._category_rows: Int32s = np.zeros(0, np.int32)
+        self._category_top: Int32s = np.zeros((0, N_CATEGORY_TOP), np.int32)
+        self._category_top_key: Floats = np.zeros((0, N_CATEGORY_TOP), np.float32)
+        self._category_n_top: Int32s = np.zeros(0, np.int32)
         self._size_rows(1024)
         self._size_categories(64)
         self._top = np.zeros(N_GLOBAL_TOP, np.int32)
@@ -87,26 +101,15 @@ class Replica:
         self.totals = np.zeros(2, np.float64)
 
     def _size_rows(self, n: int) -> None:
-        def grown(name: str, fill: int, dtype: type) -> np.ndarray:
-            out = np.full(n, fill, dtype)
-            old = getattr(self, name, None)
-            if old is not None:
-                out[: old.shape[0]] = old
-            return out
-
-        self._category: Int32s = grown("_category", -1, np.int32)
-        self._available: np.ndarray = grown("_available", 0, np.uint8)
-        self._category_of_row: Int32s = grown("_category_of_row", -1, np.int32)
+        self._category = grown(self._category, n, -1)
+        self._available = grown(self._available, n, 0)
+        self._category_of_row = grown(self._category_of_row, n, -1)
 
     def _size_categories(self, n: int) -> None:
-        old = self.category_paths and self._category_rows.shape[0]
-        rows, top = np.full(n, -1, np.int32), np.zeros((n, N_CATEGORY_TOP), np.int32)
-        key, n_top = np.zeros((n, N_CATEGORY_TOP), np.float32), np.zeros(n, np.int32)
-        if old:
-            rows[:old], top[:old] = self._category_rows, self._category_top
-            key[:old], n_top[:old] = self._category_top_key, self._category_n_top
-        self._category_rows, self._category_top = rows, top
-        self._category_top_key, self._category_n_top = key, n_top
+        self._category_rows = grown(self._category_rows, n, -1)
+        self._category_top = grown(self._category_top, n, 0)
+        self._category_top_key = grown(self._category_top_key, n, 0)
+        self._category_n_top = grown(self._category_n_top, n, 0)
 
     @property
     def n_rows(self) -> int:

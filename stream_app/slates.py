@@ -6,7 +6,7 @@ from operators.slate import REASON_CATEGORY, REASON_POPULAR, REASON_REPEAT, REAS
 from stream_app.records import AsOf, Event, Slate, SlateItem, encode_slate
 
 if TYPE_CHECKING:
-    from state.arrays import Rows
+    from state.arrays import Row
     from stream_app.replica import Replica
 
 REASONS = {
@@ -20,7 +20,7 @@ REASONS = {
 
 
 def build_slate(
-    slate: "Rows", event: Event, partition: int, offset: int, now_ms: int, replica: "Replica"
+    slate: "Row", event: Event, partition: int, offset: int, now_ms: int, replica: "Replica"
 ) -> bytes | None:
     """Return the bytes of a slate, or None when nothing may be recommended.
 
@@ -64,7 +64,7 @@ def build_slate(
     )
 
 
-def _reason(slate: "Rows", k: int, replica: "Replica") -> str:
+def _reason(slate: "Row", k: int, replica: "Replica") -> str:
     reason = int(slate["reasons"][k])
     if reason == REASON_TOGETHER:
         source = replica.item_name(int(replica.table.headers.records["id"][slate["sources"][k]]))

@@ -210,7 +210,8 @@ class UserProcessor:
         rng = np.random.default_rng([int(seed), draws])
         rows = rng.integers(1, max(headers.shape[0], 2), 2 * wanted)
         known = (headers["n"][rows] > 0) & (headers["kind"][rows] == KIND_ITEM)
-        return rows[known][:wanted].astype(np.int32)
+        picked: Int32s = rows[known][:wanted].astype(np.int32)
+        return picked
 
     def _shown_hits(self, events: Rows) -> np.ndarray:
         headers = self.table.headers.records[events["user"]]

@@ -6,10 +6,12 @@ import asyncio
 import json
 import signal
 import sys
+import urllib.request
 from collections import Counter
 from typing import TYPE_CHECKING
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from stream_app.inspect import UnknownIdError, inspect_item, inspect_user
 from stream_app.records import REJECT_CODES, decode_reject
@@ -30,6 +32,19 @@ def settings(app_settings: Settings) -> Settings:
     return harness.with_short_session(app_settings)
 
 
+def check_metrics(settings: Settings, market: Shop) -> None:
+    """Assert that /metrics is what Prometheus reads, counts what was learned, and names no user."""
+    url = f"http://127.0.0.1:{settings.web_port}/metrics"
+    with urllib.request.urlopen(url, timeout=10) as response:
+        page = response.read().decode()
+    families = {family.name: family for family in text_string_to_metric_families(page)}
+    learned = families["crossaisle_events"].samples
+    assert sum(sample.value for sample in learned) == market.n_events
+    assert families["crossaisle_ready"].samples[0].value == 1.0
+    assert families["crossaisle_committed_offset"].samples
+    assert "user-1" not in page
+
+
 def test_slates_come_out(settings: Settings, tmp_path: Path) -> None:
     """Every event is learned by both stages, and every slate keeps its promises."""
     market = Shop()
@@ -41,6 +56,7 @@ def test_slates_come_out(settings: Settings, tmp_path: Path) -> None:
         for at in range(0, 3000, 500):  # what nobody has touched yet cannot be recommended: slates come from round 2 on
             harness.send(settings, sent[at : at + 500])
             shop.wait_learned(settings, at + 500, worker)
+        check_metrics(settings, market)
         worker.signal(signal.SIGTERM)
         assert worker.wait(5) == 0, worker.log
     shop.check_learned_once(settings, market)
