@@ -13,8 +13,11 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
 from stream_app import dataset
+from stream_app.cli import CommandError
+from stream_app.cli.dataset import app as dataset_command
 from stream_app.dataset import DatasetError, DatasetSummary, make_title, package_data, write_complete_journey
 
 LIMIT = 30_000
@@ -178,3 +181,16 @@ def test_shuffle_keys_do_not_repeat(seed: int, n_rows: int) -> None:
 def test_titles_keep_their_letters(product_type: str) -> None:
     """A title is the source's words in another case, nothing more or less."""
     assert make_title(product_type, None).upper() == " ".join(product_type.split())
+
+
+def test_the_command_writes_the_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`crossaisle dataset complete-journey --out DIR` writes the files and says what they are, or what is missing."""
+    arguments = ["complete-journey", "--out", str(tmp_path), "--limit", "5"]
+    result = CliRunner().invoke(dataset_command, [*arguments, "--json"])
+    assert result.exit_code == 0, result.output
+    summary = json.loads(result.stdout)
+    assert (summary["n_events"], summary["events_path"]) == (5, str(tmp_path / "events.jsonl"))
+    assert len(read_lines(tmp_path / "events.jsonl")) == 5
+    assert "5 events of" in CliRunner().invoke(dataset_command, arguments).stdout
+    monkeypatch.setattr(dataset, "_PACKAGE", "no_such_package_here")
+    assert isinstance(CliRunner().invoke(dataset_command, arguments).exception, CommandError)

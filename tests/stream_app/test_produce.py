@@ -191,7 +191,9 @@ def test_cancelling_confirms_what_was_sent(topics: Settings) -> None:
                 half.set()
 
         task = asyncio.create_task(produce_records(topics, topics.topic_events, endless, on_progress=show))
-        await half.wait()
+        waiting = asyncio.create_task(half.wait())
+        await asyncio.wait([task, waiting], return_when=asyncio.FIRST_COMPLETED)
+        waiting.cancel()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
