@@ -21,7 +21,8 @@ KILLS_TOLERATED: Final = 20
 """How often a worker may be killed from outside before the demo takes it for a fault (the system kills for memory)."""
 
 _PR_SET_PDEATHSIG: Final = 1
-_LIBC: Final = ctypes.CDLL(None) if sys.platform == "linux" else None
+_KILL: Final = 9
+_PRCTL: Final = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
 
 
 class WorkerError(Exception):
@@ -184,8 +185,8 @@ class WorkerProcess:
 
 def _end_with_parent() -> None:
     """Ask the kernel to kill this process when the thread that started it ends."""
-    if _LIBC is not None:
-        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if _PRCTL is not None:
+        _PRCTL(_PR_SET_PDEATHSIG, _KILL, 0, 0, 0)
 
 
 def ended_from_outside(code: int) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -64,14 +65,26 @@ class Running:
         self.home = home
         self.lines: list[str] = []
 
-    def until(self, words: str) -> None:
-        """Read lines until one holds the words, and fail if the demo ends before."""
+    def until(self, words: str) -> str:
+        """Read lines until one holds the words, return it, and fail if the demo ends before."""
         assert self.process.stdout is not None
         for line in self.process.stdout:
             self.lines.append(line.rstrip())
             if words in line:
-                return
+                return line
         pytest.fail(f"the demo ended without {words!r}:\n" + "\n".join(self.lines))
+
+    def until_caught_up(self) -> None:
+        """Read lines until all events are learned that are sent by now."""
+        n_sent, _ = self._numbers()
+        while self._numbers()[1] < n_sent:
+            pass
+
+    def _numbers(self) -> tuple[int, int]:
+        """Return the events sent and learned of the next line that has them."""
+        found = re.search(r"events ([\d,]+) .* learned ([\d,]+) ", self.until("  events "))
+        assert found is not None
+        return int(found[1].replace(",", "")), int(found[2].replace(",", ""))
 
     def end(self) -> str:
         """Read what is left and return all lines once the demo has ended with exit code 0."""
@@ -151,7 +164,7 @@ def test_killed_worker_comes_back_and_sigterm_ends_all(tmp_path: Path, files: tu
         worker = next(pid for pid in demo.processes() if b"worker" in Path(f"/proc/{pid}/cmdline").read_bytes())
         os.kill(worker, signal.SIGKILL)
         demo.until("was killed (SIGKILL); started again as pid")
-        demo.until("lag user 0,")
+        demo.until_caught_up()
         pids = demo.processes()
         demo.process.send_signal(signal.SIGTERM)
         text = demo.end()
