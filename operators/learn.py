@@ -6,8 +6,8 @@ from numba import njit
 from operators.arrays import N_RING, Accumulators, Entities, Users, Work
 from operators.blend import learn_blend
 from operators.category_model import learn_categories
-from operators.factors import MAX_NEGATIVES, accumulator, sgd_step
-from operators.numeric import forward_weight, growth, uniform
+from operators.factors import MAX_NEGATIVES, accumulator, build_query, sgd_step
+from operators.numeric import forward_weight, growth, splitmix, uniform
 from operators.params import POPULARITY_DAYS, LearnParams
 from operators.rank import gather, release
 from operators.user_profile import (
@@ -134,8 +134,32 @@ def _learn_ranking(
 ) -> float:
     """One step of the category model, of the blend and of the factors, from the state before the event."""
     u = e.user
-    n, n_categories, n_context, n_sources = gather(users, u, entities, globals_, work, now_s, params)
     loss = np.nan
+    if splitmix(e.event_hash) % np.uint64(params.rank_every) == np.uint64(0):
+        loss, n_sources = _learn_rankers(e, now_s, users, entities, globals_, work, acc, params)
+    else:
+        n_sources = build_query(users, u, entities, work, params.recency)
+    negatives = np.empty(MAX_NEGATIVES, np.int32)
+    m = _draw_negatives(entities, globals_, pool, negatives, params.n_negatives)
+    sgd_step(users, u, e.row, negatives, m, n_sources, e.weight, entities, work, acc, params)
+    return loss
+
+
+@njit(cache=True, nogil=True)
+def _learn_rankers(
+    e: Row,
+    now_s: int,
+    users: Users,
+    entities: Entities,
+    globals_: Row,
+    work: Work,
+    acc: Accumulators,
+    params: LearnParams,
+) -> tuple[float, int]:
+    """One step of the category model and of the blend; return the blend's loss and the query's number of sources."""
+    u = e.user
+    loss = np.nan
+    n, n_categories, n_context, n_sources = gather(users, u, entities, globals_, work, now_s, params)
     true = work.position[e.row]
     if true >= 0:
         loss = learn_blend(
@@ -144,10 +168,7 @@ def _learn_ranking(
         )  # fmt: skip
     learn_categories(entities, globals_, work, acc, n_categories, entities.category[e.row], e.weight, params.blend_rate)
     release(users, u, entities, work, n, n_categories)
-    negatives = np.empty(MAX_NEGATIVES, np.int32)
-    m = _draw_negatives(entities, globals_, pool, negatives, params.n_negatives)
-    sgd_step(users, u, e.row, negatives, m, n_sources, e.weight, entities, work, acc, params)
-    return loss
+    return loss, n_sources
 
 
 @njit(cache=True, nogil=True)

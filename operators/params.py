@@ -43,6 +43,8 @@ class LearnParams(NamedTuple):
         Co-occurrence weight ratio of one step back in the recent positives.
     n_blend
         Candidates the blend's softmax is estimated with.
+    rank_every
+        One in so many events, chosen by its id, teaches the category model and the blend; all teach the rest.
     session_gap_s
         Events without a session that lie further apart start a new one, in seconds.
     """
@@ -53,6 +55,7 @@ class LearnParams(NamedTuple):
     recency: float = 0.9
     lag: float = 0.95
     n_blend: int = 48
+    rank_every: int = 1
     session_gap_s: int = 86_400
 
 

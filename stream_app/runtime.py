@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -45,7 +47,7 @@ class Plan:
     take_catalog_rejections: Callable[[], Sequence[Rejected]] | None = None
     """Called about once a second; the owner of partition 0 of the stage ``user`` reports what it returns."""
     warm_up: Callable[[], object] | None = None
-    """Called in the compute thread before anything else: compiles what would hold up the first records."""
+    """Called before anything else, in a thread of its own: compiles what would hold up the first records."""
 
 
 _GC_THRESHOLDS = (100_000, 50, 50)
@@ -60,6 +62,35 @@ def _calm_garbage_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(*_GC_THRESHOLDS)
+
+
+async def _in_daemon_thread(function: Callable[[], object]) -> None:
+    """Run a function that may take a minute in a thread that the end of the process does not wait for.
+
+    A compilation cannot be interrupted; in the executor it would hold up a SIGTERM until it is done.
+    """
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[None] = loop.create_future()
+
+    def settle(error: BaseException | None) -> None:
+        if done.cancelled():
+            return
+        if error is None:
+            done.set_result(None)
+        else:
+            done.set_exception(error)
+
+    def run() -> None:
+        error: BaseException | None = None
+        try:
+            function()
+        except BaseException as raised:  # noqa: BLE001 - handed on to the one who waits
+            error = raised
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
+            loop.call_soon_threadsafe(settle, error)
+
+    threading.Thread(target=run, name="warm-up", daemon=True).start()
+    await done
 
 
 class Runtime(Service):
@@ -136,7 +167,7 @@ class Runtime(Service):
         plan = self._make_plan(await self._partitions())
         if plan.warm_up is not None:
             self._phase = "compiling kernels"
-            await asyncio.get_running_loop().run_in_executor(self._executor, plan.warm_up)
+            await _in_daemon_thread(plan.warm_up)
         self._phase = "catching up"
         for spec in plan.tails:
             tail = TailService(

@@ -12,15 +12,15 @@ import structlog
 
 from state.store import MemoryPageStore
 from stream_app.item_stage import ItemProcessor
+from stream_app.logs import configure_logging
 from stream_app.processor import Output
 from stream_app.records import CatalogEntry, Event
 from stream_app.replica import Replica
+from stream_app.settings import Settings
 from stream_app.user_stage import UserProcessor
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from stream_app.settings import Settings
 
 log = structlog.get_logger()
 
@@ -37,7 +37,7 @@ class _Record(msgspec.Struct):
     headers: "Sequence[tuple[str, bytes]]" = ()
 
 
-def warm_up(settings: "Settings") -> float:
+def warm_up(settings: Settings) -> float:
     """Run every kernel once on a handful of made-up events, in memory only.
 
     Returns
@@ -80,5 +80,16 @@ def warm_up(settings: "Settings") -> float:
     return took_s
 
 
+def main() -> None:
+    """Compile into numba's cache and end: ``python -m stream_app.warmup``, for images and for impatient starts."""
+    settings = Settings()
+    configure_logging(settings)
+    warm_up(settings)
+
+
 def _as_record(output: Output) -> _Record:
     return _Record(output.key, output.value)
+
+
+if __name__ == "__main__":
+    main()

@@ -14,6 +14,7 @@ import urllib.error
 import urllib.request
 from collections import Counter
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
@@ -24,7 +25,7 @@ from stream_app.kafka import client_options
 from stream_app.topic_facts import TopicFactsCache
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from stream_app.settings import Settings
 
@@ -54,11 +55,17 @@ class Worker:
     """A worker process; its log is kept in a file, and nothing of it outlives the ``with`` block."""
 
     def __init__(
-        self, settings: Settings, log: Path, command: Sequence[str] = COUNTING_WORKER, *, fault: str | None = None
+        self,
+        settings: Settings,
+        log: Path,
+        command: Sequence[str] = COUNTING_WORKER,
+        *,
+        fault: str | None = None,
+        extra: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self._settings = settings
         self._log = log
-        extra = {"CROSSAISLE_FAULT": fault} if fault else {}
+        extra = {**extra, **({"CROSSAISLE_FAULT": fault} if fault else {})}
         with log.open("ab") as file:
             self.process = subprocess.Popen(
                 command, env=environment(settings, **extra), stdout=file, stderr=file, cwd=log.parent

@@ -194,3 +194,13 @@ def test_wrong_input_ends_in_rejects(settings: Settings, tmp_path: Path) -> None
         original = originals[reject.partition, reject.offset]
         assert (reject.key, reject.value) == (original.key, original.value)
     assert len({(r.partition, r.offset) for r in rejects}) == len(rejects)
+
+
+def test_termination_while_kernels_compile(settings: Settings, tmp_path: Path) -> None:
+    """A first start that is still compiling ends within 5 seconds of SIGTERM, with exit code 0."""
+    empty = {"NUMBA_CACHE_DIR": str(tmp_path / "numba")}
+    with Worker(settings, tmp_path / "log", REAL_WORKER, extra=empty) as worker:
+        harness.wait_for(lambda: "kernels_loading" in worker.log, "the worker to compile", shop.COMPILE_S)
+        worker.signal(signal.SIGTERM)
+        assert worker.wait(5) == 0, worker.log
+        assert "kernels_ready" not in worker.log
