@@ -119,6 +119,7 @@ def write_complete_journey(
     DatasetError
         The package is not installed, holds other data, or the folder cannot be written to.
     """
+    _make_folder(out)
     data = package_data()
     transactions = _read(
         data / "transactions.parquet",
@@ -147,14 +148,23 @@ def write_complete_journey(
     )
     encode = msgspec.json.Encoder().encode_lines
     try:
-        out.mkdir(parents=True, exist_ok=True)
         _write(summary.events_path, _progressing(_event_slices(purchases), purchases.num_rows, encode, on_progress))
         _write(summary.catalog_path, iter([encode(catalog)]))
         _write(summary.readme_path, iter([_readme(summary, seed=seed, limit=limit).encode()]))
     except OSError as error:
-        message = f"{error.filename or out}: {error.strerror or error}; choose another folder with --out"
-        raise DatasetError(message) from error
+        raise _cannot_write(out, error) from error
     return summary
+
+
+def _make_folder(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _cannot_write(out, error) from error
+
+
+def _cannot_write(out: Path, error: OSError) -> DatasetError:
+    return DatasetError(f"{error.filename or out}: {error.strerror or error}; choose another folder with --out")
 
 
 def _read(path: Path, columns: list[str]) -> pa.Table:

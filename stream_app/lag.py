@@ -20,6 +20,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from stream_app.kafka import client_options
+from stream_app.unreachable import no_broker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -161,7 +162,7 @@ class LagMeter:
                 await self._consumer.start()
         except (KafkaError, OSError) as error:  # TimeoutError is an OSError
             await self.stop()
-            raise self._unreachable(error) from error
+            raise LagError(no_broker(self._settings, error)) from error
         except BaseException:
             await self.stop()
             raise
@@ -188,7 +189,7 @@ class LagMeter:
         try:
             return await self._measure(self._consumer, self._admin)
         except KafkaError as error:
-            raise self._unreachable(error) from error
+            raise LagError(no_broker(self._settings, error)) from error
 
     async def _measure(self, consumer: AIOKafkaConsumer, admin: AIOKafkaAdminClient) -> list[PartitionLag]:
         partitions = await self._partitions(admin)
@@ -297,12 +298,6 @@ class LagMeter:
             lag_events=lag_events,
             lag_s=age_s,
             problem=problem,
-        )
-
-    def _unreachable(self, error: BaseException) -> LagError:
-        return LagError(
-            f"no broker answers at {self._settings.bootstrap_servers} ({error or type(error).__name__}): start one "
-            "with `crossaisle broker`, or set CROSSAISLE_BOOTSTRAP_SERVERS"
         )
 
 

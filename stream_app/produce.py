@@ -15,6 +15,7 @@ from aiokafka.errors import KafkaError
 
 from stream_app.kafka import client_options
 from stream_app.sender import BatchSender, KeyReader, ProduceError
+from stream_app.unreachable import no_broker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -96,11 +97,7 @@ async def connect_producer(settings: Settings) -> AIOKafkaProducer:
             await producer.start()
     except (KafkaError, OSError) as error:  # TimeoutError is an OSError
         await producer.stop()
-        message = (
-            f"no broker answers at {settings.bootstrap_servers} ({error or type(error).__name__}): start one with "
-            "`crossaisle broker`, or set CROSSAISLE_BOOTSTRAP_SERVERS"
-        )
-        raise ProduceError(message) from error
+        raise ProduceError(no_broker(settings, error)) from error
     except BaseException:
         await producer.stop()
         raise

@@ -15,6 +15,7 @@ from aiokafka.errors import KafkaError
 
 from stream_app.kafka import client_options
 from stream_app.records import Slate, decode_slate
+from stream_app.unreachable import no_broker
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -160,11 +161,7 @@ class SlateWatcher:
             await self._titles.load(self._catalog)
         except (KafkaError, OSError) as error:  # TimeoutError is an OSError
             await self._close()
-            message = (
-                f"no broker answers at {settings.bootstrap_servers} ({error or type(error).__name__}): start one with "
-                "`crossaisle broker`, or set CROSSAISLE_BOOTSTRAP_SERVERS"
-            )
-            raise WatchError(message) from error
+            raise WatchError(no_broker(settings, error)) from error
         except BaseException:
             await self._close()
             raise

@@ -213,7 +213,7 @@ def test_a_missing_topic_names_the_command(app_settings: Settings) -> None:
 def test_a_broker_that_is_away_is_an_error(app_settings: Settings) -> None:
     """The error names the address and what to do."""
     nowhere = app_settings.model_copy(update={"bootstrap_servers": "127.0.0.1:1"})
-    with pytest.raises(LagError, match=r"127\.0\.0\.1:1 .*crossaisle broker"):
+    with pytest.raises(LagError, match=r"127\.0\.0\.1:1: .*crossaisle broker"):
         asyncio.run(measure_lag(nowhere))
 
 

@@ -159,7 +159,7 @@ def test_a_broker_that_is_away_is_an_error(app_settings: Settings) -> None:
         async with SlateWatcher(nowhere):
             pytest.fail("there is no broker")
 
-    with pytest.raises(WatchError, match=r"127\.0\.0\.1:1 .*crossaisle broker"):
+    with pytest.raises(WatchError, match=r"127\.0\.0\.1:1: .*crossaisle broker"):
         asyncio.run(enter())
 
 
