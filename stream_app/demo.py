@@ -24,7 +24,7 @@ from stream_app.demo_options import DemoError, DemoOptions, Summary, View
 from stream_app.demo_page import open_page
 from stream_app.demo_ports import PortError, choose_ports
 from stream_app.demo_state import DemoState, Notice, Step, WorkerState
-from stream_app.demo_traffic import Feed, measure, outgoing_events, read_slates, take_lag
+from stream_app.demo_traffic import Feed, SlateReader, measure, outgoing_events, take_lag
 from stream_app.demo_words import number
 from stream_app.demo_workers import STOP_TIMEOUT_S, WorkerProcess, worker_environment
 from stream_app.inspect import inspect_totals
@@ -86,6 +86,7 @@ class Demo:
         except PortError as error:
             raise DemoError(str(error)) from error
         self._floor = ShopFloor(self.state, {})
+        self._reader: SlateReader | None = None
         self._totals: dict[str, Any] | None = None
         self._playing: asyncio.Task[None] | None = None
         self._ended_s = 0.0
@@ -130,6 +131,7 @@ class Demo:
             showing.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await showing
+            self._view.show(self.state, time.monotonic())
 
     def _stop(self) -> None:
         """Stop; asked a second time, without waiting for anyone."""
@@ -160,8 +162,8 @@ class Demo:
             await self._produce_catalog(files.catalog)
             all_learned = asyncio.Event()
             measuring = measure(self._settings, self.state, self._floor, self._options.rate, all_learned)
-            reading = read_slates(self._settings, self._floor)
-            serving = [group.create_task(measuring), group.create_task(reading)]
+            self._reader = SlateReader(self._settings, self._floor)
+            serving = [group.create_task(measuring), group.create_task(self._reader.follow())]
             await self._shop(files.events, all_learned)
             for task in (watching, *serving):
                 task.cancel()
@@ -288,7 +290,7 @@ class Demo:
                 await asyncio.to_thread(self._broker.stop)
 
     async def _drain(self) -> None:
-        """Let the workers finish what was sent, if they are about to."""
+        """Let the workers finish what was sent, if they are about to, and read their last slates."""
         if not self.state.is_open:
             return
         with contextlib.suppress(LagError, KafkaError, TimeoutError):
@@ -297,6 +299,8 @@ class Demo:
                 while self.state.n_learned < self.state.n_events and not self._is_hurried:
                     await asyncio.sleep(_DRAIN_POLL_S)
                     await take_lag(meter, self.state)
+                if self._reader is not None:
+                    await self._reader.finish()
 
     async def _count(self) -> None:
         if not self.state.is_open or self._is_hurried:

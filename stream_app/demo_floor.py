@@ -115,12 +115,12 @@ class ShopFloor:
         """Note where in the log an event went that was sent at ``sent_s``."""
         self._freshness.sent(partition, offset, sent_s)
 
-    def slate(self, slate: Slate, now_s: float) -> None:
-        """Take a published slate: it is now what its household is shown."""
+    def slate(self, slate: Slate, now_s: float, *, is_measured: bool = True) -> None:
+        """Take a published slate: it is now what its household is shown. Its age counts if it ``is_measured``."""
         state = self._state
         state.n_slates += 1
         self._hits.slate(slate.user_id, [Offer(item.item_id, item.reason) for item in slate.items], now_s)
-        age_s = self._freshness.slate(slate.as_of.partition, slate.as_of.offset, now_s)
+        age_s = self._freshness.slate(slate.as_of.partition, slate.as_of.offset, now_s) if is_measured else None
         basket = tuple(self._baskets.get(slate.user_id, (None, []))[1])
         waited_s = now_s - self._shown_s
         if waited_s < SHOW_EVERY_S or (len(basket) < SHOW_BASKET_OF and waited_s < PATIENCE_S):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from dataclasses import dataclass
 from functools import partial
@@ -23,7 +24,7 @@ from stream_app.records import decode_slate
 from stream_app.sender import KeyReader
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import AsyncIterator, Iterable, Iterator
     from pathlib import Path
 
     from aiokafka import AIOKafkaProducer
@@ -167,28 +168,63 @@ class Feed:
             self._floor.acknowledged(place.partition, place.offset, sent_s)
 
 
-async def read_slates(settings: Settings, floor: ShopFloor) -> None:
-    """Read every committed slate, from the beginning of the topic, until cancelled."""
-    consumer = AIOKafkaConsumer(
-        **client_options(settings),
-        isolation_level="read_committed",
-        enable_auto_commit=False,
-        auto_offset_reset="earliest",
-        fetch_max_wait_ms=_FETCH_WAIT_MS,
-    )
-    await consumer.start()
-    try:
-        partitions = [TopicPartition(settings.topic_recommendations, number) for number in range(settings.partitions)]
-        consumer.assign(partitions)
-        await consumer.seek_to_beginning()
-        while True:
-            batches = await consumer.getmany(timeout_ms=_POLL_MS)
-            now_s = time.monotonic()
-            for records in batches.values():
-                for record in records:
-                    floor.slate(decode_slate(record.value), now_s)
-    finally:
-        await consumer.stop()
+class SlateReader:
+    """Reads every committed slate, from the beginning of the topic.
+
+    Parameters
+    ----------
+    settings
+        Broker, topic names and number of partitions.
+    floor
+        Is told of every slate.
+    """
+
+    def __init__(self, settings: Settings, floor: ShopFloor) -> None:
+        self._settings = settings
+        self._floor = floor
+        topic = settings.topic_recommendations
+        self._next = {TopicPartition(topic, number): 0 for number in range(settings.partitions)}
+
+    async def follow(self) -> None:
+        """Read slates as they come, until cancelled."""
+        async with self._consumer() as consumer:
+            while True:
+                await self._read(consumer, is_measured=True)
+
+    async def finish(self) -> None:
+        """Read what has come since, to the present end of the topic; how fresh that is does not count."""
+        async with self._consumer() as consumer:
+            ends = await consumer.end_offsets(list(self._next))
+            while any(self._next[place] < end for place, end in ends.items()):
+                await self._read(consumer, is_measured=False)
+
+    async def _read(self, consumer: AIOKafkaConsumer, *, is_measured: bool) -> None:
+        batches = await consumer.getmany(timeout_ms=_POLL_MS)
+        now_s = time.monotonic()
+        for records in batches.values():
+            for record in records:
+                self._floor.slate(decode_slate(record.value), now_s, is_measured=is_measured)
+        for place in self._next:
+            # Beyond the last slate, too, where the markers of transactions are.
+            self._next[place] = await consumer.position(place)
+
+    @contextlib.asynccontextmanager
+    async def _consumer(self) -> AsyncIterator[AIOKafkaConsumer]:
+        consumer = AIOKafkaConsumer(
+            **client_options(self._settings),
+            isolation_level="read_committed",
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            fetch_max_wait_ms=_FETCH_WAIT_MS,
+        )
+        await consumer.start()
+        try:
+            consumer.assign(list(self._next))
+            for place, offset in self._next.items():
+                consumer.seek(place, offset)
+            yield consumer
+        finally:
+            await consumer.stop()
 
 
 async def measure(
