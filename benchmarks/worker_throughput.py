@@ -1,8 +1,8 @@
 """B1: how many real events a second one worker learns and answers, as a share of the bare Kafka limit in the same run.
 
 The limit is an aiokafka loop that reads and decodes each event and writes one ten-item slate for it. The worker then
-drains the same events from the same broker, with learning, state, transactions and slates. Its memory is sampled all the
-while. Writes ``benchmarks/results/worker_throughput.json`` and prints a table.
+drains the same events from the same broker, with learning, state, transactions and slates. Its memory is sampled all
+the while. Writes ``benchmarks/results/worker_throughput.json`` and prints a table.
 
 Run: ``make bench`` or ``python benchmarks/worker_throughput.py --events 400000``.
 """
@@ -96,7 +96,8 @@ async def worker_rate(settings: Settings, n: int) -> dict[str, Any]:
         env[f"CROSSAISLE_{name.upper()}"] = str(getattr(settings, name))
     launched = time.perf_counter()
     with (settings.state_dir / "worker.log").open("wb") as log:
-        worker = subprocess.Popen([sys.executable, "-m", "stream_app.cli.main", "worker"], env=env, stderr=log)
+        command = [sys.executable, "-m", "stream_app.cli.main", "worker"]
+        worker = subprocess.Popen(command, env=env, stderr=log)  # noqa: ASYNC220, S603 - nothing else runs meanwhile
     samples: list[dict[str, float]] = []
     try:
         async with LagMeter(settings) as meter:
@@ -166,7 +167,7 @@ def main() -> None:
             print(f"{name:24} {value:,.2f}" if isinstance(value, float) else f"{name:24} {value}")
     quarter = len(found["samples"]) // 4
     memory = [sample["rss_mb"] for sample in found["samples"]]
-    print(f"memory, MB               first {memory[0]:.0f}, after a quarter {memory[quarter]:.0f}, end {memory[-1]:.0f}")
+    print(f"memory, MB: first {memory[0]:.0f}, after a quarter {memory[quarter]:.0f}, end {memory[-1]:.0f}")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import settings as hypothesis_settings
 
 from stream_app.broker import EmbeddedBroker
-from stream_app.broker_ports import free_port
+from stream_app.broker.ports import free_port
 from stream_app.settings import Settings
 
 # The first example of a kernel compiles it, so that no deadline holds. CI tries the same examples each time.

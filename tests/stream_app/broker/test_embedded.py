@@ -21,9 +21,9 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from stream_app.broker import BrokerError, EmbeddedBroker
-from stream_app.broker_classpath import class_path
-from stream_app.broker_jars import listed_jars
-from stream_app.broker_ports import free_port
+from stream_app.broker.classpath import class_path
+from stream_app.broker.jars import listed_jars
+from stream_app.broker.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from stream_app.broker_files import BrokerError
+from stream_app.broker.files import BrokerError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

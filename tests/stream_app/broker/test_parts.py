@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from stream_app import broker_files
 from stream_app.broker import BrokerError, EmbeddedBroker
-from stream_app.broker_config import cluster_id_of, new_cluster_id, write_config
-from stream_app.broker_files import DirectoryLock, refusals
-from stream_app.broker_java import find_java, java_candidates
-from stream_app.broker_ports import check_port, free_port, serving_cluster
-from stream_app.broker_process import ChildProcess
-from stream_app.broker_trouble import ended_error, late_error
+from stream_app.broker import files as broker_files
+from stream_app.broker.config import cluster_id_of, new_cluster_id, write_config
+from stream_app.broker.files import DirectoryLock, refusals
+from stream_app.broker.java import find_java, java_candidates
+from stream_app.broker.ports import check_port, free_port, serving_cluster
+from stream_app.broker.process import ChildProcess
+from stream_app.broker.trouble import ended_error, late_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable

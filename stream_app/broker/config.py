@@ -10,7 +10,7 @@ import base64
 import uuid
 from typing import TYPE_CHECKING, Final
 
-from stream_app.broker_ports import HOST
+from stream_app.broker.ports import HOST
 
 if TYPE_CHECKING:
     from pathlib import Path

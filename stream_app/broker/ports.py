@@ -9,7 +9,7 @@ import struct
 import sys
 from typing import Final
 
-from stream_app.broker_files import BrokerError
+from stream_app.broker.files import BrokerError
 
 HOST: Final = "127.0.0.1"
 

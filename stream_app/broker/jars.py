@@ -1,6 +1,6 @@
 """The jars that the broker runs with: a list with checksums, kept next to this module.
 
-``python -m stream_app.broker_jars`` resolves them anew and prints the list: that is how to move to another version.
+``python -m stream_app.broker.jars`` resolves them anew and prints the list: that is how to move to another version.
 """
 
 import hashlib
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 KAFKA_VERSION: Final = "4.4.0"
-LIST_PATH: Final = Path(__file__).with_name("broker_jars.txt")
+LIST_PATH: Final = Path(__file__).with_name("jars.txt")
 
 _KAFKA: Final = f"org.apache.kafka:kafka_2.13:{KAFKA_VERSION}"
 _BINDING: Final = "org.apache.logging.log4j:log4j-slf4j-impl:2.25.5"

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Final, Self
 
 from platformdirs import user_data_path
 
-from stream_app.broker_classpath import class_path
-from stream_app.broker_config import (
+from stream_app.broker.classpath import class_path
+from stream_app.broker.config import (
     FORMER_LOG_NAME,
     LOG4J_NAME,
     LOG_NAME,
@@ -27,12 +27,12 @@ from stream_app.broker_config import (
     new_cluster_id,
     write_config,
 )
-from stream_app.broker_files import BrokerError, DirectoryLock, check_space, refusals
-from stream_app.broker_jars import KAFKA_VERSION
-from stream_app.broker_java import find_java, java_candidates
-from stream_app.broker_ports import HOST, check_port, free_port, serving_cluster
-from stream_app.broker_process import ChildProcess
-from stream_app.broker_trouble import ended_error, late_error
+from stream_app.broker.files import BrokerError, DirectoryLock, check_space, refusals
+from stream_app.broker.jars import KAFKA_VERSION
+from stream_app.broker.java import find_java, java_candidates
+from stream_app.broker.ports import HOST, check_port, free_port, serving_cluster
+from stream_app.broker.process import ChildProcess
+from stream_app.broker.trouble import ended_error, late_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from stream_app.broker_config import LOG_NAME, OUTPUT_NAME
-from stream_app.broker_files import BrokerError
+from stream_app.broker.config import LOG_NAME, OUTPUT_NAME
+from stream_app.broker.files import BrokerError
 
 if TYPE_CHECKING:
     from pathlib import Path

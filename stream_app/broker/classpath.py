@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from platformdirs import user_cache_path
 
-from stream_app.broker_files import BrokerError, DirectoryLock, check_space, refusals
-from stream_app.broker_jars import KAFKA_VERSION, Jar, listed_jars
-from stream_app.broker_java import INSTALL
+from stream_app.broker.files import BrokerError, DirectoryLock, check_space, refusals
+from stream_app.broker.jars import KAFKA_VERSION, Jar, listed_jars
+from stream_app.broker.java import INSTALL
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

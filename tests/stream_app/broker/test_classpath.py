@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from stream_app import broker_files
-from stream_app.broker_classpath import class_path
-from stream_app.broker_files import BrokerError, DirectoryLock
-from stream_app.broker_jars import Jar, listed_jars, sha256_of
+from stream_app.broker import files as broker_files
+from stream_app.broker.classpath import class_path
+from stream_app.broker.files import BrokerError, DirectoryLock
+from stream_app.broker.jars import Jar, listed_jars, sha256_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
