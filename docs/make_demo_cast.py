@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from stream_app.demo import Demo
-from stream_app.demo_options import DemoOptions
-from stream_app.demo_view import render
+from stream_app.demo.options import DemoOptions
+from stream_app.demo.run import Demo
+from stream_app.demo.view import render
 
 if TYPE_CHECKING:
-    from stream_app.demo_state import DemoState, StepStatus
+    from stream_app.demo.state import DemoState, StepStatus
 
 COLUMNS, ROWS = 132, 38
 

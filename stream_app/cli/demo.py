@@ -9,7 +9,7 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from stream_app.demo_options import DemoOptions, Summary, View
+    from stream_app.demo.options import DemoOptions, Summary, View
 
 
 def demo(
@@ -38,7 +38,7 @@ def demo(
     if (events is None) != (catalog is None):
         message = "--events and --catalog belong together: give both, or neither for the real purchases"
         raise CommandError(message)
-    from stream_app.demo_options import DemoError, DemoOptions
+    from stream_app.demo.options import DemoError, DemoOptions
 
     is_terminal = sys.stdout.isatty()
     options = DemoOptions(
@@ -62,12 +62,12 @@ def _watch(options: "DemoOptions") -> None:
 
     console = Console(highlight=False, soft_wrap=True)
     if console.is_terminal and not console.is_dumb_terminal:
-        from stream_app.demo_view import LiveView
+        from stream_app.demo.view import LiveView
 
         with LiveView(console) as view:
             summary = _run(options, view)
     else:
-        from stream_app.demo_report import PlainView
+        from stream_app.demo.report import PlainView
 
         summary = _run(options, PlainView(typer.echo))
     _print_summary(console, summary)
@@ -77,7 +77,7 @@ def _run(options: "DemoOptions", view: "View") -> "Summary":
     import asyncio
     import logging
 
-    from stream_app.demo import Demo
+    from stream_app.demo.run import Demo
 
     # What the Kafka client has to say of a broker that stops would run through the view.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
@@ -89,7 +89,7 @@ def _run(options: "DemoOptions", view: "View") -> "Summary":
 
 
 def _print_summary(console: "Console", summary: "Summary") -> None:
-    from stream_app.demo_report import summary_lines
+    from stream_app.demo.report import summary_lines
 
     lines = summary_lines(
         summary.state,

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_app.demo_stats import Freshness, HitCounter, Offer, RateMeter
+from stream_app.demo.stats import Freshness, HitCounter, Offer, RateMeter
 
 USERS = st.sampled_from(["u1", "u2", "u3"])
 ITEMS = st.sampled_from(["a", "b", "c", "d", "e"])

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from stream_app.demo_floor import SHOW_EVERY_S, Sale, ShopFloor, read_sale, read_titles
-from stream_app.demo_state import DemoState
+from stream_app.demo.floor import SHOW_EVERY_S, Sale, ShopFloor, read_sale, read_titles
+from stream_app.demo.state import DemoState
 from stream_app.records import AsOf, Slate, SlateItem
 
 if TYPE_CHECKING:

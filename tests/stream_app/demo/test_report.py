@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from stream_app.demo_report import PlainView, summary_lines
-from stream_app.demo_state import DemoState, Notice, ShownItem, ShownSlate, Step, WorkerState
+from stream_app.demo.report import PlainView, summary_lines
+from stream_app.demo.state import DemoState, Notice, ShownItem, ShownSlate, Step, WorkerState
 
 
 def make_state() -> DemoState:

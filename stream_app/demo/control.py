@@ -11,8 +11,8 @@ from aiokafka.errors import KafkaError
 
 from stream_app.broker import BrokerError
 from stream_app.dataset import DatasetError
-from stream_app.demo_options import DemoError
-from stream_app.demo_workers import WorkerError
+from stream_app.demo.options import DemoError
+from stream_app.demo.workers import WorkerError
 from stream_app.lag import LagError
 from stream_app.reading import ReadingError
 from stream_app.sender import ProduceError

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from stream_app.demo import Demo
-from stream_app.demo_options import DemoError, DemoOptions
-from stream_app.demo_ports import HOST
-from stream_app.demo_report import PlainView
+from stream_app.demo.options import DemoError, DemoOptions
+from stream_app.demo.ports import HOST
+from stream_app.demo.report import PlainView
+from stream_app.demo.run import Demo
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

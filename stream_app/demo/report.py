@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from stream_app.demo_state import StepStatus
-from stream_app.demo_words import clock, number, percent, seconds
+from stream_app.demo.state import StepStatus
+from stream_app.demo.words import clock, number, percent, seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from stream_app.demo_state import DemoState, Notice, ShownSlate
+    from stream_app.demo.state import DemoState, Notice, ShownSlate
 
 ITEMS_IN_LINE = 3
 

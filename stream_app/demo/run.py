@@ -16,17 +16,17 @@ from typing import TYPE_CHECKING, Any, Final
 from aiokafka.errors import KafkaError
 
 from stream_app.broker import EmbeddedBroker
-from stream_app.demo_control import Threads, failure, signals
-from stream_app.demo_data import DemoFiles, prepare_files
-from stream_app.demo_floor import ShopFloor, read_titles
-from stream_app.demo_folder import FolderError, claim
-from stream_app.demo_options import DemoError, DemoOptions, Summary, View
-from stream_app.demo_page import open_page
-from stream_app.demo_ports import PortError, choose_ports
-from stream_app.demo_state import DemoState, Notice, Step, WorkerState
-from stream_app.demo_traffic import Feed, SlateReader, measure, outgoing_events, take_lag
-from stream_app.demo_words import number
-from stream_app.demo_workers import STOP_TIMEOUT_S, WorkerProcess, worker_environment
+from stream_app.demo.control import Threads, failure, signals
+from stream_app.demo.data import DemoFiles, prepare_files
+from stream_app.demo.floor import ShopFloor, read_titles
+from stream_app.demo.folder import FolderError, claim
+from stream_app.demo.options import DemoError, DemoOptions, Summary, View
+from stream_app.demo.page import open_page
+from stream_app.demo.ports import PortError, choose_ports
+from stream_app.demo.state import DemoState, Notice, Step, WorkerState
+from stream_app.demo.traffic import Feed, SlateReader, measure, outgoing_events, take_lag
+from stream_app.demo.words import number
+from stream_app.demo.workers import STOP_TIMEOUT_S, WorkerProcess, worker_environment
 from stream_app.inspect import inspect_totals
 from stream_app.lag import LagError, LagMeter
 from stream_app.produce import produce_records

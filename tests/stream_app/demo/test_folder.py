@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from stream_app.demo_folder import FolderError, claim
+from stream_app.demo.folder import FolderError, claim
 
 if TYPE_CHECKING:
     from pathlib import Path

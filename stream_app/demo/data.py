@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import platformdirs
 
 from stream_app.dataset import CATALOG_FILE, EVENTS_FILE, DatasetError, write_complete_journey
-from stream_app.demo_words import number
+from stream_app.demo.words import number
 
 if TYPE_CHECKING:
     from collections.abc import Callable

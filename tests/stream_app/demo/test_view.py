@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console
 
-from stream_app.demo_panels import ITEMS_SHOWN, sparkline, tips
-from stream_app.demo_state import DemoState, Gauge, Notice, ShownHit, ShownItem, ShownSlate, Step, WorkerState
-from stream_app.demo_view import render
+from stream_app.demo.panels import ITEMS_SHOWN, sparkline, tips
+from stream_app.demo.state import DemoState, Gauge, Notice, ShownHit, ShownItem, ShownSlate, Step, WorkerState
+from stream_app.demo.view import render
 
 STEPS = ("Apache Kafka", "worker")
 

@@ -10,8 +10,8 @@ import threading
 import pytest
 
 from stream_app.broker import BrokerError
-from stream_app.demo_control import EndedError, Threads, failure, signals
-from stream_app.demo_options import DemoError
+from stream_app.demo.control import EndedError, Threads, failure, signals
+from stream_app.demo.options import DemoError
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

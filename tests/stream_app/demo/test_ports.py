@@ -6,8 +6,8 @@ import socket
 
 import pytest
 
-from stream_app import demo_ports
-from stream_app.demo_ports import HOST, PortError, Ports, choose_ports, free_ports, is_free
+from stream_app.demo import ports as demo_ports
+from stream_app.demo.ports import HOST, PortError, Ports, choose_ports, free_ports, is_free
 
 
 def free_row(n_ports: int) -> int:

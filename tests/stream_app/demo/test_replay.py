@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_app.demo_replay import baskets, replay_order
+from stream_app.demo.replay import baskets, replay_order
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

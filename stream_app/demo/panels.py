@@ -9,14 +9,14 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from stream_app.demo_words import number, percent, seconds
+from stream_app.demo.words import number, percent, seconds
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from rich.console import RenderableType
 
-    from stream_app.demo_state import DemoState, Gauge, ShownHit, ShownItem, ShownSlate
+    from stream_app.demo.state import DemoState, Gauge, ShownHit, ShownItem, ShownSlate
 
 BARS: Final = "▁▂▃▄▅▆▇█"
 ACCENT: Final = "cyan"

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import platformdirs
 
-from stream_app.demo_data import cache_dir
+from stream_app.demo.data import cache_dir
 
 if TYPE_CHECKING:
-    from stream_app.demo_state import DemoState
+    from stream_app.demo.state import DemoState
 
 DEFAULT_RATE: Final = 150.0
 

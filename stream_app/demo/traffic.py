@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from stream_app.demo_floor import Sale, read_sale
-from stream_app.demo_replay import baskets, replay_order
-from stream_app.demo_state import Gauge
-from stream_app.demo_stats import RateMeter
+from stream_app.demo.floor import Sale, read_sale
+from stream_app.demo.replay import baskets, replay_order
+from stream_app.demo.state import Gauge
+from stream_app.demo.stats import RateMeter
 from stream_app.kafka import client_options
 from stream_app.lag import LagMeter
 from stream_app.produce import Pacer, connect_producer
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
     from aiokafka import AIOKafkaProducer
 
-    from stream_app.demo_floor import ShopFloor
-    from stream_app.demo_state import DemoState
+    from stream_app.demo.floor import ShopFloor
+    from stream_app.demo.state import DemoState
     from stream_app.settings import Settings
 
 ITEM_EVERY_S: Final = 1.0

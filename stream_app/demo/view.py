@@ -11,7 +11,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from stream_app.demo_panels import (
+from stream_app.demo.panels import (
     ACCENT,
     FAINT,
     FLOW_ROWS,
@@ -25,13 +25,13 @@ from stream_app.demo_panels import (
     tips,
     tips_panel,
 )
-from stream_app.demo_state import StepStatus
-from stream_app.demo_words import clock, shop_time
+from stream_app.demo.state import StepStatus
+from stream_app.demo.words import clock, shop_time
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
-    from stream_app.demo_state import DemoState, Step
+    from stream_app.demo.state import DemoState, Step
 
 WIDE: Final = 112
 """From this many columns on, the slates stand beside the numbers; below it, under them."""

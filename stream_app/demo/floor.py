@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from stream_app.demo_state import ShownHit, ShownItem, ShownSlate
-from stream_app.demo_stats import Freshness, HitCounter, Offer
-from stream_app.demo_words import readable, short
+from stream_app.demo.state import ShownHit, ShownItem, ShownSlate
+from stream_app.demo.stats import Freshness, HitCounter, Offer
+from stream_app.demo.words import readable, short
 from stream_app.watch import explain
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from stream_app.demo_state import DemoState
+    from stream_app.demo.state import DemoState
     from stream_app.reading import Record
     from stream_app.records import Slate
 

