@@ -1,0 +1,101 @@
+"""The command as other people's scripts call it: help, JSON, errors, exit codes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.conftest import free_port
+from tests.stream_app.harness import environment
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from stream_app.settings import Settings
+
+COMMANDS = ("demo", "broker", "topics", "worker", "produce", "watch", "lag", "inspect", "dataset")
+
+
+def _run(*arguments: str, env: dict[str, str], cwd: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "stream_app.cli.main", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, env=env, cwd=cwd, timeout=120, check=False)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help(command: str, app_settings: Settings, tmp_path: Path) -> None:
+    """``--help`` exits 0 and says something."""
+    done = _run(command, "--help", env=environment(app_settings), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert command in done.stdout
+
+
+def test_version(app_settings: Settings, tmp_path: Path) -> None:
+    """``--version`` prints name and version."""
+    done = _run("--version", env=environment(app_settings), cwd=tmp_path)
+    assert done.stdout.split()[0] == "crossaisle"
+    assert done.returncode == 0
+
+
+def test_topics_as_json(app_settings: Settings, tmp_path: Path) -> None:
+    """``--json`` prints JSON Lines and nothing else; a check that finds something exits 1."""
+    env = environment(app_settings)
+    missing = _run("topics", "check", "--json", env=env, cwd=tmp_path)
+    assert missing.returncode == 1
+    assert {json.loads(line)["problem"] for line in missing.stdout.splitlines()} == {"does not exist"}
+    assert missing.stderr.startswith("error: ")
+    made = _run("topics", "create", "--json", "--partitions", "2", env=env, cwd=tmp_path)
+    assert made.returncode == 0, made.stderr
+    assert app_settings.topic_events in {json.loads(line)["topic"] for line in made.stdout.splitlines()}
+    checked = _run("topics", "check", "--json", env=env, cwd=tmp_path)
+    assert (checked.returncode, checked.stdout) == (0, "")
+
+
+def test_inspect_on_an_empty_app(app_settings: Settings, tmp_path: Path) -> None:
+    """Totals of nothing are zero; a user nobody knows is an error on stderr."""
+    env = environment(app_settings)
+    assert _run("topics", "create", env=env, cwd=tmp_path).returncode == 0
+    totals = _run("inspect", "totals", "--json", env=env, cwd=tmp_path)
+    assert totals.returncode == 0, totals.stderr
+    found = json.loads(totals.stdout)
+    assert {found[name] for name in ("n_events", "n_users", "n_items", "item_events")} == {0}
+    assert found["by_type"] == {}
+    for arguments in (("user", "nobody"), ("item", "nothing"), ("user",)):
+        done = _run("inspect", *arguments, env=env, cwd=tmp_path)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr.startswith("error: ")
+
+
+@pytest.mark.parametrize("arguments", [("topics", "check"), ("inspect", "totals"), ("lag",)])
+def test_broker_away_is_one_line_with_the_remedy(
+    arguments: tuple[str, ...], app_settings: Settings, tmp_path: Path
+) -> None:
+    """Without a broker a command ends with one error line that says what to do."""
+    away = app_settings.model_copy(update={"bootstrap_servers": f"127.0.0.1:{free_port()}"})
+    done = _run(*arguments, env=environment(away), cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("error: ")
+    assert "CROSSAISLE_BOOTSTRAP_SERVERS" in last
+    assert "Traceback" not in done.stderr
+
+
+def test_wrong_setting_is_named(app_settings: Settings, tmp_path: Path) -> None:
+    """A wrong variable is named, with what arrived."""
+    env = environment(app_settings, CROSSAISLE_WEB_PORT="a lot")
+    env["CROSSAISLE_WEB_PORT"] = "a lot"
+    done = _run("topics", "check", env=env, cwd=tmp_path)
+    assert done.returncode == 1
+    assert "CROSSAISLE_WEB_PORT" in done.stderr
+    assert "a lot" in done.stderr
+
+
+def test_missing_file_is_named(app_settings: Settings, tmp_path: Path) -> None:
+    """A missing file is an error that names it."""
+    done = _run("produce", "no-such-file.jsonl", env=environment(app_settings), cwd=tmp_path)
+    assert done.returncode != 0
+    assert "no-such-file.jsonl" in done.stderr

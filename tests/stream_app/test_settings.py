@@ -1,0 +1,93 @@
+"""Settings: names, bounds, defaults, and the generated table."""
+
+from __future__ import annotations
+
+import pytest
+from pydantic import ValidationError
+
+from stream_app.settings import Settings, settings_table, with_settings_table
+
+KEPT_NAMES = (
+    "BOOTSTRAP_SERVERS",
+    "APP_ID",
+    "STATE_DIR",
+    "COMMIT_INTERVAL_MS",
+    "WEB_HOST",
+    "WEB_PORT",
+    "SECURITY_PROTOCOL",
+    "SASL_MECHANISM",
+    "SASL_USERNAME",
+    "SASL_PASSWORD",
+    "SSL_CAFILE",
+    "SSL_CERTFILE",
+    "SSL_KEYFILE",
+    "TOPIC_EVENTS",
+    "TOPIC_CATALOG",
+    "TOPIC_RECOMMENDATIONS",
+    "TOPIC_REJECTS",
+    "TOPIC_ITEM_UPDATES",
+    "TOPIC_ITEM_STATE",
+    "TOPIC_USER_STATE",
+)
+
+
+@pytest.mark.parametrize("name", KEPT_NAMES)
+def test_names_are_kept(name: str) -> None:
+    """Other people's deployments set these variables: they stay."""
+    assert name.lower() in Settings.model_fields
+    assert f"`CROSSAISLE_{name}`" in settings_table()
+
+
+def test_environment_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A variable overrides the default, and own topics follow the app id."""
+    monkeypatch.setenv("CROSSAISLE_APP_ID", "shop-7")
+    monkeypatch.setenv("CROSSAISLE_TOPIC_ITEM_STATE", "elsewhere")
+    settings = Settings()
+    assert settings.topic_user_state == "shop-7.user-state"
+    assert settings.topic_item_updates == "shop-7.item-updates"
+    assert settings.topic_item_state == "elsewhere"
+    assert settings.topic_events == "events"
+
+
+def test_settings_are_frozen() -> None:
+    """Nothing changes a setting after the start."""
+    with pytest.raises(ValidationError, match="frozen"):
+        Settings().app_id = "other"  # type: ignore[misc]  # that is what is tested
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("web_port", 0), ("slate_size", 11), ("app_id", "a b"), ("commit_interval_ms", 1), ("security_protocol", "TLS")],
+)
+def test_wrong_values_name_the_field(name: str, value: object) -> None:
+    """A value outside its bounds is refused, and the message names the setting."""
+    with pytest.raises(ValidationError, match=name):
+        Settings(**{name: value})  # type: ignore[arg-type]  # wrong on purpose
+
+
+def test_sasl_needs_user_and_password() -> None:
+    """SASL without credentials is an error that names the variables; a password is never printed."""
+    with pytest.raises(ValidationError, match="CROSSAISLE_SASL_USERNAME"):
+        Settings(security_protocol="SASL_SSL")
+    values = {"security_protocol": "SASL_SSL", "sasl_username": "u", "sasl_password": "secret-word"}
+    settings = Settings(**values)  # type: ignore[arg-type]  # pydantic makes it a SecretStr
+    assert "secret-word" not in repr(settings)
+
+
+def test_every_setting_is_explained() -> None:
+    """Each field has a description, and a row in the table."""
+    rows = settings_table().splitlines()[2:]
+    assert len(rows) == len(Settings.model_fields)
+    assert all(field.description for field in Settings.model_fields.values())
+
+
+def test_table_needs_its_markers() -> None:
+    """A document without markers is refused; one with them keeps all but what is between."""
+    with pytest.raises(ValueError, match="settings:begin"):
+        with_settings_table("no markers")
+    text = "head\n<!-- settings:begin -->\nold\n<!-- settings:end -->\ntail"
+    renewed = with_settings_table(text)
+    assert renewed.startswith("head\n")
+    assert renewed.endswith("\ntail")
+    assert "old" not in renewed
+    assert with_settings_table(renewed) == renewed

@@ -1,0 +1,114 @@
+"""Topics on a real broker: made once, checked with remedies; and what Kafka clients share."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import structlog
+from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
+from pydantic import SecretStr
+from structlog.testing import capture_logs
+
+from stream_app.kafka import client_options, fetch_topic_ids, wait_for_broker
+from stream_app.settings import Settings
+from stream_app.topics import check_topics, create_topics, topic_specs
+from tests.conftest import free_port
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+
+async def _admin(settings: Settings, work: Callable[[AIOKafkaAdminClient], Awaitable[Any]]) -> None:
+    admin = AIOKafkaAdminClient(**client_options(settings))
+    await admin.start()
+    try:
+        await work(admin)
+    finally:
+        await admin.close()
+
+
+async def test_create_is_idempotent(app_settings: Settings) -> None:
+    """The first call makes every topic, the second none, and the check finds nothing."""
+    made = await create_topics(app_settings, 3, 1)
+    assert sorted(made) == sorted(spec.name for spec in topic_specs(app_settings))
+    assert await create_topics(app_settings, 5, 1) == []
+    assert await check_topics(app_settings) == []
+    wrong = await check_topics(app_settings, 5)
+    assert {finding.topic for finding in wrong} == {app_settings.topic_events, app_settings.topic_item_updates}
+
+
+async def test_missing_topics_are_found(app_settings: Settings) -> None:
+    """On an empty cluster each topic is missing, and the remedy is the command."""
+    findings = await check_topics(app_settings)
+    assert {f.topic for f in findings} == {spec.name for spec in topic_specs(app_settings)}
+    assert all("crossaisle topics create" in f.remedy for f in findings)
+
+
+async def test_wrong_settings_are_found(app_settings: Settings) -> None:
+    """A partition count that differs, and a state topic that is not compacted, are named with what to do."""
+    wrong = [NewTopic(app_settings.topic_item_state, 4, 1), NewTopic(app_settings.topic_user_state, 4, 1)]
+    await _admin(app_settings, lambda admin: admin.create_topics(wrong))
+    await create_topics(app_settings, 4, 1)
+    grow = {app_settings.topic_user_state: NewPartitions(total_count=6)}
+    await _admin(app_settings, lambda admin: admin.create_partitions(grow))
+    found = {(f.topic, f.problem.split(" ")[0]): f for f in await check_topics(app_settings)}
+    assert (app_settings.topic_item_state, "cleanup.policy") in found
+    assert "kafka-configs" in found[app_settings.topic_item_state, "cleanup.policy"].remedy
+    assert (app_settings.topic_item_state, "max.message.bytes") in found
+    assert "6 partitions" in found[app_settings.topic_user_state, "has"].problem
+
+
+async def test_a_recreated_topic_has_another_id(app_settings: Settings) -> None:
+    """Ids stay over calls, change when a topic is made anew, and are None for a topic that is not there."""
+    name = app_settings.topic_events
+    await _admin(app_settings, lambda admin: admin.create_topics([NewTopic(name, 1, 1)]))
+    first = (await fetch_topic_ids(app_settings, [name, "no-such-topic"]))[name]
+    assert first is not None
+    assert await fetch_topic_ids(app_settings, [name, "no-such-topic"]) == {name: first, "no-such-topic": None}
+    await _admin(app_settings, lambda admin: admin.delete_topics([name]))
+    second = None
+    for _ in range(100):
+        await _admin(app_settings, lambda admin: admin.create_topics([NewTopic(name, 1, 1)]))
+        second = (await fetch_topic_ids(app_settings, [name]))[name]
+        if second not in (None, first):
+            break
+        await asyncio.sleep(0.05)
+    assert second not in (None, first)
+
+
+async def test_waiting_says_so(bootstrap_servers: str) -> None:
+    """While no broker answers, a log line names the remedy; a broker that answers ends the wait."""
+    log = structlog.get_logger()
+    away = Settings(bootstrap_servers=f"127.0.0.1:{free_port()}")
+    with capture_logs() as logs:
+        waiting = asyncio.create_task(wait_for_broker(away, log))
+        for _ in range(200):
+            if logs:
+                break
+            await asyncio.sleep(0.05)
+        assert not waiting.done()
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+    assert logs[0]["event"] == "broker_unreachable"
+    assert "CROSSAISLE_BOOTSTRAP_SERVERS" in logs[0]["remedy"]
+    await asyncio.wait_for(wait_for_broker(Settings(bootstrap_servers=bootstrap_servers), log), 30)
+
+
+def test_client_options_for_each_protocol() -> None:
+    """Plain needs an address only; SASL brings user and password; TLS a context."""
+    plain = client_options(Settings())
+    assert plain == {"bootstrap_servers": "127.0.0.1:9092", "security_protocol": "PLAINTEXT"}
+    secure = client_options(
+        Settings(
+            security_protocol="SASL_SSL",
+            sasl_mechanism="SCRAM-SHA-512",
+            sasl_username="u",
+            sasl_password=SecretStr("p"),
+        )
+    )
+    assert (secure["sasl_plain_username"], secure["sasl_plain_password"]) == ("u", "p")
+    assert secure["sasl_mechanism"] == "SCRAM-SHA-512"
+    assert secure["ssl_context"].check_hostname
