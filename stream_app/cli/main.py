@@ -13,6 +13,7 @@ from stream_app.cli.demo import demo
 from stream_app.cli.inspect import inspect
 from stream_app.cli.lag import lag
 from stream_app.cli.produce import produce
+from stream_app.cli.schema import app as schema_app
 from stream_app.cli.topics import app as topics_app
 from stream_app.cli.watch import watch
 from stream_app.cli.worker import worker
@@ -33,6 +34,7 @@ app.command()(watch)
 app.command()(lag)
 app.command()(inspect)
 app.add_typer(dataset_app, name="dataset")
+app.add_typer(schema_app, name="schema")
 
 
 def _print_version(wanted: bool) -> None:

@@ -48,13 +48,29 @@ def json_schemas() -> dict[str, dict[str, Any]]:
     return {name: _schema(struct) for name, struct in _STRUCTS.items()}
 
 
+def component_schemas(ref_template: str) -> dict[str, dict[str, Any]]:
+    """Return the schemas of all records and of the structs inside them, by name of the struct, for a larger document.
+
+    Parameters
+    ----------
+    ref_template
+        How they refer to each other there, with ``{name}`` for the struct's name.
+    """
+    return _described(list(_STRUCTS.values()), ref_template)
+
+
 def _schema(struct: type[msgspec.Struct]) -> dict[str, Any]:
-    (_,), parts = msgspec.json.schema_components([struct])
+    parts = _described([struct], "#/$defs/{name}")
+    root = parts.pop(struct.__name__)
+    rest = {"$defs": parts} if parts else {}
+    return {"$schema": _DIALECT, **root, **rest}
+
+
+def _described(structs: list[type[msgspec.Struct]], ref_template: str) -> dict[str, dict[str, Any]]:
+    _, parts = msgspec.json.schema_components(structs, ref_template=ref_template)
     for name, part in parts.items():
         part["description"] = part["description"].partition("\n")[0].replace("``", "`")
         part["title"] = name
-    root = parts.pop(struct.__name__)
-    if struct is Event:
-        root["allOf"] = deepcopy(_EVENT_RULES)
-    rest = {"$defs": parts} if parts else {}
-    return {"$schema": _DIALECT, **root, **rest}
+    if Event in structs:
+        parts[Event.__name__]["allOf"] = deepcopy(_EVENT_RULES)
+    return parts
