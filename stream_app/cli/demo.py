@@ -39,6 +39,7 @@ def demo(
         message = "--events and --catalog belong together: give both, or neither for the real purchases"
         raise CommandError(message)
     from stream_app.demo.options import DemoError, DemoOptions
+    from stream_app.demo.words import command_name
 
     is_terminal = sys.stdout.isatty()
     options = DemoOptions(
@@ -50,6 +51,7 @@ def demo(
         rate=rate,
         n_workers=workers,
         opens_browser=is_terminal and not no_browser,
+        command=command_name(sys.argv[0]),
     )
     try:
         _watch(options)

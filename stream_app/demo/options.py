@@ -55,6 +55,8 @@ class DemoOptions:
         What to run as a worker; this Python's ``crossaisle worker`` if ``None``.
     opens_browser
         Whether to show the first worker's web page, where it has one.
+    command
+        How the command is called in a shell, for the proposals of what to try.
     data_dir
         Everything that a run writes, wiped at the start; kept after the end, to be looked at.
     cache_dir
@@ -70,6 +72,7 @@ class DemoOptions:
     n_workers: int = 1
     worker_command: tuple[str, ...] | None = None
     opens_browser: bool = False
+    command: str = "crossaisle"
     data_dir: Path = field(default_factory=_data_dir)
     cache_dir: Path = field(default_factory=cache_dir)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING, Final
 
 from rich.console import Group
@@ -172,13 +173,13 @@ def _basket_words(basket: Sequence[str]) -> str:
 
 def tips(state: DemoState) -> list[tuple[str, str]]:
     """Return what can be tried in a second terminal while the demo runs: why, and the command."""
-    crossaisle = f"CROSSAISLE_BOOTSTRAP_SERVERS={state.bootstrap_servers} crossaisle"
+    crossaisle = f"CROSSAISLE_BOOTSTRAP_SERVERS={state.bootstrap_servers} {shlex.quote(state.command)}"
     pid = next((worker.pid for worker in state.workers if worker.pid is not None), None)
     found = [("how far behind", f"{crossaisle} lag --watch"), ("what is learned", f"{crossaisle} inspect totals")]
     if pid is not None:
         found.insert(0, ("nothing is lost", f"kill -9 {pid}"))
     if state.household is not None:
-        found.insert(0, ("one household", f"{crossaisle} watch --user {state.household}"))
+        found.insert(0, ("one household", f"{crossaisle} watch --user {shlex.quote(state.household)}"))
     return found
 
 

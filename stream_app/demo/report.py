@@ -104,7 +104,7 @@ def summary_lines(  # the parts of a summary, one by one
         yield Text.assemble(f"  {name:<12}", words)
     yield Text("")
     yield Text("Try next", style="bold")
-    for why, commands in _proposals(state.household, port, data_dir):
+    for why, commands in _proposals(state, port, data_dir):
         yield Text(f"  {why}", style="bright_black")
         for command in commands:
             yield Text(f"    {command}", style="cyan")
@@ -141,10 +141,11 @@ def _learned(state: DemoState, totals: dict[str, int]) -> str:
     return f"{words}; the rest was still waiting in Kafka when the demo ended"
 
 
-def _proposals(household: str | None, port: int, data_dir: Path) -> Iterator[tuple[str, list[str]]]:
-    here = f"CROSSAISLE_BOOTSTRAP_SERVERS=127.0.0.1:{port} crossaisle"
-    user = shlex.quote(household) if household else "USER"
-    yield "start it again, and beside it in a second terminal:", [f"crossaisle demo --port {port}"]
+def _proposals(state: DemoState, port: int, data_dir: Path) -> Iterator[tuple[str, list[str]]]:
+    crossaisle = shlex.quote(state.command)
+    here = f"CROSSAISLE_BOOTSTRAP_SERVERS=127.0.0.1:{port} {crossaisle}"
+    user = shlex.quote(state.household) if state.household else "USER"
+    yield "start it again, and beside it in a second terminal:", [f"{crossaisle} demo --port {port}"]
     yield "watch one household", [f"{here} watch --user {user}"]
     yield (
         "kill the worker (the view shows its pid), see it come back, and count: nothing is lost",
@@ -157,7 +158,7 @@ def _proposals(household: str | None, port: int, data_dir: Path) -> Iterator[tup
     yield (
         "or look at what this run has learned",
         [
-            f"crossaisle broker --port {port} --data {shlex.quote(str(data_dir / 'broker'))}",
+            f"{crossaisle} broker --port {port} --data {shlex.quote(str(data_dir / 'broker'))}",
             f"{here} inspect user {user}",
         ],
     )

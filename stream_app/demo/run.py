@@ -74,7 +74,8 @@ class Demo:
         self._view = view
         names = (KAFKA, DATA, TOPICS, CATALOG, WORKERS, FIRST)
         numbers = range(1, options.n_workers + 1)
-        self.state = DemoState({name: Step(name) for name in names}, [WorkerState(number) for number in numbers])
+        steps = {name: Step(name) for name in names}
+        self.state = DemoState(steps, [WorkerState(number) for number in numbers], command=options.command)
         self._is_stopping = False
         self._is_hurried = False
         self._broker: EmbeddedBroker | None = None

@@ -103,11 +103,12 @@ class Notice:
 
 @dataclass(slots=True)
 class DemoState:
-    """Everything that the views show; ``household`` is the busiest one so far."""
+    """Everything that the views show; ``household`` is the busiest one so far, ``command`` calls ``crossaisle``."""
 
     steps: dict[str, Step]
     workers: list[WorkerState]
     bootstrap_servers: str = ""
+    command: str = "crossaisle"
     started_s: float = 0.0
     opened_s: float | None = None
     closing: bool = False

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from datetime import UTC, datetime
+from pathlib import Path
 
 NOTHING_YET = "-"
 
@@ -76,3 +78,24 @@ def short(title: str) -> str:
     """
     name, comma, rest = title.rpartition(", ")
     return name if comma and rest[:1].isdigit() else title
+
+
+def command_name(program: str, search_path: str | None = None) -> str:
+    """Return how to call this program from the present directory: by its name alone if the shell finds the same file.
+
+    Parameters
+    ----------
+    program
+        Path by which it was called, as in ``sys.argv[0]``.
+    search_path
+        Where a shell looks for programs; ``PATH`` if None.
+    """
+    path = Path(program)
+    if path.stem != "crossaisle" or not path.is_file():
+        return "crossaisle"  # run as a module: the usual name is the best that can be said
+    found = shutil.which(path.name, path=search_path)
+    if found is not None and Path(found).resolve() == path.resolve():
+        return path.name
+    whole = path.absolute()
+    here = Path.cwd()
+    return str(whole.relative_to(here)) if whole.is_relative_to(here) else str(whole)
