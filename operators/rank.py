@@ -30,13 +30,14 @@ SLATE = np.dtype(
         ("n", "u1"),
         ("rows", "<i4", (N_SLATE,)),
         ("scores", "<f4", (N_SLATE,)),
+        ("propensities", "<f8", (N_SLATE,)),
         ("reasons", "u1", (N_SLATE,)),
         ("sources", "<i4", (N_SLATE,)),
         ("n_categories", "u1"),
         ("categories", "<i4", (MAX_LISTED_CATEGORIES,)),
     ]
 )
-"""One slate: entity rows and probabilities of its slots, why and from which row, and the context's categories."""
+"""One slate: entity rows, probabilities and propensities of its slots, why and from which row, the context."""
 
 
 @njit(cache=True, nogil=True)
@@ -95,6 +96,7 @@ def fill_slates(
     work: Work,
     learn: LearnParams,
     params: SlateParams,
+    choices: Rows,
     out: Rows,
 ) -> None:
     """Fill one slate per user from the state as it is.
@@ -103,10 +105,13 @@ def fill_slates(
     ----------
     touched
         Rows of the users, shape ``(n,)``.
+    choices
+        How each slate is drawn, shape ``(n,)``, dtype :data:`operators.draw.CHOICE`.
     out
         Slates, shape ``(n,)``, dtype :data:`SLATE`; ``n`` is 0 where nothing may be recommended.
     """
     picked = np.empty(N_SLATE, np.int32)
+    propensities = np.empty(N_SLATE, np.float64)
     for k in range(touched.shape[0]):
         u = touched[k]
         now_s = int(users.headers[u].last_s)
@@ -114,13 +119,14 @@ def fill_slates(
         log_total = score_all(users, u, entities, globals_, work, n, n_context, now_s)
         m = 0
         if math.isfinite(log_total):
-            m = pick(users, u, entities, work, n, now_s, params, picked, work.scored)
+            m = pick(users, u, entities, work, n, now_s, params, choices[k], picked, propensities)
         slate = out[k]
         slate.n = m
         for j in range(m):
             c = work.candidates[picked[j]]
             slate.rows[j] = c.row
             slate.scores[j] = math.exp(c.score - log_total)
+            slate.propensities[j] = propensities[j]
             slate.reasons[j] = reason(work, picked[j])
             slate.sources[j] = c.source
         slate.n_categories = min(n_context, MAX_LISTED_CATEGORIES)

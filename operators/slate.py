@@ -1,11 +1,13 @@
-"""From scored candidates to a slate: other categories only, a cap per category, slots kept for discoveries."""
+"""From scored candidates to a slate: rules first (other categories, caps, discoveries), then a draw for each slot."""
 
 import numpy as np
 from numba import njit
 
 from operators.arrays import Entities, Users, Work
+from operators.draw import draw_slot, set_weights, slot_propensity
+from operators.numeric import splitmix
 from operators.params import SlateParams
-from state.arrays import Floats, Int32s
+from state.arrays import Int32s, Row, Rows, UInt64s
 from state.layout import FLAG_BOUGHT, N_SLATE
 
 REASON_REPEAT, REASON_TOGETHER, REASON_TASTE, REASON_CATEGORY, REASON_POPULAR = 0, 1, 2, 3, 4
@@ -14,23 +16,79 @@ TOGETHER_SHARE = 0.02
 
 
 @njit(cache=True, nogil=True)
-def _may_show(users: Users, u: int, entities: Entities, work: Work, at: int, now_s: int, params: SlateParams) -> bool:
-    c = work.candidates[at]
-    if not entities.available[c.row]:
-        return False
-    where = work.category_position[entities.category[c.row]]
-    if where >= 0 and work.category_features[where, 10] > 0.0:
-        return False
-    if c.had and params.bought_rest_s > 0:
-        page = users.items[c.page]
-        if page.flags[c.slot] & FLAG_BOUGHT and float(now_s) - page.last_s[c.slot] < params.bought_rest_s:
-            return False
-    if params.shown_limit > 0:
-        header = users.headers[u]
-        for k in range(header.n_shown):
-            if header.shown[k] == entities.headers[c.row].id and header.shown_times[k] >= params.shown_limit:
-                return False
-    return True
+def _resting(header: Row, item: np.uint64, limit: int) -> bool:
+    for k in range(header.n_shown):  # noqa: SIM110 - numba knows no generators
+        if header.shown[k] == item and header.shown_times[k] >= limit:
+            return True
+    return False
+
+
+@njit(cache=True, nogil=True)
+def _eligible(
+    users: Users,
+    u: int,
+    entities: Entities,
+    work: Work,
+    n: int,
+    now_s: int,
+    params: SlateParams,
+    ids: UInt64s,
+    categories: Int32s,
+    out: Int32s,
+) -> int:
+    """Write the numbers of the candidates that may be shown to ``out``, and their ids and categories; return how many.
+
+    One loop with no calls that hand over the big tuples: each such call would count references to all their arrays.
+    """
+    header = users.headers[u]
+    candidates, features = work.candidates, work.category_features
+    m = 0
+    for k in range(n):
+        c = candidates[k]
+        ids[k] = entities.headers[c.row].id
+        categories[k] = entities.category[c.row]
+        if not entities.available[c.row]:
+            continue
+        where = work.category_position[categories[k]]
+        if where >= 0 and features[where, 10] > 0.0:
+            continue
+        if c.had and params.bought_rest_s > 0:
+            page = users.items[c.page]
+            if page.flags[c.slot] & FLAG_BOUGHT and float(now_s) - page.last_s[c.slot] < params.bought_rest_s:
+                continue
+        if params.shown_limit > 0 and _resting(header, ids[k], params.shown_limit):
+            continue
+        out[m] = k
+        m += 1
+    return m
+
+
+@njit(cache=True, nogil=True)
+def _new_ones(candidates: Rows, left: Int32s, n: int, out: Int32s) -> int:
+    m = 0
+    for k in range(n):
+        if not candidates[left[k]].had:
+            out[m] = left[k]
+            m += 1
+    return m
+
+
+@njit(cache=True, nogil=True)
+def _without(categories: Int32s, left: Int32s, n: int, taken: Int32s, m: int, cap: int) -> int:
+    """Take the newest of ``m`` taken candidates out of those left, and its category with it when that is full."""
+    newest = taken[m - 1]
+    category = categories[newest]
+    same = 0
+    for j in range(m):
+        same += 1 if categories[taken[j]] == category else 0
+    full = cap > 0 and same >= cap
+    kept = 0
+    for k in range(n):
+        at = left[k]
+        if at != newest and not (full and categories[at] == category):
+            left[kept] = at
+            kept += 1
+    return kept
 
 
 @njit(cache=True, nogil=True)
@@ -42,59 +100,50 @@ def pick(
     n: int,
     now_s: int,
     params: SlateParams,
+    choice: Row,
     out: Int32s,
-    scores: Floats,
+    propensities: np.ndarray,
 ) -> int:
-    """Fill ``out`` with candidate numbers, best first; return how many.
+    """Fill ``out`` with candidate numbers, one draw per slot; return how many.
 
-    The slots at the end are kept for items the user never had, unless the slots before them hold enough. Ties break by
-    the smaller id. ``scores`` (per candidate) is overwritten: what may not be shown becomes ``-inf``.
+    All rules act before a draw: which candidates a slot is drawn from follows from the slots before it, so that
+    ``propensities`` (shape ``(N_SLATE,)``, float64) are the exact probabilities of each slot given the ones before.
+
+    - What may not be shown is never eligible, and neither is a category that fills its cap already.
+    - When no more slots are left than discoveries are wanted, only items the user never had are eligible, as long as
+      there are any.
+
+    Parameters
+    ----------
+    n
+        Candidates; their logits are in ``work.scored``.
+    choice
+        One record of :data:`operators.draw.CHOICE`.
     """
-    for k in range(n):
-        if not _may_show(users, u, entities, work, k, now_s, params):
-            scores[k] = -np.inf
+    left, only_new = np.empty(n, np.int32), np.empty(n, np.int32)
+    ids, categories = np.empty(n, np.uint64), np.empty(n, np.int32)
+    weights = np.empty(n, np.float64)
+    candidates, scores = work.candidates, work.scored
+    n_left = _eligible(users, u, entities, work, n, now_s, params, ids, categories, left)
+    temperature, epsilon = choice.temperature, choice.epsilon
+    if temperature > 0.0:
+        set_weights(scores, left, n_left, temperature, weights)
     n_new = 0
     m = 0
-    size = min(params.size, N_SLATE)
-    while m < size:
-        only_new = size - m <= params.discovery_slots - n_new
-        best = _best(entities, work, n, scores, out, m, only_new, params.category_cap)
-        if best < 0 and only_new:
-            best = _best(entities, work, n, scores, out, m, False, params.category_cap)
-        if best < 0:
-            break
-        if not work.candidates[best].had:
-            n_new += 1
-        out[m] = best
+    while m < min(params.size, N_SLATE) and n_left > 0:
+        source, n_source = left, n_left
+        if params.size - m <= int(choice.discovery_slots) - n_new:
+            n_only_new = _new_ones(candidates, left, n_left, only_new)
+            if n_only_new > 0:
+                source, n_source = only_new, n_only_new
+        key = splitmix(choice.key + np.uint64(m))
+        at = draw_slot(scores, ids, source, n_source, weights, temperature, epsilon, key)
+        propensities[m] = slot_propensity(at, scores, ids, source, n_source, weights, temperature, epsilon)
+        out[m] = source[at]
+        n_new += 0 if candidates[out[m]].had else 1
         m += 1
+        n_left = _without(categories, left, n_left, out, m, int(choice.category_cap))
     return m
-
-
-@njit(cache=True, nogil=True)
-def _best(
-    entities: Entities, work: Work, n: int, scores: Floats, taken: Int32s, m: int, only_new: bool, cap: int
-) -> int:
-    best = -1
-    for k in range(n):
-        if scores[k] == -np.inf or (only_new and work.candidates[k].had):
-            continue
-        row = work.candidates[k].row
-        if best >= 0:
-            other = work.candidates[best].row
-            if scores[k] < scores[best]:
-                continue
-            if scores[k] == scores[best] and entities.headers[row].id > entities.headers[other].id:
-                continue
-        free = True
-        same = 0
-        for j in range(m):
-            if taken[j] == k:
-                free = False
-            elif entities.category[work.candidates[taken[j]].row] == entities.category[row]:
-                same += 1
-        if free and (cap == 0 or same < cap):
-            best = k
-    return best
 
 
 @njit(cache=True, nogil=True)

@@ -9,6 +9,8 @@ from platformdirs import user_data_path
 from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from operators.arms import Arm, parse_arms
+
 PREFIX = "CROSSAISLE_"
 MARKERS = ("<!-- settings:begin -->", "<!-- settings:end -->")
 _OWN_TOPICS = ("item_updates", "item_state", "policy_updates", "policy_state", "user_state")
@@ -87,6 +89,14 @@ class Settings(BaseSettings):
         0.0, ge=0.0, le=36_500.0, description="Items bought less than this many days ago are left out; 0 is never."
     )
 
+    policy: str = Field("greedy", description="Arm that fills all slates.")
+    policy_arms: str = Field(
+        "greedy:temperature=0,epsilon=0; explore:temperature=0.1,epsilon=0.02; "
+        "discover:temperature=0.1,epsilon=0.02,discovery_slots=4",
+        description="Arms: policies that can fill slates. What an arm leaves out is temperature 0.1, epsilon 0.02, and "
+        "the settings of discovery slots and category cap. The first one is the baseline.",
+    )
+
     web_host: str = Field("127.0.0.1", description="Address that the worker's HTTP server binds to.")
     web_port: int = Field(6066, ge=1, le=65_535, description="Port of the worker's HTTP server.")
     json_logs: bool | None = Field(None, description="Logs as JSON; unset: unless they go to a terminal.")
@@ -131,7 +141,16 @@ class Settings(BaseSettings):
         if self.ssl_keyfile and not self.ssl_certfile:
             msg = f"{PREFIX}SSL_KEYFILE without {PREFIX}SSL_CERTFILE: set both, or neither"
             raise ValueError(msg)
+        names = [arm.name for arm in self.arms]
+        if self.policy not in names:
+            msg = f"{PREFIX}POLICY must be one of the arms {', '.join(names)}, got {self.policy!r}"
+            raise ValueError(msg)
         return self
+
+    @property
+    def arms(self) -> tuple[Arm, ...]:
+        """The arms that ``policy_arms`` lists, the baseline first."""
+        return parse_arms(self.policy_arms, self.discovery_slots, self.category_cap)
 
 
 def settings_table() -> str:

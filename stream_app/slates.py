@@ -20,7 +20,7 @@ REASONS = {
 
 
 def build_slate(
-    slate: "Row", event: Event, partition: int, offset: int, now_ms: int, replica: "Replica"
+    slate: "Row", event: Event, partition: int, offset: int, now_ms: int, replica: "Replica", policy: str
 ) -> bytes | None:
     """Return the bytes of a slate, or None when nothing may be recommended.
 
@@ -30,6 +30,8 @@ def build_slate(
         One record of dtype :data:`operators.rank.SLATE`.
     event, offset
         The user's newest event in the interval and where it came from.
+    policy
+        Name of the arm that filled it.
     """
     ids = replica.table.headers.records["id"]
     items = []
@@ -42,7 +44,7 @@ def build_slate(
                 item_id=info.item_id,
                 category=" / ".join(info.category),
                 score=round(float(slate["scores"][k]), 6),
-                propensity=1.0,
+                propensity=float(slate["propensities"][k]),
                 reason=_reason(slate, k, replica),
             )
         )
@@ -56,7 +58,7 @@ def build_slate(
             as_of=AsOf(partition=partition, offset=offset),
             event_time_ms=event.event_time_ms,
             emitted_at_ms=now_ms,
-            policy="greedy",
+            policy=policy,
             policy_version=0,
             context_categories=[" / ".join(paths[c]) for c in slate["categories"][: slate["n_categories"]].tolist()],
             items=items,

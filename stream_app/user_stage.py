@@ -7,6 +7,7 @@ import msgspec
 import numpy as np
 
 from operators.arrays import EVENT, GLOBALS, Users, new_accumulators, new_globals, new_work
+from operators.draw import draw_keys, make_choices
 from operators.interval import clear, summed_updates, with_room
 from operators.learn import (
     DUPLICATE,
@@ -91,6 +92,8 @@ class UserProcessor:
             shown_limit=settings.shown_limit,
             bought_rest_s=int(settings.exclude_bought_days * 86_400),
         )
+        self._arms = settings.arms
+        self._arm = [arm.name for arm in self._arms].index(settings.policy)
         self.table = RowTable(USER_HEADER, USER_PAGES)
         self.globals: Rows = new_globals()
         self.quality = OnlineQuality()
@@ -260,10 +263,17 @@ class UserProcessor:
         rows = np.array(list(self._latest), np.int32)
         slates = np.zeros(rows.size, SLATE)
         entities = self._replica.entities()
-        fill_slates(self._users(), rows, entities, self.globals[0], self._work, self._learn, self._slate, slates)
+        offsets = np.fromiter((offset for _, offset in self._latest.values()), np.uint64, rows.size)
+        keys = draw_keys(self._settings.seed, self.table.headers.records["id"][rows], self.partition, offsets)
+        which = np.full(rows.size, self._arm, np.int32)
+        choices = make_choices(self._arms, which, keys)
+        fill_slates(
+            self._users(), rows, entities, self.globals[0], self._work, self._learn, self._slate, choices, slates
+        )
         out = []
-        for slate, (event, offset) in zip(slates, self._latest.values(), strict=True):
-            value = build_slate(slate, event, self.partition, offset, now_ms, self._replica)
+        for slate, arm, (event, offset) in zip(slates, which.tolist(), self._latest.values(), strict=True):
+            policy = self._arms[arm].name
+            value = build_slate(slate, event, self.partition, offset, now_ms, self._replica, policy)
             if value is not None:
                 key = event.user_id.encode()
                 out.append(Output(self._settings.topic_recommendations, self.partition, key, value))
