@@ -44,13 +44,6 @@ def split_key(key: bytes) -> tuple[int, int, int]:
     return row_id, kind, page
 
 
-def record_bytes(records: Rows, numbers: Int32s) -> list[bytes]:
-    """Return the on-disk bytes of the records with these numbers, in that order."""
-    size, width = records.dtype.itemsize, disk_bytes(records.dtype)
-    raw = records[numbers].view(np.uint8).reshape(-1, size)[:, :width].tobytes()
-    return [raw[at : at + width] for at in range(0, len(raw), width)]
-
-
 def matrix(values: list[bytes], dtype: np.dtype) -> UInt8s:
     """Return on-disk values of one layout as rows of bytes, shape ``(len(values), disk_bytes)``.
 

@@ -6,8 +6,9 @@ import numpy as np
 from numba import njit
 
 from state.arrays import Int32s, Rows, UInt64s
-from state.codec import KIND_HEADER, matrix, overwrite, page_key, record_bytes
+from state.codec import KIND_HEADER, matrix, overwrite, page_key
 from state.idmap import IdMap
+from state.pages import Pages, make_block
 from state.slab import Slab
 
 GetMany = Callable[[list[bytes]], Sequence[bytes | None]]
@@ -143,23 +144,18 @@ class RowTable:
             previous, at = at, int(slab.records[at]["next"])
         return previous
 
-    def changed(self, touched: Int32s) -> list[tuple[bytes, bytes | None]]:
-        """Return keys and bytes of the touched rows' headers and of their dirty pages; the dirty marks are cleared."""
+    def changed(self, touched: Int32s) -> Pages:
+        """Return the touched rows' headers and their dirty pages; the dirty marks are cleared."""
         if touched.size == 0:
-            return []
+            return Pages()
         headers = self.headers.records
-        ids = headers["id"][touched].tolist()
-        out: list[tuple[bytes, bytes | None]] = [
-            (page_key(row_id, KIND_HEADER), value)
-            for row_id, value in zip(ids, record_bytes(headers, touched), strict=True)
-        ]
+        ids = headers["id"]
+        blocks = [make_block(headers, touched, ids[touched], KIND_HEADER, 0)]
         for chain, slab in enumerate(self.pages):
             dirty = self._dirty_pages(touched, chain)
-            values = record_bytes(slab.records, dirty[:, 2].copy())
-            owners = headers["id"][dirty[:, 0]].tolist()
-            for row_id, number, value in zip(owners, dirty[:, 1].tolist(), values, strict=True):
-                out.append((page_key(row_id, 1 + chain, number), value))
-        return out
+            if dirty.shape[0]:
+                blocks.append(make_block(slab.records, dirty[:, 2], ids[dirty[:, 0]], 1 + chain, dirty[:, 1]))
+        return Pages(blocks=blocks)
 
     def _dirty_pages(self, touched: Int32s, chain: int) -> Int32s:
         records = self.pages[chain].records

@@ -126,7 +126,8 @@ class ItemProcessor:
         """Return the changed pages; they are the changelog and the broadcast at once."""
         del now_ms
         touched = np.array(sorted(self._touched), np.int32)
-        pages = self.table.changed(touched) + self._names
+        pages = self.table.changed(touched)
+        pages.singles += self._names
         state = {"n_items": self.n_items, "item_events": self.item_events, "n_collisions": self.n_collisions}
         return Flush(outputs=[], pages=pages, state=state)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from state.pages import Pages
     from state.store import PageStore
     from stream_app.records import KafkaRecord
 
@@ -30,8 +31,8 @@ class Flush:
     """All that one commit interval has produced."""
 
     outputs: list[Output]
-    pages: list[tuple[bytes, bytes | None]]
-    """Changed pages, key and bytes; None removes the page."""
+    pages: Pages
+    """Changed pages; for each key at most one."""
     state: dict[str, Any]
     """Small state of the task that fits JSON; kept in the checkpoint record under ``state``."""
 

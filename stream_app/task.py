@@ -27,6 +27,7 @@ from aiokafka.errors import KafkaError, ProducerFenced
 from state.store import StoreDamagedError, StoreFormatError
 from stream_app import faults
 from stream_app.changelog import CHECKPOINT_KEY, RecoveryError
+from stream_app.packing import PackedBatch, pack
 from stream_app.processor import Flush, Output, Processor, StageSpec
 from stream_app.recovery import Opened, encode_checkpoint, open_task
 
@@ -228,12 +229,14 @@ class Task:
     async def _commit(self, opened: Opened) -> None:
         spec = self._context.spec
         started = time.monotonic()
-        flush: Flush = await self._call(opened.processor.flush, _now_ms())
+        flush, packed = await self._call(_flush, opened.processor, _now_ms())
         checkpoint = encode_checkpoint(spec, self._partition, opened, flush.state)
-        pages = [Output(spec.changelog_topic, self._partition, key, page) for key, page in flush.pages]
+        pages = [Output(spec.changelog_topic, self._partition, key, page) for key, page in flush.pages.singles]
         pages.append(Output(spec.changelog_topic, self._partition, CHECKPOINT_KEY, checkpoint))
         faults.hit("before_transaction")
-        ends = await opened.producer.commit([*flush.outputs, *pages], {self._input: opened.next_offset}, spec.group_id)
+        ends = await opened.producer.commit(
+            [*flush.outputs, *pages], {self._input: opened.next_offset}, spec.group_id, {self._changelog: packed}
+        )
         faults.hit("after_commit")
         position = ends[self._changelog]
         if position < 0:
@@ -293,6 +296,11 @@ class Task:
 
     async def _call(self, function: Callable[..., T], *args: Any) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._context.executor, function, *args)
+
+
+def _flush(processor: Processor, now_ms: int) -> tuple[Flush, list[PackedBatch]]:
+    flush = processor.flush(now_ms)
+    return flush, pack(flush.pages, now_ms)
 
 
 def _settle(opened: Opened, flush: Flush, position: int, checkpoint: bytes) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import MessageSizeTooLargeError
@@ -11,15 +11,13 @@ from aiokafka.errors import MessageSizeTooLargeError
 from stream_app import faults
 from stream_app.changelog import MAX_RECORD_BYTES
 from stream_app.kafka import client_options
+from stream_app.packing import BATCH_BYTES, PackedBatch
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterable, Mapping, Sequence
 
     from stream_app.processor import Output
     from stream_app.settings import Settings
-
-BATCH_BYTES = 512 << 10
-"""Size at which a batch is closed, bytes: below the 1 MB that a topic takes unless it is set otherwise."""
 
 _OVERHEAD_BYTES = 256
 _STOP_TIMEOUT_S = 1.0
@@ -57,7 +55,11 @@ class TaskProducer:
         return started
 
     async def commit(
-        self, outputs: Iterable[Output], offsets: Mapping[TopicPartition, int], group_id: str
+        self,
+        outputs: Iterable[Output],
+        offsets: Mapping[TopicPartition, int],
+        group_id: str,
+        packed: Mapping[TopicPartition, Sequence[PackedBatch]] | None = None,
     ) -> dict[TopicPartition, int]:
         """Send outputs and consumer offsets in one transaction and commit it.
 
@@ -67,6 +69,8 @@ class TaskProducer:
             Records to send; those of one partition keep their order.
         offsets
             Next input offset per partition, for lag tools; may be empty.
+        packed
+            Batches that are built already; they go before the outputs of the same partition.
 
         Returns
         -------
@@ -82,10 +86,16 @@ class TaskProducer:
         """
         producer = self._producer
         await producer.begin_transaction()
-        by_partition: dict[TopicPartition, list[Output]] = {}
+        by_partition = {tp: (batches, cast("list[Output]", [])) for tp, batches in (packed or {}).items() if batches}
+        tps: dict[tuple[str, int], TopicPartition] = {}
         for output in outputs:
-            by_partition.setdefault(TopicPartition(output.topic, output.partition), []).append(output)
-        sends: list[Awaitable[Any]] = [self._send(tp, group) for tp, group in by_partition.items()]
+            where = (output.topic, output.partition)
+            tp = tps.get(where)
+            if tp is None:
+                tp = tps[where] = TopicPartition(*where)
+                by_partition.setdefault(tp, ((), []))
+            by_partition[tp][1].append(output)
+        sends: list[Awaitable[Any]] = [self._send(tp, *both) for tp, both in by_partition.items()]
         if offsets:
             sends.append(producer.send_offsets_to_transaction(dict(offsets), group_id))
         ends = await _all(sends)
@@ -104,9 +114,9 @@ class TaskProducer:
                 [stopping, asyncio.ensure_future(self._producer.client.close())], timeout=_STOP_TIMEOUT_S
             )
 
-    async def _send(self, tp: TopicPartition, outputs: Sequence[Output]) -> int:
-        """Send records of one partition in batches; return the offset after the last one."""
-        delivered: list[tuple[Awaitable[Any], int]] = []
+    async def _send(self, tp: TopicPartition, packed: Sequence[PackedBatch], outputs: Sequence[Output]) -> int:
+        """Send batches, then records, to one partition; return the offset after the last one."""
+        delivered = [(await self._submit(ready, tp), ready.record_count()) for ready in packed]
         batch = self._producer.create_batch()
         for output in outputs:
             n_bytes = len(output.key or b"") + len(output.value or b"") + _OVERHEAD_BYTES
@@ -121,7 +131,8 @@ class TaskProducer:
                 batch = self._producer.create_batch()
             timestamp: Any = output.timestamp_ms  # annotated float | None in aiokafka, but must be whole milliseconds
             batch.append(timestamp=timestamp, key=output.key, value=output.value, headers=output.headers)
-        delivered.append((await self._submit(batch, tp), batch.record_count()))
+        if batch.record_count():
+            delivered.append((await self._submit(batch, tp), batch.record_count()))
         results = await _all([future for future, _ in delivered])
         return max(
             result.offset + n if result.offset >= 0 else -1 for result, (_, n) in zip(results, delivered, strict=True)

@@ -252,9 +252,10 @@ class UserProcessor:
         """Fill the slates of the touched users and return all that the interval's transaction must hold."""
         outputs = [*self._slates(now_ms), *self._updates(), *self._rejects]
         pages = self.table.changed(np.array(list(self._touched), np.int32))
-        written = {key for key, _ in pages}
-        pages += [(key, None) for key in sorted(self._gone - written)]
-        pages.append((GLOBALS_KEY, self.globals.tobytes()))
+        if self._gone:
+            written = {key for key, _ in pages}
+            pages.singles += [(key, None) for key in sorted(self._gone - written)]
+        pages.singles.append((GLOBALS_KEY, self.globals.tobytes()))
         return Flush(outputs=outputs, pages=pages, state={**self.counters, "by_type": self.by_type})
 
     def _slates(self, now_ms: int) -> list[Output]:

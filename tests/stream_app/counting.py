@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from state.pages import Pages
 from stream_app.application import WorkerStoppedError, create_app, run_worker
 from stream_app.processor import Flush, Output, StageSpec
 from stream_app.runtime import Plan
@@ -63,7 +64,7 @@ class CountingProcessor:
     def flush(self, now_ms: int) -> Flush:
         """Return what was counted since the last commit."""
         del now_ms
-        pages: list[tuple[bytes, bytes | None]] = [(page_key(key), b"%d" % n) for key, n in self._counts.items()]
+        pages = Pages((page_key(key), b"%d" % n) for key, n in self._counts.items())
         return Flush(list(self._outputs), pages, {"total": self.total})
 
     def committed(self) -> None:

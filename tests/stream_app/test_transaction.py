@@ -11,8 +11,9 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import MessageSizeTooLargeError, ProducerFenced
 
 from stream_app.kafka import client_options
+from stream_app.packing import BATCH_BYTES
 from stream_app.processor import Output
-from stream_app.transaction import BATCH_BYTES, TaskProducer
+from stream_app.transaction import TaskProducer
 from tests.stream_app import harness
 
 if TYPE_CHECKING:
