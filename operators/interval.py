@@ -1,13 +1,15 @@
 """The accumulators of one commit interval: room for a batch, and what they sum up to, split by item shard."""
 
 import numpy as np
+from numba import njit
 
 from operators.arrays import ACCUMULATOR, Accumulators, Entities, new_accumulators
-from state.arrays import Int32s
+from state.arrays import Floats, Int32s, Rows
 from state.layout import KIND_CATEGORY, KIND_ITEM
 from state.updates import COUNTS, GRADIENTS, PAIRS, ItemUpdate
 
 _COPIED = ("n", "n_repeat", "n_events", "popularity", "cooc_count", "bias", "bias_sq", "blend_bias", "blend_bias_sq")
+_MIX = np.uint64(0x9E3779B97F4A7C15)
 MAX_GRADIENT = 60_000.0
 """Summed gradients are clipped to what half precision holds."""
 
@@ -52,14 +54,55 @@ def clear(acc: Accumulators) -> None:
     acc.n_pairs[0] = 0
 
 
-def _directed_pairs(acc: Accumulators, n_rows: int) -> tuple[Int32s, Int32s, np.ndarray]:
+@njit(cache=True, nogil=True)
+def _sum_pairs(
+    a: Int32s, b: Int32s, weight: Floats, n: int, slots: Int32s, out_a: Int32s, out_b: Int32s, out_weight: Floats
+) -> int:
+    """Write both directions of all pairs to ``out``, equal ones summed, in the order they first came; return how many.
+
+    ``slots`` is the scratch of a hash table: a power of two of entries, at least ``4 n`` of them, all -1.
+    """
+    m = 0
+    mask = np.uint64(slots.shape[0] - 1)
+    for k in range(2 * n):
+        i, first, second = (k, a[k], b[k]) if k < n else (k - n, b[k - n], a[k - n])
+        key = (np.uint64(first) << np.uint64(32)) | np.uint64(second)
+        at = ((key * _MIX) >> np.uint64(20)) & mask
+        while slots[at] >= 0 and (out_a[slots[at]] != first or out_b[slots[at]] != second):
+            at = (at + np.uint64(1)) & mask
+        if slots[at] < 0:
+            slots[at] = m
+            out_a[m], out_b[m], out_weight[m] = first, second, 0.0
+            m += 1
+        out_weight[slots[at]] += weight[i]
+    return m
+
+
+def _directed_pairs(acc: Accumulators) -> tuple[Int32s, Int32s, Floats]:
     """Return both directions of all pairs with equal ones summed: rows ``a``, rows ``b``, weights."""
     n = int(acc.n_pairs[0])
-    a, b, weight = acc.pair_a[:n].astype(np.int64), acc.pair_b[:n].astype(np.int64), acc.pair_weight[:n]
-    both = np.concatenate([a * n_rows + b, b * n_rows + a])
-    unique, where = np.unique(both, return_inverse=True)
-    sums = np.bincount(where, weights=np.concatenate([weight, weight]), minlength=unique.size)
-    return (unique // n_rows).astype(np.int32), (unique % n_rows).astype(np.int32), sums.astype(np.float32)
+    slots = np.full(1 << max(4 * n, 2).bit_length(), -1, np.int32)
+    a, b, weight = np.empty(2 * n, np.int32), np.empty(2 * n, np.int32), np.empty(2 * n, np.float32)
+    m = _sum_pairs(acc.pair_a, acc.pair_b, acc.pair_weight, n, slots, a, b, weight)
+    return a[:m], b[:m], weight[:m]
+
+
+@njit(cache=True, nogil=True)
+def _number_rows(records: Rows, n: int, pair_a: Int32s, place: Int32s, rows: Int32s) -> int:
+    """Give numbers to the rows of records, in their order, then those of pairs without one; return how many rows there are.
+
+    ``place`` maps rows to numbers (all -1 before), ``rows`` numbers to rows.
+    """
+    for k in range(n):
+        rows[k] = records[k].row
+        place[records[k].row] = k
+    m = n
+    for k in range(pair_a.shape[0]):
+        if place[pair_a[k]] < 0:
+            place[pair_a[k]] = m
+            rows[m] = pair_a[k]
+            m += 1
+    return m
 
 
 def summed_updates(acc: Accumulators, entities: Entities, as_of_s: int, n_shards: int) -> dict[int, ItemUpdate]:
@@ -78,40 +121,35 @@ def summed_updates(acc: Accumulators, entities: Entities, as_of_s: int, n_shards
     """
     n = int(acc.n[0])
     records = acc.records[:n]
-    pair_a, pair_b, pair_weight = _directed_pairs(acc, acc.slot.shape[0])
-    rows = np.union1d(records["row"], pair_a).astype(np.int32)
-    ids = entities.headers["id"][rows]
-    shards = (ids >> np.uint64(32)) % np.uint64(n_shards)
-    place = np.searchsorted(rows, records["row"])
+    pair_a, pair_b, pair_weight = _directed_pairs(acc)
+    place, rows = np.full(acc.slot.shape[0], -1, np.int32), np.empty(n + pair_a.size, np.int32)
+    rows = rows[: _number_rows(records, n, pair_a, place, rows)]
     counts = np.zeros(rows.size, COUNTS)
-    counts["id"] = ids
+    counts["id"] = entities.headers["id"][rows]
     counts["kind"] = np.where(entities.category_of_row[rows] >= 0, KIND_CATEGORY, KIND_ITEM)
     for name in _COPIED:
-        counts[name][place] = records[name]
+        counts[name][:n] = records[name]
+    shards = (counts["id"] >> np.uint64(32)) % np.uint64(n_shards)
+    number = np.empty(rows.size, np.int32)
+    pairs = np.empty(pair_a.size, PAIRS)
+    pairs["b"], pairs["weight"] = entities.headers["id"][pair_b], pair_weight
+    place_a = place[pair_a]
+    shard_a = shards[place_a]
     out = {}
     for shard in np.unique(shards).tolist():
         mine = np.flatnonzero(shards == shard)
-        number = np.full(rows.size, -1, np.int64)
         number[mine] = np.arange(mine.size)
-        place_a = np.searchsorted(rows, pair_a)
-        here = np.flatnonzero(number[place_a] >= 0)
-        pairs = np.zeros(here.size, PAIRS)
-        pairs["a"] = number[place_a[here]]
-        pairs["b"] = entities.headers["id"][pair_b[here]]
-        pairs["weight"] = pair_weight[here]
-        out[int(shard)] = ItemUpdate(
-            as_of_s,
-            counts[mine],
-            _gradients(records, number[place], "target"),
-            _gradients(records, number[place], "context"),
-            pairs,
-            {},
-        )
+        here = np.flatnonzero(shard_a == shard)
+        own = pairs[here]
+        own["a"] = number[place_a[here]]
+        inner = mine[: np.searchsorted(mine, n)]  # those that have a record
+        targets, contexts = (_gradients(records, inner, number, name) for name in ("target", "context"))
+        out[int(shard)] = ItemUpdate(as_of_s, counts[mine], targets, contexts, own, {})
     return out
 
 
-def _gradients(records: np.ndarray, number: np.ndarray, name: str) -> np.ndarray:
-    here = np.flatnonzero((number >= 0) & (records[f"has_{name}"] > 0))
+def _gradients(records: Rows, mine: np.ndarray, number: Int32s, name: str) -> Rows:
+    here = mine[records[f"has_{name}"][mine] > 0]
     out = np.zeros(here.size, GRADIENTS)
     out["at"] = number[here]
     out["square"] = records[f"{name}_sq"][here]
