@@ -89,7 +89,7 @@ def _directed_pairs(acc: Accumulators) -> tuple[Int32s, Int32s, Floats]:
 
 @njit(cache=True, nogil=True)
 def _number_rows(records: Rows, n: int, pair_a: Int32s, place: Int32s, rows: Int32s) -> int:
-    """Give numbers to the rows of records, in their order, then those of pairs without one; return how many rows there are.
+    """Give numbers to the rows of records, in their order, then those of pairs without one; return how many there are.
 
     ``place`` maps rows to numbers (all -1 before), ``rows`` numbers to rows.
     """
