@@ -161,16 +161,17 @@ class _MetadataRequestV12(RequestStruct):
 
 
 class _TopicIdRequest(Request[_MetadataRequestV12]):
-    """Asks for the ids of topics by name."""
+    """Asks for the ids of topics by name, and for what may be done with them if that is wanted."""
 
     API_KEY = 3
 
-    def __init__(self, topics: Sequence[str]) -> None:
+    def __init__(self, topics: Sequence[str], *, rights: bool = False) -> None:
         self._topics = topics
+        self._rights = rights
 
     def build(self, request_struct_class: type[_MetadataRequestV12]) -> _MetadataRequestV12:
         topics: list[tuple[bytes, str, dict[int, bytes]]] = [(bytes(16), name, {}) for name in self._topics]
-        return request_struct_class(topics, False, False, {})
+        return request_struct_class(topics, False, self._rights, {})
 
 
 async def fetch_topic_ids(settings: "Settings", topics: Sequence[str]) -> dict[str, str | None]:
@@ -187,17 +188,37 @@ async def fetch_topic_ids(settings: "Settings", topics: Sequence[str]) -> dict[s
         The broker does not answer.
     """
     found: dict[str, str | None] = dict.fromkeys(topics)
-    client = AIOKafkaClient(**client_options(settings))
-    try:
-        await client.bootstrap()
-        node = client.get_random_node()
-        response = await client.send(node, _TopicIdRequest(topics))
-    except (IncompatibleBrokerVersion, NotImplementedError):
-        return found
-    finally:
-        await client.close()
-    for topic in response.topics:
+    for topic in await _describe(settings, _TopicIdRequest(topics)) or []:
         error_code, name, topic_id = topic[0], topic[1], topic[2]
         if error_code == 0 and any(topic_id):
             found[name] = str(uuid.UUID(bytes=topic_id))
     return found
+
+
+async def fetch_topic_rights(settings: "Settings", topics: Sequence[str]) -> dict[str, tuple[int, int]] | None:
+    """Return what the user may do with each topic: an error code, and the allowed operations as bits by their number.
+
+    Returns
+    -------
+    dict or None
+        None at a broker too old to tell (Kafka before 3.1).
+
+    Raises
+    ------
+    aiokafka.errors.KafkaError
+        The broker does not answer.
+    """
+    described = await _describe(settings, _TopicIdRequest(topics, rights=True))
+    return None if described is None else {topic[1]: (topic[0], topic[5]) for topic in described}
+
+
+async def _describe(settings: "Settings", request: _TopicIdRequest) -> list[Any] | None:
+    client = AIOKafkaClient(**client_options(settings))
+    try:
+        await client.bootstrap()
+        response: Any = await client.send(client.get_random_node(), request)
+    except (IncompatibleBrokerVersion, NotImplementedError):
+        return None
+    finally:
+        await client.close()
+    return list(response.topics)

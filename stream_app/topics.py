@@ -1,5 +1,7 @@
 """The topics that Crossaisle needs: which, with what settings; making them and checking them."""
 
+import asyncio
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -17,6 +19,8 @@ LARGE_RECORD_BYTES = 4 << 20
 _COMPACT = {"cleanup.policy": "compact", "min.cleanable.dirty.ratio": "0.2"}
 _LARGE = {"max.message.bytes": str(LARGE_RECORD_BYTES)}
 CREATE = "crossaisle topics create"
+_KNOWN_WITHIN_S = 15.0
+_ASK_AGAIN_S = 0.1
 
 
 class TopicError(Exception):
@@ -105,9 +109,23 @@ async def create_topics(settings: "Settings", partitions: int, replication_facto
                     msg = f"topic {name}: the broker refused to make it ({why}); check rights and --replication-factor"
                     raise TopicError(msg)
             made.append(spec.name)
+        await _wait_until_known(admin, settings)
         return made
     finally:
         await admin.close()
+
+
+async def _wait_until_known(admin: AIOKafkaAdminClient, settings: "Settings") -> None:
+    """Wait until the broker that is asked knows all topics: it may learn of them later than the one that made them."""
+    give_up_s = time.monotonic() + _KNOWN_WITHIN_S
+    wanted = {spec.name for spec in topic_specs(settings)}
+    while wanted - (await _partition_counts(admin, settings)).keys():
+        if time.monotonic() > give_up_s:
+            msg = (
+                f"the topics were made, but a broker does not know them after {_KNOWN_WITHIN_S:.0f} s; check them later"
+            )
+            raise TopicError(msg)
+        await asyncio.sleep(_ASK_AGAIN_S)
 
 
 async def check_topics(settings: "Settings", partitions: int | None = None) -> list[Finding]:
@@ -144,7 +162,7 @@ async def check_topics(settings: "Settings", partitions: int | None = None) -> l
             if spec.name in counts and spec.like in counts and counts[spec.name] != counts[spec.like]
         ]
         present = [spec for spec in specs if spec.name in counts and spec.config]
-        configs = await _configs(admin, [spec.name for spec in present])
+        configs = await topic_configs(admin, [spec.name for spec in present])
         findings += [f for spec in present for f in _config_findings(spec, configs.get(spec.name, {}))]
         return findings
     finally:
@@ -172,7 +190,8 @@ async def _partition_counts(admin: AIOKafkaAdminClient, settings: "Settings") ->
     return {t["topic"]: len(t["partitions"]) for t in await admin.describe_topics(there) if t["error_code"] == 0}
 
 
-async def _configs(admin: AIOKafkaAdminClient, names: list[str]) -> dict[str, dict[str, str]]:
+async def topic_configs(admin: AIOKafkaAdminClient, names: list[str]) -> dict[str, dict[str, str]]:
+    """Return the configuration of each topic that is there."""
     if not names:
         return {}
     resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in names]

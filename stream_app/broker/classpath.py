@@ -49,8 +49,7 @@ def class_path(
     BrokerError
         A jar can neither be found nor fetched, or the disk is full.
     """
-    home = cache if cache is not None else user_cache_path("crossaisle") / f"kafka-{KAFKA_VERSION}"
-    jars = listed_jars()
+    home, jars = _home(cache), listed_jars()
     if any(not jar.is_at(home / jar.name) for jar in jars):
         with refusals(home, _REMEDY):
             home.mkdir(parents=True, exist_ok=True)
@@ -59,6 +58,16 @@ def class_path(
                 missing = [jar for jar in jars if not jar.is_at(home / jar.name)]
                 _Download(missing, home, progress).run(repositories)
     return [home / jar.name for jar in jars]
+
+
+def cached_jars(cache: Path | None = None) -> tuple[int, int]:
+    """Return how many jars of Apache Kafka are in the cache, whole, and how many there are; nothing is downloaded."""
+    home, jars = _home(cache), listed_jars()
+    return sum(jar.is_at(home / jar.name) for jar in jars), len(jars)
+
+
+def _home(cache: Path | None) -> Path:
+    return cache if cache is not None else user_cache_path("crossaisle") / f"kafka-{KAFKA_VERSION}"
 
 
 @contextlib.contextmanager

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import base64
 import uuid
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from stream_app.broker.ports import HOST
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 PROPERTIES_NAME: Final = "server.properties"
@@ -86,7 +88,14 @@ logger.kafkaconfig.level = warn
 """
 
 
-def write_config(directory: Path, port: int, controller_port: int, *, topics: str = TOPICS_NAME) -> None:
+def write_config(
+    directory: Path,
+    port: int,
+    controller_port: int,
+    *,
+    topics: str = TOPICS_NAME,
+    properties: Mapping[str, str] = MappingProxyType({}),
+) -> None:
     """Write the configuration into a data directory.
 
     Parameters
@@ -99,20 +108,23 @@ def write_config(directory: Path, port: int, controller_port: int, *, topics: st
         Where the broker connects to itself.
     topics
         Name of the directory in it that holds the topics.
+    properties
+        Further properties of Kafka; they win over those that are set here.
 
     Raises
     ------
     OSError
         It cannot be written.
     """
-    properties = _PROPERTIES.format(
+    text = _PROPERTIES.format(
         host=HOST,
         port=port,
         controller_port=controller_port,
         topics=topics,
         max_message_bytes=MAX_MESSAGE_BYTES,
     )
-    (directory / PROPERTIES_NAME).write_text(properties, encoding="ascii")
+    text += "".join(f"{name}={value}\n" for name, value in properties.items())
+    (directory / PROPERTIES_NAME).write_text(text, encoding="ascii")
     (directory / LOG4J_NAME).write_text(_LOG4J, encoding="ascii")
 
 

@@ -10,6 +10,7 @@ import atexit
 import os
 import shutil
 import time
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Self
 
 from platformdirs import user_data_path
@@ -35,7 +36,7 @@ from stream_app.broker.process import ChildProcess
 from stream_app.broker.trouble import ended_error, late_error
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
 __all__ = ["DEFAULT_PORT", "BrokerError", "EmbeddedBroker"]
@@ -65,6 +66,8 @@ class EmbeddedBroker:
         raises ends the start, and `start` raises it.
     start_timeout_s
         How long Apache Kafka may take until it accepts connections, in seconds.
+    properties
+        Further properties of Kafka, such as an authorizer; they win over those that are set here.
     """
 
     def __init__(
@@ -74,11 +77,13 @@ class EmbeddedBroker:
         progress: Callable[[str], None] | None = None,
         *,
         start_timeout_s: float = START_TIMEOUT_S,
+        properties: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self.data_dir = (data_dir if data_dir is not None else user_data_path("crossaisle") / "broker").absolute()
         self.port = port
         self._progress = progress if progress is not None else _say_nothing
         self._start_timeout_s = start_timeout_s
+        self._properties = properties
         self._lock = DirectoryLock(self.data_dir)
         self._process: ChildProcess | None = None
 
@@ -141,7 +146,7 @@ class EmbeddedBroker:
         if self.log_path.exists():
             self.log_path.replace(self.data_dir / FORMER_LOG_NAME)
         self._format(java)
-        write_config(self.data_dir, port, free_port())
+        write_config(self.data_dir, port, free_port(), properties=self._properties)
         self._progress(f"starting Apache Kafka {KAFKA_VERSION}")
         command = [*java, f"-Dlog4j2.configurationFile={LOG4J_NAME}", "kafka.Kafka", PROPERTIES_NAME]
         self._process = ChildProcess(

@@ -10,6 +10,7 @@ from stream_app.cli import CommandError
 from stream_app.cli.broker import broker
 from stream_app.cli.dataset import app as dataset_app
 from stream_app.cli.demo import demo
+from stream_app.cli.doctor import doctor
 from stream_app.cli.inspect import inspect
 from stream_app.cli.lag import lag
 from stream_app.cli.produce import produce
@@ -33,6 +34,7 @@ app.command()(produce)
 app.command()(watch)
 app.command()(lag)
 app.command()(inspect)
+app.command()(doctor)
 app.add_typer(dataset_app, name="dataset")
 app.add_typer(schema_app, name="schema")
 

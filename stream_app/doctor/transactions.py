@@ -1,0 +1,173 @@
+"""Checks that transactions can be begun, and compares clocks."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import (
+    InvalidTransactionTimeout,
+    KafkaError,
+    TransactionalIdAuthorizationFailed,
+    UnknownTopicOrPartitionError,
+    for_code,
+)
+
+from stream_app.doctor.finding import Finding, error, ok, warning
+from stream_app.kafka import client_options
+from stream_app.settings import PREFIX
+from stream_app.topic_facts import fetch_topic_facts
+
+if TYPE_CHECKING:
+    from stream_app.settings import Settings
+
+TOLERANCE_MS: Final = 1_000
+"""Clocks that are closer than this are well enough."""
+_N_PROBES: Final = 5
+_POLL_MS: Final = 100
+_CLOCK_REMEDY: Final = "run a time service (NTP) on every machine"
+
+
+class _Time(msgspec.Struct):
+    event_time_ms: int = 0
+
+
+def _producer(settings: Settings) -> AIOKafkaProducer:
+    return AIOKafkaProducer(
+        **client_options(settings),
+        transactional_id=f"{settings.app_id}.doctor",
+        transaction_timeout_ms=settings.transaction_timeout_ms,
+    )
+
+
+async def check_transactions(settings: Settings) -> list[Finding]:
+    """Start a transactional producer as a task does; nothing is written to any topic of yours."""
+    wanted = f"a transaction with the timeout of {settings.transaction_timeout_ms} ms that is set"
+    producer = _producer(settings)
+    try:
+        await producer.start()
+    except TransactionalIdAuthorizationFailed:
+        remedy = (
+            "kafka-acls.sh --add --allow-principal User:NAME --operation Write --operation Describe "
+            f"--resource-pattern-type prefixed --transactional-id {settings.app_id}."
+        )
+        return [error("transactions", f"no right to transactional ids {settings.app_id}.*", wanted, remedy)]
+    except InvalidTransactionTimeout:
+        found = f"the broker allows no timeout of {settings.transaction_timeout_ms} ms"
+        remedy = f"lower {PREFIX}TRANSACTION_TIMEOUT_MS, or raise the broker's transaction.max.timeout.ms"
+        return [error("transactions", found, wanted, remedy)]
+    except KafkaError as problem:
+        return [error("transactions", f"the broker refused: {problem}", wanted, "see the broker's log")]
+    finally:
+        await producer.stop()
+    return [ok("transactions", "a transactional producer can be started", wanted)]
+
+
+async def check_clock_by_events(settings: Settings) -> list[Finding]:
+    """Look for newest events that lie in the future: then this machine's clock is behind, or a sender's is ahead."""
+    wanted = "no event from the future"
+    topic = settings.topic_events
+    facts = (await fetch_topic_facts(settings, [topic])).get(topic)
+    times: dict[int, int] = {}
+    if facts is not None:
+        consumer = AIOKafkaConsumer(**client_options(settings), enable_auto_commit=False, fetch_max_wait_ms=_POLL_MS)
+        await consumer.start()
+        try:
+            times = await _newest_times_ms(consumer, [TopicPartition(topic, p) for p in range(facts.n_partitions)])
+        finally:
+            await consumer.stop()
+    now_ms = time.time_ns() // 1_000_000
+    if not times:
+        return [ok("clock", "no events yet to compare with", wanted)]
+    worst = max(times, key=lambda partition: times[partition])
+    ahead_ms = times[worst] - now_ms
+    if ahead_ms <= TOLERANCE_MS:
+        return [ok("clock", "the newest events are not from the future", wanted)]
+    found = f"the newest event of partition {worst} is {ahead_ms} ms ahead of this machine's clock"
+    if ahead_ms > settings.max_future_ms:
+        return [error("clock", f"{found}: it is rejected", wanted, _CLOCK_REMEDY)]
+    return [warning("clock", found, wanted, f"{_CLOCK_REMEDY}, those that send events first")]
+
+
+async def _newest_times_ms(consumer: AIOKafkaConsumer, tps: list[TopicPartition]) -> dict[int, int]:
+    """Return the later of timestamp and event time of each partition's newest record, where there is one."""
+    begins, ends = await consumer.beginning_offsets(tps), await consumer.end_offsets(tps)
+    filled = [tp for tp in tps if begins[tp] < ends[tp]]
+    times: dict[int, int] = {}
+    if not filled:
+        return times
+    consumer.assign(filled)
+    for tp in filled:
+        consumer.seek(tp, ends[tp] - 1)
+    waiting = set(filled)
+    while waiting:
+        for tp, records in (await consumer.getmany(*waiting, timeout_ms=_POLL_MS)).items():
+            times[tp.partition] = max(max(record.timestamp, _event_time_ms(record.value)) for record in records)
+        # A marker of a transaction is passed over without a record.
+        waiting = {tp for tp in waiting if tp.partition not in times and await consumer.position(tp) < ends[tp]}
+    return times
+
+
+def _event_time_ms(value: bytes | None) -> int:
+    with contextlib.suppress(msgspec.DecodeError):
+        return msgspec.json.decode(value or b"", type=_Time).event_time_ms
+    return 0
+
+
+async def check_clock_by_probe(settings: Settings) -> list[Finding]:
+    """Commit a transaction to a topic of the doctor's own whose records the broker stamps, then delete the topic."""
+    topic, wanted = f"{settings.app_id}.doctor", f"clocks within {TOLERANCE_MS} ms of each other"
+    admin = AIOKafkaAdminClient(**client_options(settings))
+    await admin.start()
+    try:
+        new = NewTopic(topic, 1, settings.replication_factor, topic_configs={"message.timestamp.type": "LogAppendTime"})
+        answer: Any = await admin.create_topics([new])
+        code = answer.topic_errors[0][1]
+        if code:
+            found = f"topic {topic} cannot be made: {for_code(code).__name__}"
+            remedy = f"delete {topic} if it is left over, or grant the right to make topics, or leave out --probe"
+            return [error("clock", found, "a topic to write to", remedy)]
+        try:
+            least_ms, most_ms = await _offset_ms(settings, topic)
+        finally:
+            await admin.delete_topics([topic])
+    finally:
+        await admin.close()
+    found = f"a transaction was committed; the broker's clock minus this one's is {least_ms} to {most_ms} ms"
+    apart_ms = max(least_ms, -most_ms, 0)
+    if apart_ms <= TOLERANCE_MS:
+        return [ok("clock", found, wanted)]
+    return [warning("clock", found, wanted, _CLOCK_REMEDY)]
+
+
+async def _offset_ms(settings: Settings, topic: str) -> tuple[int, int]:
+    """Return the least and the most that the broker's clock can be ahead, in milliseconds.
+
+    The broker stamps a record between its sending and its receipt; each record narrows the bounds.
+    """
+    least, most = -(1 << 62), 1 << 62
+    producer = _producer(settings)
+    await producer.start()
+    try:
+        async with producer.transaction():
+            for _ in range(_N_PROBES):
+                sent_ms = time.time_ns() // 1_000_000
+                stamped = await _send_when_there(producer, topic)
+                received_ms = time.time_ns() // 1_000_000
+                least, most = max(least, stamped - received_ms), min(most, stamped + 1 - sent_ms)
+    finally:
+        await producer.stop()
+    return least, most
+
+
+async def _send_when_there(producer: AIOKafkaProducer, topic: str) -> int:
+    while True:
+        try:
+            receipt = await producer.send_and_wait(topic, b"crossaisle doctor")
+        except UnknownTopicOrPartitionError:
+            continue
+        return int(receipt.timestamp)
