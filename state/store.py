@@ -1,8 +1,8 @@
 r"""The local store of one task: pages, changelog position and checkpoint, moved together in one atomic write.
 
 The store is a cache of a task's changelog. It holds every page under the same key and with the same bytes as the
-changelog, and two keys of its own, which no page key can be equal to (page keys are at least 11 bytes long and never
-start with a zero byte):
+changelog, and two keys of its own. No page key is equal to one of them: a page key has 11 bytes, of which the ninth
+tells the kind of page, and no kind is that of ``\x00checkpoint`` there:
 
 =================  ===============================================================================
 key                value

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from stream_app.settings import Settings
 
 CHECKPOINT_KEY = b"\x00checkpoint"
-"""Key of the checkpoint record; page keys are at least 11 bytes long and never start with a zero byte."""
+"""Key of the checkpoint record; no page key is equal to it: read as one, its kind would be 105, which no page has."""
 
 MAX_RECORD_BYTES = 4 << 20
 """Largest record of a state topic, bytes; ``crossaisle topics create`` sets the topics to it."""

@@ -104,6 +104,7 @@ class UserProcessor:
         self._work = new_work(replica.n_rows, replica.n_categories)
         self._acc = new_accumulators(replica.n_rows, 1024, 1024)
         self._as_of_s = 0
+        self._newest_s = 0
         self._tick = 0
         self._reset_interval()
 
@@ -120,6 +121,7 @@ class UserProcessor:
         state: dict[str, Any] = msgspec.json.decode(checkpoint)["state"] if checkpoint else {}
         for name in self.counters:
             self.counters[name] = int(state.get(name, 0))
+        self._newest_s = int(state.get("newest_s", 0))
         self.by_type = {str(k): int(v) for k, v in state.get("by_type", {}).items()}
         raw = self._store.get_many([GLOBALS_KEY])[0]
         if raw is not None:
@@ -161,8 +163,9 @@ class UserProcessor:
             self._work.category_position.shape[0] < self._replica.n_categories
         ):
             self._work = new_work(self._replica.n_rows, self._replica.n_categories)
-        if self._as_of_s == 0:
-            self._as_of_s = int(events["t_s"].max())
+        # An interval's decayed sums are as of the newest event ever: sums as of a late one would outgrow float32.
+        self._newest_s = max(self._newest_s, int(events["t_s"].max()))
+        self._as_of_s = self._as_of_s or self._newest_s
         shown = self._shown_hits(events)
         status, losses = np.zeros(n, np.uint8), np.zeros(n, np.float32)
         learn_batch(
@@ -256,7 +259,8 @@ class UserProcessor:
             written = {key for key, _ in pages}
             pages.singles += [(key, None) for key in sorted(self._gone - written)]
         pages.singles.append((GLOBALS_KEY, self.globals.tobytes()))
-        return Flush(outputs=outputs, pages=pages, state={**self.counters, "by_type": self.by_type})
+        state = {**self.counters, "by_type": self.by_type, "newest_s": self._newest_s}
+        return Flush(outputs=outputs, pages=pages, state=state)
 
     def _slates(self, now_ms: int) -> list[Output]:
         if not self._latest:

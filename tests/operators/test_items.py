@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.items import apply_counts, apply_pairs, apply_targets
+from operators.items import apply_contexts, apply_counts, apply_pairs, apply_targets
 from operators.params import MAX_NEIGHBOURS
 from state.layout import ENTITY_HEADER, ENTITY_PAGES
 from state.table import RowTable
@@ -104,3 +104,31 @@ def test_a_step_is_bounded(gradient: float, square: float) -> None:
     apply_targets(headers, rows, gradients, np.array([square], np.float32), 0.1)
     assert np.isfinite(headers["target"]).all()
     assert np.all(np.sign(headers["target"]) == -np.sign(np.float32(gradient)))
+
+
+@given(st.floats(1e-3, 50) | st.floats(-50, -1e-3), st.floats(1e-6, 1e4))
+def test_context_steps_are_those_of_targets(gradient: float, square: float) -> None:
+    """The context factors make the same step as the target factors, and touch nothing else of the row."""
+    headers = np.zeros(2, ENTITY_HEADER)
+    headers["target_g"] = headers["context_g"] = 1e-3
+    gradients, squares = np.full((1, 32), gradient, np.float32), np.array([square], np.float32)
+    apply_targets(headers, np.array([0], np.int32), gradients, squares, 0.1)
+    apply_contexts(headers, np.array([1], np.int32), gradients, squares, 0.1)
+    assert np.array_equal(headers["target"][0], headers["context"][1])
+    assert headers["target_g"][0] == headers["context_g"][1]
+    assert not headers["context"][0].any()
+    assert not headers["target"][1].any()
+
+
+@given(st.lists(st.tuples(st.integers(1, 9), st.integers(0, 3)), min_size=1, max_size=20))
+def test_counts_add_up(updates: list[tuple[int, int]]) -> None:
+    """Counts are sums, whatever the order; biases without a gradient stay."""
+    headers = np.zeros(1, ENTITY_HEADER)
+    for n, n_repeat in updates:
+        counts = np.zeros(1, COUNTS)
+        counts["n"], counts["n_repeat"], counts["n_events"] = n, n_repeat, n + 1
+        apply_counts(headers, np.zeros(1, np.int32), counts, 1000, 0.1)
+    assert headers["n"][0] == sum(n for n, _ in updates)
+    assert headers["n_repeat"][0] == sum(r for _, r in updates)
+    assert headers["n_events"][0] == sum(n + 1 for n, _ in updates)
+    assert headers["bias"][0] == headers["blend_bias"][0] == 0.0

@@ -1,70 +1,13 @@
-"""Rows in memory: ids, slabs, pages; what is written can be loaded again, byte for byte."""
+"""Rows in memory: what is written can be loaded again, byte for byte; what is dropped gives its place back."""
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from state.codec import LayoutError, matrix, page_key, split_key
-from state.idmap import IdMap
-from state.layout import ENTITY_HEADER, ENTITY_PAGES, USER_HEADER, USER_PAGES, disk_bytes
-from state.slab import Slab
+from state.layout import USER_HEADER, USER_PAGES
 from state.table import RowTable
 
 IDS = st.lists(st.integers(1, 2**64 - 1), min_size=1, max_size=60, unique=True)
-
-
-@given(IDS, st.data())
-def test_id_map_is_a_dict(ids: list[int], data: st.DataObject) -> None:
-    """The map finds what was put, nothing else, also after growing and removing."""
-    index = IdMap(4)
-    for row, key in enumerate(ids):
-        index.put(key, row)
-    gone = set(data.draw(st.lists(st.sampled_from(ids), unique=True)))
-    index.remove_many(np.array(sorted(gone), np.uint64))
-    for row, key in enumerate(ids):
-        assert index.get(key) == (-1 if key in gone else row)
-    assert index.n == len(ids) - len(gone)
-    assert index.get_many(np.array(ids, np.uint64)).tolist() == [index.get(key) for key in ids]
-
-
-@given(st.lists(st.integers(1, 40), max_size=30))
-def test_slab_hands_out_each_record_once(sizes: list[int]) -> None:
-    """No record is in use twice, and freed ones come back zeroed."""
-    slab = Slab(USER_PAGES[3], 4)
-    used: set[int] = set()
-    for size in sizes:
-        if len(used) >= size and size % 2:
-            back = [used.pop() for _ in range(size)]
-            slab.give_back(np.array(back, np.int32))
-        else:
-            for _ in range(size):
-                number = slab.take()
-                assert number not in used
-                assert not slab.records[number]["ids"].any()
-                slab.records[number]["ids"] = 1
-                used.add(number)
-    assert slab.n_used == len(used)
-
-
-@given(st.integers(0, 2**64 - 1), st.integers(0, 255), st.integers(0, 65_535))
-def test_page_keys_round_trip(row_id: int, kind: int, page: int) -> None:
-    """A key names its page, and keys of one row stand together in id order."""
-    assert split_key(page_key(row_id, kind, page)) == (row_id, kind, page)
-    assert page_key(row_id, kind, page)[:8] == row_id.to_bytes(8, "big")
-
-
-@pytest.mark.parametrize("raw", [b"", b"short", b"x" * 12])
-def test_bad_keys_are_refused(raw: bytes) -> None:
-    """A key of another length is an error that says so."""
-    with pytest.raises(LayoutError, match="wanted 11 bytes"):
-        split_key(raw)
-
-
-def test_pages_of_another_version_are_refused() -> None:
-    """Bytes of another width are never misread."""
-    with pytest.raises(LayoutError, match="wanted"):
-        matrix([b"123"], USER_HEADER)
 
 
 @settings(deadline=None)
@@ -122,9 +65,3 @@ def test_eviction_drops_the_least_recently_used() -> None:
     assert (table.index.get_many(ids[:55]) < 0).all()
     assert (table.index.get_many(ids[55:]) >= 0).all()
     assert table.pages[0].n_used == 1 + 2 * 45
-
-
-def test_layouts_have_the_documented_sizes() -> None:
-    """A change of a layout's width is a change of the format version: this test reminds of it."""
-    widths = [disk_bytes(d) for d in (USER_HEADER, *USER_PAGES, ENTITY_HEADER, *ENTITY_PAGES)]
-    assert widths == [436, 512, 384, 192, 128, 332, 192]

@@ -1,0 +1,69 @@
+"""The blend: finite features for every candidate, losses that are log-losses, steps that teach."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from hypothesis import given, settings
+
+from operators.blend import blend_score, features
+from tests.operators.world import HISTORIES, Step, World, no_nan, shoppers
+
+
+@settings(max_examples=80)
+@given(HISTORIES)
+def test_features_and_scores_are_finite(history: list[Step]) -> None:
+    """Whatever came in whatever order of time, every candidate's features and score are finite numbers."""
+    world = World()
+    world.live(history)
+    work = world.new_work()
+    for user in world.known_users():
+        with world.gathered(user, work) as found:
+            for k in range(found.n):
+                features(found.users, found.u, found.entities, work, k, found.n_context, found.now_s)
+                assert math.isfinite(blend_score(found.entities, found.globals_, work, k))
+            assert no_nan(work.features[: found.n])
+
+
+@settings(max_examples=80)
+@given(HISTORIES)
+def test_features_read_only(history: list[Step]) -> None:
+    """Computing features changes neither the user nor an entity, and gives the same numbers again."""
+    world = World()
+    world.live(history)
+    for user in world.known_users():
+        with world.gathered(user) as found:
+            rows, entities = found.users.headers.tobytes(), found.entities.headers.tobytes()
+            twice = []
+            for _ in range(2):
+                for k in range(found.n):
+                    features(found.users, found.u, found.entities, found.work, k, found.n_context, found.now_s)
+                twice.append(found.work.features[: found.n].tobytes())
+            assert twice[0] == twice[1]
+            assert found.users.headers.tobytes() == rows
+            assert found.entities.headers.tobytes() == entities
+
+
+def test_learning_finds_what_a_user_repeats() -> None:
+    """In a world where everybody repeats, the loss of the blend falls while it learns; weights stay finite."""
+    world = World()
+    history = [Step(k // 2 % 4, 5 * (k % 2) + k // 2 % 4, "purchase", k / 2, k // 2) for k in range(400)]
+    losses: list[float] = []
+    for at in range(0, len(history), 10):
+        world.learn(history[at : at + 10])
+        losses.append(world.users.quality.summary()["log_loss"])
+        world.commit()
+    assert all(math.isfinite(loss) and loss >= 0.0 for loss in losses)
+    assert losses[-1] < max(losses[:20])
+    assert no_nan(world.users.globals["blend"], world.users.globals["blend_g"])
+
+
+def test_weights_survive_any_shoppers() -> None:
+    """After a thousand events of random shoppers all weights and Adagrad sums are finite, the sums above 0."""
+    world = World()
+    world.live(shoppers(1_000, 4), 50)
+    learned = world.users.globals
+    assert no_nan(learned["blend"], learned["blend_g"], learned["category"], learned["category_g"])
+    assert (learned["blend_g"] > 0).all()
+    assert np.abs(learned["blend"]).max() < 1e3
