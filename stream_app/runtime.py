@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import math
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -50,6 +52,8 @@ class Plan:
     """Called before anything else, in a thread of its own: compiles what would hold up the first records."""
 
 
+_TOPICS_WITHIN_S = 3.0
+_ASK_AGAIN_S = 0.3
 _GC_THRESHOLDS = (100_000, 50, 50)
 
 
@@ -145,7 +149,12 @@ class Runtime(Service):
         return user is not None and user.is_running(0)
 
     async def _partitions(self) -> dict[str, int]:
-        """Wait for the broker, check the topics, and return the partition counts that the plan wants."""
+        """Wait for the broker, check the topics, and return the partition counts that the plan wants.
+
+        What is wrong with the topics counts when it is still so a little later: a broker that has just come up, or was
+        just asked to make them, may not know all of them yet.
+        """
+        give_up_s = math.inf
         while True:
             self._phase = "waiting for broker"
             await wait_for_broker(self._settings, self._log)
@@ -157,6 +166,10 @@ class Runtime(Service):
                 if not error.retriable:
                     raise
                 self._log.warning("broker_lost", error=repr(error), remedy="none needed: waiting for it")
+                continue
+            if findings and time.monotonic() < give_up_s:
+                give_up_s = min(give_up_s, time.monotonic() + _TOPICS_WITHIN_S)
+                await self.sleep(_ASK_AGAIN_S)
                 continue
             if findings:
                 raise TopicError("; ".join(f"topic {f.topic}: {f.problem}; {f.remedy}" for f in findings))

@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 
 from stream_app.kafka import client_options, fetch_topic_ids, wait_for_broker
 from stream_app.settings import Settings
-from stream_app.topics import check_topics, create_topics, topic_specs
+from stream_app.topics import Finding, check_topics, create_topics, topic_specs
 from tests.conftest import free_port
 
 if TYPE_CHECKING:
@@ -48,12 +48,21 @@ async def test_missing_topics_are_found(app_settings: Settings) -> None:
 
 async def test_wrong_settings_are_found(app_settings: Settings) -> None:
     """A partition count that differs, and a state topic that is not compacted, are named with what to do."""
-    wrong = [NewTopic(app_settings.topic_item_state, 4, 1), NewTopic(app_settings.topic_user_state, 4, 1)]
+    small = {"max.message.bytes": "1048588"}  # what other brokers take unless they are set otherwise
+    wrong = [
+        NewTopic(app_settings.topic_item_state, 4, 1, topic_configs=small),
+        NewTopic(app_settings.topic_user_state, 4, 1),
+    ]
     await _admin(app_settings, lambda admin: admin.create_topics(wrong))
     await create_topics(app_settings, 4, 1)
     grow = {app_settings.topic_user_state: NewPartitions(total_count=6)}
     await _admin(app_settings, lambda admin: admin.create_partitions(grow))
-    found = {(f.topic, f.problem.split(" ")[0]): f for f in await check_topics(app_settings)}
+    found: dict[tuple[str, str], Finding] = {}
+    for _ in range(300):  # the broker shows the new partitions a moment later
+        found = {(f.topic, f.problem.split(" ")[0]): f for f in await check_topics(app_settings)}
+        if (app_settings.topic_user_state, "has") in found:
+            break
+        await asyncio.sleep(0.1)
     assert (app_settings.topic_item_state, "cleanup.policy") in found
     assert "kafka-configs" in found[app_settings.topic_item_state, "cleanup.policy"].remedy
     assert (app_settings.topic_item_state, "max.message.bytes") in found
