@@ -10,14 +10,19 @@ import faust
 from faust.app.base import BootStrategy
 
 from stream_app.logs import configure_logging
-from stream_app.metrics import CONTENT_TYPE, Metrics, WorkerCollector
+from stream_app.metrics import Metrics, WorkerCollector
+from stream_app.observer import Observer
 from stream_app.processor import Processor, StageSpec
 from stream_app.runtime import Plan, Runtime, TailSpec
+from stream_app.web.guard import Guard, check_exposure
+from stream_app.web.hub import Hub
+from stream_app.web.items import Items
+from stream_app.web.lookup import Lookup
+from stream_app.web.pages import Pages
+from stream_app.web.popular import PopularSlates
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-
-    from faust.web import Request, Response, View
 
     from state.store import PageStore
     from stream_app.settings import Settings
@@ -78,8 +83,15 @@ def create_app(
         Of the application.
     topics, make_plan
         What to run; both stages and the replica's tails if not given.
+
+    Raises
+    ------
+    stream_app.web.guard.ExposedError
+        Others could reach the HTTP server without a token.
     """
+    check_exposure(settings)
     configure_logging(settings)
+    guard = Guard(settings)
     app = App(
         settings.app_id,
         origin="stream_app",
@@ -97,15 +109,17 @@ def create_app(
         web_router_enabled=False,
         web_tables_enabled=False,
         web_metrics_enabled=False,
+        web_application_options={"middlewares": [guard.middleware()]},
         worker_redirect_stdouts=False,
         Worker=Worker,
     )
-    metrics = Metrics(lambda: runtime.status)
+    metrics = Metrics(lambda: runtime.status, lambda: observer.latest)
     if make_plan is None:
         topics, make_plan = [settings.topic_item_updates], default_plan(settings, metrics.collector)
     runtime = Runtime(settings, topics or [], make_plan)
     app.service(cast("Any", runtime))
-    _add_pages(app, runtime, metrics)
+    observer = Observer(settings, lambda: runtime.tail_positions(settings.topic_item_state))
+    _add_web(app, settings, runtime, metrics, observer, guard)
     return app
 
 
@@ -156,6 +170,7 @@ def default_plan(settings: Settings, collector: WorkerCollector) -> Callable[[Ma
             group_id=f"{settings.app_id}.user",
             commit_interval_ms=settings.commit_interval_ms,
             open_processor=open_user,
+            meters=collector.meters["user"],
         )
         item = StageSpec(
             name="item",
@@ -164,6 +179,7 @@ def default_plan(settings: Settings, collector: WorkerCollector) -> Callable[[Ma
             group_id=f"{settings.app_id}.item",
             commit_interval_ms=settings.item_commit_interval_ms,
             open_processor=open_item,
+            meters=collector.meters["item"],
         )
         tails = [
             TailSpec(settings.topic_item_state, replica.apply_items),
@@ -179,25 +195,27 @@ def default_plan(settings: Settings, collector: WorkerCollector) -> Callable[[Ma
     return make
 
 
-def _add_pages(app: App, runtime: Runtime, metrics: Metrics) -> None:
-    @app.page("/health/live", name="live")
-    async def live(view: View, request: Request) -> Response:
-        """Answer at all: the event loop turns."""
-        del request
-        return view.json({"live": True})
-
-    @app.page("/health/ready", name="ready")
-    async def ready(view: View, request: Request) -> Response:
-        """Answer 200 when all tails have caught up and all tasks run, else 503; the body says what is missing."""
-        del request
-        status = {**runtime.status, "quality": metrics.collector.quality()}
-        return view.json(status, status=200 if status["ready"] else 503)
-
-    @app.page("/metrics", name="prometheus")
-    async def prometheus(view: View, request: Request) -> Response:
-        """Answer Prometheus."""
-        del request
-        return view.bytes(metrics.render(), headers={"Content-Type": CONTENT_TYPE})
+def _add_web(
+    app: App, settings: Settings, runtime: Runtime, metrics: Metrics, observer: Observer, guard: Guard
+) -> None:
+    """Add the routes to Faust's server, and the services behind the page to the application."""
+    collector = metrics.collector
+    lookup = Lookup(settings, runtime, observer)
+    items = Items(lambda: collector.replica, lookup)
+    hub = Hub(settings, observer, collector, lambda: runtime.status, lookup, items.title)
+    for service in (observer, hub):
+        app.service(cast("Any", service))
+    pages = Pages(
+        settings,
+        runtime=runtime,
+        metrics=metrics,
+        lookup=lookup,
+        popular=PopularSlates(settings, lambda: collector.replica, runtime.executor),
+        items=items,
+        hub=hub,
+        guard=guard,
+    )
+    pages.add_to(cast("Any", app.web).web_app)
 
 
 def _made(settings: Settings) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -44,6 +45,27 @@ class Replayed:
     """Changelog offset the replay began at."""
     end: int
     """Changelog offset after the last record, when the replay began."""
+
+
+@dataclass(slots=True)
+class RestoreProgress:
+    """How far a replay is; shown while it goes on."""
+
+    start: int = 0
+    position: int = 0
+    end: int = 0
+    started_s: float = 0.0
+    """When it began, by the monotonic clock."""
+
+    @property
+    def n_left(self) -> int:
+        """Offsets still to read."""
+        return max(self.end - self.position, 0)
+
+    def left_s(self, now_s: float) -> float | None:
+        """Return an estimate of the seconds left, at the speed so far; None before anything was read."""
+        n_read, took_s = self.position - self.start, now_s - self.started_s
+        return self.n_left * took_s / n_read if n_read > 0 else None
 
 
 def start_over(settings: Settings) -> str:
@@ -90,6 +112,7 @@ async def replay(
     partition: int,
     store: Store,
     run: Callable[..., Awaitable[Any]],
+    progress: RestoreProgress | None = None,
 ) -> Replayed:
     """Bring a store up to the end of its changelog, reading committed records only.
 
@@ -102,6 +125,8 @@ async def replay(
         stopped.
     run
         Calls a function with arguments in the thread that owns the store.
+    progress
+        Kept up to date while the replay goes on.
 
     Raises
     ------
@@ -127,6 +152,9 @@ async def replay(
         consumer.seek(tp, start)
         n_records = 0
         position = start
+        if progress is not None:
+            progress.start, progress.position, progress.end = start, start, end
+            progress.started_s = time.monotonic()
         while position < end:
             batches = await consumer.getmany(tp, timeout_ms=_POLL_MS, max_records=_MAX_RECORDS)
             records = cast("Sequence[KafkaRecord]", batches.get(tp, ()))
@@ -134,6 +162,8 @@ async def replay(
             if records:
                 n_records += len(records)
                 await run(apply, store, records, position)
+            if progress is not None:
+                progress.position = position
         return Replayed(n_records, start, end)
     finally:
         await consumer.stop()

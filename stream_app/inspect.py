@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 import numpy as np
@@ -112,8 +112,37 @@ async def _pages_of(settings: "Settings", topic: str, row_id: int) -> dict[bytes
     return pages
 
 
-async def _names(settings: "Settings") -> tuple[dict[int, str], dict[int, str], dict[int, tuple[str, ...]]]:
-    """Return item strings by id, titles by item id, and category paths by category id."""
+class Names(Protocol):
+    """What people call the rows: strings for 64-bit ids."""
+
+    def item(self, item_hash: int) -> str | None:
+        """Return an item's id, None where it is not known."""
+
+    def title(self, item_hash: int) -> str | None:
+        """Return an item's title, None where it has none."""
+
+    def category(self, category_hash: int) -> tuple[str, ...]:
+        """Return a category's path, empty where it is not known."""
+
+
+class _ReadNames:
+    """Names read from the topics."""
+
+    def __init__(self, ids: dict[int, str], titles: dict[int, str], categories: dict[int, tuple[str, ...]]) -> None:
+        self._ids, self._titles, self._categories = ids, titles, categories
+
+    def item(self, item_hash: int) -> str | None:
+        return self._ids.get(item_hash)
+
+    def title(self, item_hash: int) -> str | None:
+        return self._titles.get(item_hash)
+
+    def category(self, category_hash: int) -> tuple[str, ...]:
+        return self._categories.get(category_hash, ())
+
+
+async def _names(settings: "Settings") -> Names:
+    """Read the strings of items and categories from item-state and the catalogue."""
     ids: dict[int, str] = {}
     titles: dict[int, str] = {}
     categories: dict[int, tuple[str, ...]] = {}
@@ -133,7 +162,7 @@ async def _names(settings: "Settings") -> tuple[dict[int, str], dict[int, str], 
                 categories[hash_category(path)] = path
                 if entry.title:
                     titles[row_id] = entry.title
-    return ids, titles, categories
+    return _ReadNames(ids, titles, categories)
 
 
 def _ms(t_s: int) -> int:
@@ -165,13 +194,16 @@ async def inspect_user(settings: "Settings", user_id: str) -> dict[str, Any]:
         raise UnknownIdError(msg)
     table = RowTable(USER_HEADER, USER_PAGES)
     rows, _ = table.ensure(np.array([row_id], np.uint64), lambda keys: [pages.get(key) for key in keys])
-    row = int(rows[0])
+    return user_report(user_id, table, int(rows[0]), await _names(settings))
+
+
+def user_report(user_id: str, table: RowTable, row: int, names: Names) -> dict[str, Any]:
+    """Return what a user's row holds: items with counts, categories, and what was shown last."""
     header = table.headers.records[row]
-    ids, titles, categories = await _names(settings)
     items = [
         {
-            "item_id": ids.get(int(page["ids"][k])),
-            "title": titles.get(int(page["ids"][k])),
+            "item_id": names.item(int(page["ids"][k])),
+            "title": names.title(int(page["ids"][k])),
             "count": int(page["count"][k]),
             "decayed_14d": round(float(page["fast"][k]) / FIXED_POINT, 3),
             "decayed_90d": round(float(page["slow"][k]) / FIXED_POINT, 3),
@@ -184,7 +216,7 @@ async def inspect_user(settings: "Settings", user_id: str) -> dict[str, Any]:
     ]
     seen = [
         {
-            "category": list(categories.get(int(page["ids"][k]), ())),
+            "category": list(names.category(int(page["ids"][k]))),
             "n_sessions": int(page["n_sessions"][k]),
             "last_ms": _ms(page["last_s"][k]),
         }
@@ -197,7 +229,7 @@ async def inspect_user(settings: "Settings", user_id: str) -> dict[str, Any]:
         "repeat_rate": round(float(header["n_repeat_decayed"]) / max(float(header["n_decayed"]), 1e-9), 4),
         "items": sorted(items, key=lambda i: (-i["count"], str(i["item_id"]))),
         "categories": sorted(seen, key=lambda c: (-c["n_sessions"], c["category"])),
-        "last_slate": [ids.get(i) for i in header["shown"][: int(header["n_shown"])].tolist()],
+        "last_slate": [names.item(i) for i in header["shown"][: int(header["n_shown"])].tolist()],
     }
 
 
@@ -216,21 +248,24 @@ async def inspect_item(settings: "Settings", item_id: str) -> dict[str, Any]:
         raise UnknownIdError(msg)
     table = RowTable(ENTITY_HEADER, ENTITY_PAGES)
     rows, _ = table.ensure(np.array([row_id], np.uint64), lambda keys: [pages.get(key) for key in keys])
-    row = int(rows[0])
+    return item_report(item_id, table, int(rows[0]), await _names(settings))
+
+
+def item_report(item_id: str, table: RowTable, row: int, names: Names) -> dict[str, Any]:
+    """Return what an item's row holds: counts, popularities and strongest co-occurring items."""
     header = table.headers.records[row]
-    ids, titles, _ = await _names(settings)
     total = max(float(header["cooc_count"]), 1e-30)
     neighbours = [
         {
-            "item_id": ids.get(int(page["ids"][k])),
-            "title": titles.get(int(page["ids"][k])),
+            "item_id": names.item(int(page["ids"][k])),
+            "title": names.title(int(page["ids"][k])),
             "share": round(float(page["weights"][k]) / total, 5),
         }
         for page, k in _slots(table, row, ENTITY_NEIGHBOURS, int(header["n_neighbours"]))
     ]
     return {
         "item_id": item_id,
-        "title": titles.get(row_id),
+        "title": names.title(int(header["id"])),
         "n_events": int(header["n_events"]),
         "n_interactions": int(header["n"]),
         "n_repeat": int(header["n_repeat"]),

@@ -3,6 +3,8 @@
 Commit markers of transactions take offsets, so the distance between the committed offset and the end is not yet a lag.
 From the committed offset on, one readable record is looked for: if there is none, the lag is 0; if there is one, the
 lag is counted from it, and its age is the lag in seconds. Markers that lie between later records are still counted.
+The lag in event time is how much later the newest record happened than the first uncommitted one: a shop that replays
+a year of purchases may be a second behind by the clock and a week behind in its own time.
 
 "The end" is the last stable offset: records of a transaction that is still open cannot be read by a worker, and count
 once it is committed.
@@ -20,6 +22,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from stream_app.kafka import client_options
+from stream_app.lag_records import Found, RecordFinder
 from stream_app.unreachable import no_broker
 
 if TYPE_CHECKING:
@@ -34,9 +37,10 @@ COORDINATOR_TIMEOUT_S: Final = 10.0
 PROBE_TIMEOUT_S: Final = 3.0
 """How long the first uncommitted record of each partition is looked for."""
 
-_POLL_MS = 50
+_FETCH_WAIT_MS = 50
 _RETRY_S = 0.1
 _PROBE_BYTES = 65_536
+_KEEP_PARTITIONS_S = 30.0
 
 
 class LagError(Exception):
@@ -49,7 +53,7 @@ class PartitionLag(msgspec.Struct, frozen=True, kw_only=True):
     Attributes
     ----------
     stage
-        ``"user"`` or ``"item"``.
+        ``"user"`` or ``"item"``; ``"replica"`` for a reader without a group.
     group, topic, partition
         What was measured.
     end
@@ -62,6 +66,9 @@ class PartitionLag(msgspec.Struct, frozen=True, kw_only=True):
     lag_s
         Age of the first of them by the wall clock, in seconds; 0 when there is none; None when it could not be read in
         time.
+    lag_event_s
+        How much later the newest readable record happened than the first uncommitted one, by the events' own times, in
+        seconds; 0 when there is none; None when a time could not be read.
     problem
         A sentence with a remedy when the committed offset does not fit the topic, else None.
     """
@@ -74,6 +81,7 @@ class PartitionLag(msgspec.Struct, frozen=True, kw_only=True):
     committed: int | None
     lag_events: int
     lag_s: float | None
+    lag_event_s: float | None = None
     problem: str | None = None
 
 
@@ -81,18 +89,6 @@ class _Stage(NamedTuple):
     name: str
     group: str
     topic: str
-
-
-class _Probe(NamedTuple):
-    """What is known of the readable records from ``start`` on: the first one's place, or that there is none yet."""
-
-    start: int
-    first: int
-    timestamp_ms: int | None
-    """None: nothing readable in ``[start, first)``."""
-
-    def covers(self, position: int) -> bool:
-        return self.start <= position <= self.first
 
 
 class LagMeter:
@@ -125,7 +121,9 @@ class LagMeter:
         )
         self._admin: AIOKafkaAdminClient | None = None
         self._consumer: AIOKafkaConsumer | None = None
-        self._probes: dict[TopicPartition, _Probe] = {}
+        self._partitions: dict[str, list[TopicPartition]] = {}
+        self._partitions_s = float("-inf")
+        self._finder: RecordFinder | None = None
 
     async def __aenter__(self) -> Self:
         """Connect."""
@@ -154,7 +152,7 @@ class LagMeter:
             enable_auto_commit=False,
             auto_offset_reset="earliest",
             max_partition_fetch_bytes=_PROBE_BYTES,
-            fetch_max_wait_ms=_POLL_MS,
+            fetch_max_wait_ms=_FETCH_WAIT_MS,
         )
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
@@ -166,6 +164,15 @@ class LagMeter:
         except BaseException:
             await self.stop()
             raise
+        self._finder = RecordFinder(self._consumer)
+
+    @property
+    def admin(self) -> AIOKafkaAdminClient:
+        """The meter's connection, for other questions to the same broker."""
+        if self._admin is None:
+            message = "the lag meter is not started; use `async with LagMeter(settings) as meter`"
+            raise LagError(message)
+        return self._admin
 
     async def stop(self) -> None:
         """Disconnect. It may be called more than once."""
@@ -183,16 +190,18 @@ class LagMeter:
         LagError
             The meter is not started, the broker does not answer, or a topic is missing.
         """
-        if self._consumer is None or self._admin is None:
-            message = "the lag meter is not started; use `async with LagMeter(settings) as meter`"
-            raise LagError(message)
+        admin, consumer, finder = self.admin, self._consumer, self._finder
+        assert consumer is not None  # noqa: S101 - both come with the connection that `admin` has just checked
+        assert finder is not None  # noqa: S101
         try:
-            return await self._measure(self._consumer, self._admin)
+            return await self._measure(consumer, admin, finder)
         except KafkaError as error:
             raise LagError(no_broker(self._settings, error)) from error
 
-    async def _measure(self, consumer: AIOKafkaConsumer, admin: AIOKafkaAdminClient) -> list[PartitionLag]:
-        partitions = await self._partitions(admin)
+    async def _measure(
+        self, consumer: AIOKafkaConsumer, admin: AIOKafkaAdminClient, finder: RecordFinder
+    ) -> list[PartitionLag]:
+        partitions = await self._all_partitions(admin)
         everything = [tp for stage in self._stages for tp in partitions[stage.topic]]
         # The committed offsets first: what is committed later can then not seem to lie beyond the end.
         committed: dict[TopicPartition, int] = {}
@@ -201,14 +210,47 @@ class LagMeter:
         begins = await consumer.beginning_offsets(everything)
         ends = await consumer.end_offsets(everything)
         starts = {tp: max(committed[tp], begins[tp]) for tp in everything}
-        await self._probe(consumer, {tp: (starts[tp], ends[tp]) for tp in everything if starts[tp] < ends[tp]})
+        ranges = {tp: (starts[tp], ends[tp]) for tp in everything if starts[tp] < ends[tp]}
+        found = await finder.find(ranges, PROBE_TIMEOUT_S)
         return [
-            self._lag_of(stage, tp, committed=committed[tp], start=starts[tp], end=ends[tp])
+            self._lag_of(stage, tp, committed=committed[tp], end=ends[tp], found=found.get(tp))
             for stage in self._stages
             for tp in partitions[stage.topic]
         ]
 
-    async def _partitions(self, admin: AIOKafkaAdminClient) -> dict[str, list[TopicPartition]]:
+    async def measure_replica(self, topic: str, positions: Mapping[int, int]) -> list[PartitionLag]:
+        """Return how far a reader without a group is behind, by partition; its stage is ``"replica"``.
+
+        Parameters
+        ----------
+        topic
+            What it reads whole.
+        positions
+            Offset of the next record that it wants, by partition.
+
+        Raises
+        ------
+        LagError
+            The meter is not started, or the broker does not answer.
+        """
+        self.admin  # noqa: B018 - checks that the meter is started
+        consumer, finder = self._consumer, self._finder
+        assert consumer is not None  # noqa: S101 - as in `measure`
+        assert finder is not None  # noqa: S101
+        stage = _Stage("replica", "", topic)
+        starts = {TopicPartition(topic, partition): position for partition, position in sorted(positions.items())}
+        try:
+            ends = await consumer.end_offsets(list(starts)) if starts else {}
+            ranges = {tp: (start, ends[tp]) for tp, start in starts.items() if start < ends[tp]}
+            found = await finder.find(ranges, PROBE_TIMEOUT_S, event_times=False)
+        except KafkaError as error:
+            raise LagError(no_broker(self._settings, error)) from error
+        lags = [self._lag_of(stage, tp, committed=starts[tp], end=ends[tp], found=found.get(tp)) for tp in starts]
+        return [msgspec.structs.replace(lag, lag_event_s=None) for lag in lags]
+
+    async def _all_partitions(self, admin: AIOKafkaAdminClient) -> dict[str, list[TopicPartition]]:
+        if time.monotonic() - self._partitions_s < _KEEP_PARTITIONS_S:
+            return self._partitions
         topics = [stage.topic for stage in self._stages]
         # Asking about a missing topic by name would make it where brokers make topics by themselves.
         present = set(await admin.list_topics())
@@ -220,6 +262,7 @@ class LagMeter:
         for topic in await admin.describe_topics(topics):
             numbers = sorted(partition["partition"] for partition in topic["partitions"])
             found[topic["topic"]] = [TopicPartition(topic["topic"], number) for number in numbers]
+        self._partitions, self._partitions_s = found, time.monotonic()
         return found
 
     async def _committed(
@@ -242,48 +285,18 @@ class LagMeter:
                     raise LagError(message)
             await asyncio.sleep(_RETRY_S)
 
-    async def _probe(self, consumer: AIOKafkaConsumer, ranges: Mapping[TopicPartition, tuple[int, int]]) -> None:
-        """Find the first readable record of each range ``[start, end)`` that is not known yet."""
-        wanted: dict[TopicPartition, int] = {}
-        for tp, (start, end) in ranges.items():
-            known = self._probes.get(tp)
-            if known is None or not known.covers(start) or known.first > end:
-                self._probes[tp] = known = _Probe(start, start, None)
-            if known.timestamp_ms is None and known.first < end:
-                wanted[tp] = end
-        if not wanted:
-            return
-        consumer.assign(list(wanted))
-        for tp in wanted:
-            consumer.seek(tp, self._probes[tp].first)
-        deadline_s = time.monotonic() + PROBE_TIMEOUT_S
-        while wanted and time.monotonic() < deadline_s:
-            batches = await consumer.getmany(*wanted, timeout_ms=_POLL_MS)
-            for tp, end in list(wanted.items()):
-                start = self._probes[tp].start
-                if batches.get(tp):
-                    record = batches[tp][0]
-                    self._probes[tp] = _Probe(start, record.offset, record.timestamp)
-                    consumer.pause(tp)
-                    del wanted[tp]
-                else:
-                    position = await consumer.position(tp)
-                    self._probes[tp] = _Probe(start, position, None)
-                    if position >= end:
-                        consumer.pause(tp)
-                        del wanted[tp]
-
-    def _lag_of(self, stage: _Stage, tp: TopicPartition, *, committed: int, start: int, end: int) -> PartitionLag:
+    def _lag_of(
+        self, stage: _Stage, tp: TopicPartition, *, committed: int, end: int, found: Found | None
+    ) -> PartitionLag:
         problem = None
-        lag_events, lag_s = 0, 0.0
-        probe = self._probes.get(tp)
-        age_s: float | None = lag_s
-        if start < end:
-            assert probe is not None  # noqa: S101 - _probe has just filled it
-            if probe.first < end:
-                lag_events = end - probe.first
-                age_s = None if probe.timestamp_ms is None else max(self._now_ms() - probe.timestamp_ms, 0) / 1_000
-        elif committed > end:
+        lag_events = 0
+        age_s: float | None = 0.0
+        event_s: float | None = 0.0
+        if found is not None and found.first < end:
+            lag_events = end - found.first
+            age_s = None if found.timestamp_ms is None else max(self._now_ms() - found.timestamp_ms, 0) / 1_000
+            event_s = found.event_span_s
+        elif found is None and committed > end:
             problem = (
                 f"committed offset {committed} lies beyond the end {end}: the topic was recreated or truncated; "
                 "the worker will say how to reset"
@@ -297,6 +310,7 @@ class LagMeter:
             committed=committed if committed >= 0 else None,
             lag_events=lag_events,
             lag_s=age_s,
+            lag_event_s=event_s,
             problem=problem,
         )
 

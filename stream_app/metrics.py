@@ -1,30 +1,74 @@
 """``/metrics`` for Prometheus: what the worker's tasks have learned, where they stand, and what they weigh.
 
 Counters are those of the partitions that this worker owns; they continue from the last commit when a partition moves,
-so the sum over workers is the truth. No label holds a user or an item.
+so the sum over workers is the truth. Lag is measured by every worker for all partitions: take its maximum over workers.
+No label holds a user or an item.
 """
 
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakSet
 
-from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+    Metric,
+)
+from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
+
+from stream_app.meters import Histogram, StageMeters
 
 if TYPE_CHECKING:
     from stream_app.item_stage import ItemProcessor
+    from stream_app.lag import PartitionLag
+    from stream_app.observer import Observation
     from stream_app.replica import Replica
     from stream_app.user_stage import UserProcessor
-
-CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 _USER_COUNTERS = {
     "n_duplicates": ("crossaisle_duplicates", "Events passed over because their id was seen before"),
     "n_late": ("crossaisle_late_events", "Events learned that were older than the user's newest one"),
-    "n_rejected": ("crossaisle_rejects", "Records sent to the rejects topic"),
     "n_slates": ("crossaisle_slates", "Slates published"),
+    "n_forgotten": ("crossaisle_forgotten_users", "Users erased on request"),
 }
+_HISTOGRAMS: dict[str, tuple[str, Callable[[StageMeters], Histogram]]] = {
+    "crossaisle_latency_seconds": (
+        "From a record's timestamp to the commit of what was made of it: slates in the stage user, items in item",
+        lambda meters: meters.latency,
+    ),
+    "crossaisle_transaction_duration_seconds": ("Time of a Kafka transaction", lambda meters: meters.transaction),
+    "crossaisle_batch_records": ("Records learned from at once", lambda meters: meters.batch),
+    "crossaisle_learn_duration_seconds": ("Compute of a batch: decode and learn", lambda meters: meters.learn),
+    "crossaisle_flush_duration_seconds": ("Compute of a commit: rank and fill slates", lambda meters: meters.flush),
+}
+_LAGS: dict[str, tuple[str, Callable[["PartitionLag"], float | None]]] = {
+    "crossaisle_end_offset": ("Offset after the last readable record", lambda lag: lag.end),
+    "crossaisle_lag_events": ("Records to process, by the broker", lambda lag: lag.lag_events),
+    "crossaisle_lag_seconds": ("Age of the oldest record to process, by the wall clock", lambda lag: lag.lag_s),
+    "crossaisle_lag_event_time_seconds": (
+        "How much later the newest record happened than the oldest one to process",
+        lambda lag: lag.lag_event_s,
+    ),
+}
+
+
+class ArmReport(NamedTuple):
+    """What a policy's arm has earned so far, over all partitions."""
+
+    name: str
+    n_slates: float
+    """Slates it filled."""
+    reward: float
+    """Mean reward of a slate."""
+    low: float
+    """Lower end of the interval of the mean."""
+    high: float
+    """Upper end."""
 
 
 class WorkerCollector(Collector):
@@ -34,13 +78,21 @@ class WorkerCollector(Collector):
     ----------
     status
         Returns what ``/health/ready`` shows.
+    observation
+        Returns the newest observation of the broker, None before the first.
     """
 
-    def __init__(self, status: Callable[[], dict[str, Any]]) -> None:
+    def __init__(
+        self, status: Callable[[], dict[str, Any]], observation: Callable[[], "Observation | None"] = lambda: None
+    ) -> None:
         self._status = status
+        self._observation = observation
         self._users: WeakSet[UserProcessor] = WeakSet()
         self._items: WeakSet[ItemProcessor] = WeakSet()
-        self._replica: Replica | None = None
+        self.replica: Replica | None = None
+        """The worker's replica, None before there is one."""
+        self._arms: Callable[[], Sequence[ArmReport]] = tuple
+        self.meters = {"user": StageMeters(), "item": StageMeters()}
 
     def add_user(self, processor: "UserProcessor") -> None:
         """Report a user task as long as it lives."""
@@ -52,67 +104,146 @@ class WorkerCollector(Collector):
 
     def set_replica(self, replica: "Replica") -> None:
         """Report the worker's replica."""
-        self._replica = replica
+        self.replica = replica
+
+    def set_arms(self, arms: Callable[[], Sequence[ArmReport]]) -> None:
+        """Report the arms of the policy, from what this function returns at each scrape."""
+        self._arms = arms
+
+    def arms(self) -> Sequence[ArmReport]:
+        """Return what the policy's arms have earned so far; empty where there is no such policy."""
+        return self._arms()
 
     def quality(self) -> dict[str, dict[str, float]]:
         """Return the prequential quality of each user task, by partition."""
         return {str(p.partition): p.quality.summary() for p in sorted(self._users, key=lambda p: p.partition)}
 
+    def learned(self) -> dict[str, Any]:
+        """Return what the worker's user tasks have learned, for the page: sums over its partitions."""
+        users = list(self._users)
+        sums = {name: sum(user.counters[name] for user in users) for name in ("n_events", "n_users", *_USER_COUNTERS)}
+        return {
+            **sums,
+            "by_type": _summed(user.by_type for user in users),
+            "rejects": _summed(user.rejects_by_code for user in users),
+        }
+
     def collect(self) -> Iterable[Metric]:
         """Yield all metric families."""
         status = self._status()
+        yield InfoMetricFamily("crossaisle_build", "What runs here", value={"version": version("crossaisle")})
         yield GaugeMetricFamily("crossaisle_ready", "1 when all tasks run", value=float(status["ready"]))
         yield from self._offsets(status)
+        yield from self._lags()
         yield from self._learned()
+        yield from self._quality()
+        yield from self._timings()
         yield from self._weights()
 
     def _offsets(self, status: dict[str, Any]) -> Iterable[Metric]:
         labels = ["stage", "partition"]
         committed = GaugeMetricFamily("crossaisle_committed_offset", "Next input offset, committed", labels=labels)
         commits = CounterMetricFamily("crossaisle_commits", "Transactions committed since start", labels=labels)
+        left = GaugeMetricFamily("crossaisle_restore_records", "Changelog records left to restore", labels=labels)
+        left_s = GaugeMetricFamily("crossaisle_restore_seconds", "Estimate of the restore's time left", labels=labels)
         for name, stage in status["stages"].items():
             for task in stage["tasks"]:
                 at = [name, str(task["partition"])]
                 committed.add_metric(at, float(task["input_offset"] or 0))
                 commits.add_metric(at, float(task["n_commits"]))
-        yield committed
-        yield commits
+                restore = task.get("restore") or {}
+                left.add_metric(at, float(restore.get("n_left", 0)))
+                left_s.add_metric(at, float(restore.get("left_s") or 0.0))
+        yield from (committed, commits, left, left_s)
+
+    def _lags(self) -> Iterable[Metric]:
+        observed = self._observation()
+        if observed is None:
+            return
+        for name, (text, value_of) in _LAGS.items():
+            family = GaugeMetricFamily(name, text, labels=["stage", "partition"])
+            for lag in observed.lags:
+                value = value_of(lag)
+                if value is not None:
+                    family.add_metric([lag.stage, str(lag.partition)], float(value))
+            yield family
+        yield GaugeMetricFamily(
+            "crossaisle_lag_observed_timestamp_seconds", "When the lag was measured", value=observed.at_ms / 1_000
+        )
+        stale = GaugeMetricFamily(
+            "crossaisle_replica_staleness_seconds", "Age of the oldest item change that the replica lacks"
+        )
+        stale.add_metric([], max((lag.lag_s or 0.0 for lag in observed.replica), default=0.0))
+        behind = GaugeMetricFamily("crossaisle_replica_lag_events", "Item changes that the replica lacks")
+        behind.add_metric([], float(sum(lag.lag_events for lag in observed.replica)))
+        yield from (stale, behind)
 
     def _learned(self) -> Iterable[Metric]:
         users = sorted(self._users, key=lambda p: p.partition)
         events = CounterMetricFamily("crossaisle_events", "Events learned, by type", labels=["partition", "type"])
+        rejects = CounterMetricFamily(
+            "crossaisle_rejects", "Events sent to the rejects topic, by code", labels=["partition", "code"]
+        )
         for user in users:
             for kind, n in sorted(user.by_type.items()):
                 events.add_metric([str(user.partition), kind], float(n))
-        yield events
+            for code, n in sorted(user.rejects_by_code.items()):
+                rejects.add_metric([str(user.partition), code], float(n))
+        yield from (events, rejects)
         for counter, (name, text) in _USER_COUNTERS.items():
             family = CounterMetricFamily(name, text, labels=["partition"])
             for user in users:
                 family.add_metric([str(user.partition)], float(user.counters[counter]))
             yield family
-        texts = {
-            "hit_rate": "Share of positive events whose item was on the user's last slate, smoothed",
-            "log_loss": "Log-loss of the blend before learning, in nats, smoothed",
-            "n_drifts": "Drift alarms on the log-loss since start",
-        }
-        for key, text in texts.items():
-            gauge = GaugeMetricFamily(f"crossaisle_quality_{key}", text, labels=["partition"])
-            for user in users:
-                gauge.add_metric([str(user.partition)], user.quality.summary()[key])
-            yield gauge
+
+    def _quality(self) -> Iterable[Metric]:
+        hits = GaugeMetricFamily(
+            "crossaisle_hit_ratio",
+            "Share of positive events whose item was on the user's last slate, smoothed",
+            labels=["partition"],
+        )
+        loss = GaugeMetricFamily(
+            "crossaisle_log_loss_nats", "Log-loss of the blend before learning, smoothed", labels=["partition"]
+        )
+        drifts = CounterMetricFamily(
+            "crossaisle_drift_alarms", "Drift alarms on the log-loss since start", labels=["partition"]
+        )
+        for partition, summary in self.quality().items():
+            hits.add_metric([partition], summary["hit_rate"])
+            loss.add_metric([partition], summary["log_loss"])
+            drifts.add_metric([partition], summary["n_drifts"])
+        yield from (hits, loss, drifts)
+        arms = self._arms()
+        if arms:
+            reward = GaugeMetricFamily("crossaisle_arm_reward", "Mean reward of an arm's slates", labels=["arm", "of"])
+            slates = CounterMetricFamily("crossaisle_arm_slates", "Slates that an arm filled", labels=["arm"])
+            for arm in arms:
+                slates.add_metric([arm.name], arm.n_slates)
+                for of, value in (("mean", arm.reward), ("low", arm.low), ("high", arm.high)):
+                    reward.add_metric([arm.name, of], value)
+            yield from (reward, slates)
+
+    def _timings(self) -> Iterable[Metric]:
+        for name, (text, histogram_of) in _HISTOGRAMS.items():
+            family = HistogramMetricFamily(name, text, labels=["stage"])
+            for stage, meters in self.meters.items():
+                histogram_of(meters).add_to(family, [stage])
+            yield family
 
     def _weights(self) -> Iterable[Metric]:
         rows = GaugeMetricFamily("crossaisle_rows", "Rows in memory", labels=["table", "partition"])
-        size = GaugeMetricFamily("crossaisle_rows_bytes", "Memory of rows in bytes", labels=["table", "partition"])
+        size = GaugeMetricFamily("crossaisle_rows_bytes", "Memory of rows", labels=["table", "partition"])
         tables = [("users", str(p.partition), p.table) for p in self._users]
         tables += [("items", str(p.shard), p.table) for p in self._items]
-        if self._replica is not None:
-            tables.append(("replica", "all", self._replica.table))
+        if self.replica is not None:
+            tables.append(("replica", "all", self.replica.table))
         for kind, partition, table in tables:
             rows.add_metric([kind, partition], float(table.n_rows))
             size.add_metric([kind, partition], float(table.n_bytes))
-        yield rows
-        yield size
+        cached = GaugeMetricFamily("crossaisle_cached_slates", "Slates kept ready for HTTP", labels=["partition"])
+        for user in self._users:
+            cached.add_metric([str(user.partition)], float(len(user.newest)))
+        yield from (rows, size, cached)
 
 
 class Metrics:
@@ -122,13 +253,29 @@ class Metrics:
     ----------
     status
         Returns what ``/health/ready`` shows.
+    observation
+        Returns the newest observation of the broker, None before the first.
     """
 
-    def __init__(self, status: Callable[[], dict[str, Any]]) -> None:
-        self.collector = WorkerCollector(status)
+    def __init__(
+        self, status: Callable[[], dict[str, Any]], observation: Callable[[], "Observation | None"] = lambda: None
+    ) -> None:
+        self.collector = WorkerCollector(status, observation)
         self._registry = CollectorRegistry()
         self._registry.register(self.collector)
+        ProcessCollector(registry=self._registry)
+        PlatformCollector(registry=self._registry)
+        GCCollector(registry=self._registry)
 
-    def render(self) -> bytes:
-        """Return all metrics in Prometheus' text format."""
-        return generate_latest(self._registry)
+    def render(self, accept: str = "") -> tuple[bytes, str]:
+        """Return all metrics and their content type: OpenMetrics if the ``Accept`` header asks for it, else text."""
+        encode, content_type = choose_encoder(accept)
+        return encode(self._registry), content_type
+
+
+def _summed(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    out: dict[str, int] = {}
+    for each in counts:
+        for name, n in list(each.items()):
+            out[name] = out.get(name, 0) + n
+    return dict(sorted(out.items()))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
+from stream_app.meters import StageMeters
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -72,3 +74,5 @@ class StageSpec:
     commit_interval_ms: int
     open_processor: Callable[[int, int, PageStore], Processor]
     """Called with the partition, the number of partitions and the task's store."""
+    meters: StageMeters = field(default_factory=StageMeters)
+    """What the stage's tasks measure of their own work."""

@@ -13,7 +13,7 @@ import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from state.store import PageStore, StoreDamagedError, StoreLockedError
-from stream_app.changelog import RecoveryError, Replayed, StaleStoreError, replay, start_over
+from stream_app.changelog import RecoveryError, Replayed, RestoreProgress, StaleStoreError, replay, start_over
 from stream_app.kafka import client_options
 from stream_app.records import Checkpoint
 from stream_app.transaction import TaskProducer
@@ -75,6 +75,7 @@ async def open_task(
     call: Callable[..., Awaitable[Any]],
     *,
     rebuild: bool,
+    progress: RestoreProgress | None = None,
 ) -> Opened:
     """Recover a task from its last commit.
 
@@ -86,6 +87,8 @@ async def open_task(
         Calls a function in the thread that owns stores and processors.
     rebuild
         Whether to destroy the local store first.
+    progress
+        Told how far the replay of the changelog is.
 
     Raises
     ------
@@ -101,12 +104,12 @@ async def open_task(
         source = await _matching_topics(settings, spec, facts)
         store = await _open_store(settings, spec, partition, call, rebuild=rebuild)
         try:
-            replayed = await replay(settings, spec.changelog_topic, partition, store, call)
+            replayed = await replay(settings, spec.changelog_topic, partition, store, call, progress)
         except StaleStoreError:
             _log.warning("store_stale", stage=spec.name, partition=partition, path=str(store.path))
             await call(store.close)
             store = await _open_store(settings, spec, partition, call, rebuild=True)
-            replayed = await replay(settings, spec.changelog_topic, partition, store, call)
+            replayed = await replay(settings, spec.changelog_topic, partition, store, call, progress)
         offset = await _start_offset(settings, spec, partition, source, store.checkpoint)
         processor: Processor = await call(spec.open_processor, partition, source.n_partitions, store)
         await call(processor.restore, store.checkpoint)

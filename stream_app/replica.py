@@ -260,3 +260,9 @@ class Replica:
         """Return the string of an item's id, or None where neither catalogue nor item stage knows it."""
         info = self.info.get(item_hash)
         return info.item_id if info is not None else self.names.get(item_hash)
+
+    def category_path(self, category_hash: int) -> tuple[str, ...]:
+        """Return the path of a category, empty where the catalogue does not know it."""
+        row = self.table.index.get(category_hash)
+        dense = int(self._category_of_row[row]) if 0 <= row < self._category_of_row.shape[0] else -1
+        return self.category_paths[dense] if dense >= 0 else ()

@@ -25,9 +25,10 @@ from stream_app.topics import TopicError, check_topics
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from concurrent.futures import Executor
 
     from stream_app.catalog_rejects import Rejected
-    from stream_app.processor import StageSpec
+    from stream_app.processor import Processor, StageSpec
     from stream_app.records import KafkaRecord
     from stream_app.settings import Settings
 
@@ -134,6 +135,20 @@ class Runtime(Service):
         tails = {tail.topic: tail.status for tail in self._tails}
         ready = self._phase == "running" and all(part["ready"] for part in (*stages.values(), *tails.values()))
         return {"ready": ready, "phase": self._phase, "stages": stages, "tails": tails}
+
+    @property
+    def executor(self) -> Executor:
+        """The worker's one thread for processors, stores and replicas."""
+        return self._executor
+
+    def processors(self, stage: str) -> dict[int, Processor]:
+        """Return the open processors of a stage by partition; they belong to the executor's thread."""
+        service = self._stages.get(stage)
+        return service.processors() if service is not None else {}
+
+    def tail_positions(self, topic: str) -> dict[int, int]:
+        """Return the next offset that a tail wants, by partition; empty before it has begun."""
+        return next((dict(tail.positions) for tail in self._tails if tail.topic == topic), {})
 
     async def on_stop(self) -> None:
         """Commit and close all stages at the same time; the tails follow."""

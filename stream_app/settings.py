@@ -99,6 +99,18 @@ class Settings(BaseSettings):
 
     web_host: str = Field("127.0.0.1", description="Address that the worker's HTTP server binds to.")
     web_port: int = Field(6066, ge=1, le=65_535, description="Port of the worker's HTTP server.")
+    web_advertise: str = Field(
+        "",
+        pattern=r"^$|^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):[0-9]{1,5}$",
+        description="host:port at which other workers reach this one's HTTP server; empty: `web_host` and `web_port`, "
+        "with the machine's name where `web_host` is all addresses.",
+    )
+    web_token: SecretStr | None = Field(
+        None, description="Token that the HTTP server asks for; needed where `web_host` is not the loopback."
+    )
+    web_cached_slates: int = Field(
+        10_000, ge=0, le=10_000_000, description="Newest slates that a user task keeps ready for HTTP, at most."
+    )
     json_logs: bool | None = Field(None, description="Logs as JSON; unset: unless they go to a terminal.")
 
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(

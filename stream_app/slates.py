@@ -33,6 +33,26 @@ def build_slate(
     policy
         Name of the arm that filled it.
     """
+    items = slate_items(slate, replica)
+    if not items:
+        return None
+    return encode_slate(
+        Slate(
+            slate_id=f"{partition}-{offset}",
+            user_id=event.user_id,
+            as_of=AsOf(partition=partition, offset=offset),
+            event_time_ms=event.event_time_ms,
+            emitted_at_ms=now_ms,
+            policy=policy,
+            policy_version=0,
+            context_categories=context_names(slate, replica),
+            items=items,
+        )
+    )
+
+
+def slate_items(slate: "Row", replica: "Replica") -> list[SlateItem]:
+    """Return the slots of a filled slate, without items that have left the catalogue."""
     ids = replica.table.headers.records["id"]
     items = []
     for k in range(int(slate["n"])):
@@ -48,22 +68,13 @@ def build_slate(
                 reason=_reason(slate, k, replica),
             )
         )
-    if not items:
-        return None
+    return items
+
+
+def context_names(slate: "Row", replica: "Replica") -> list[str]:
+    """Return the names of the categories that the user is in."""
     paths = replica.category_paths
-    return encode_slate(
-        Slate(
-            slate_id=f"{partition}-{offset}",
-            user_id=event.user_id,
-            as_of=AsOf(partition=partition, offset=offset),
-            event_time_ms=event.event_time_ms,
-            emitted_at_ms=now_ms,
-            policy=policy,
-            policy_version=0,
-            context_categories=[" / ".join(paths[c]) for c in slate["categories"][: slate["n_categories"]].tolist()],
-            items=items,
-        )
-    )
+    return [" / ".join(paths[c]) for c in slate["categories"][: slate["n_categories"]].tolist()]
 
 
 def _reason(slate: "Row", k: int, replica: "Replica") -> str:

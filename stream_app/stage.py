@@ -12,6 +12,7 @@ from mode import Service
 
 from stream_app.changelog import MAX_RECORD_BYTES, RecoveryError, start_over
 from stream_app.kafka import client_options
+from stream_app.members import client_id
 from stream_app.task import Task, TaskContext
 from stream_app.topic_facts import TopicFactsCache
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from concurrent.futures import Executor
 
-    from stream_app.processor import StageSpec
+    from stream_app.processor import Processor, StageSpec
     from stream_app.settings import Settings
 
 _FETCH_WAIT_MS = 100
@@ -88,6 +89,7 @@ class StageService(Service):
         settings, spec = self._settings, self._spec
         consumer = AIOKafkaConsumer(
             **client_options(settings),
+            client_id=client_id(settings),
             group_id=spec.group_id,
             enable_auto_commit=False,
             auto_offset_reset="none",
@@ -123,6 +125,11 @@ class StageService(Service):
         """Return whether this worker owns a partition and its task has recovered."""
         task = self._tasks_open.get(partition)
         return task is not None and task.is_running
+
+    def processors(self) -> dict[int, Processor]:
+        """Return the open processors by partition; they belong to the executor's thread."""
+        found = {partition: task.processor for partition, task in sorted(self._tasks_open.items())}
+        return {partition: processor for partition, processor in found.items() if processor is not None}
 
     async def assign(self, partitions: Iterable[int]) -> None:
         """Open a task for each of the partitions."""

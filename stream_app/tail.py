@@ -66,6 +66,11 @@ class TailService(Service):
         return self._topic
 
     @property
+    def positions(self) -> dict[int, int]:
+        """Next offset per partition."""
+        return self._offsets
+
+    @property
     def status(self) -> dict[str, Any]:
         """What ``/health/ready`` shows of the tail: next offset per partition, and whether it has caught up."""
         return {"ready": self.caught_up.is_set(), "offsets": {str(p): o for p, o in sorted(self._offsets.items())}}

@@ -26,7 +26,7 @@ from aiokafka.errors import KafkaError, ProducerFenced
 
 from state.store import StoreDamagedError, StoreFormatError
 from stream_app import faults
-from stream_app.changelog import CHECKPOINT_KEY, RecoveryError
+from stream_app.changelog import CHECKPOINT_KEY, RecoveryError, RestoreProgress
 from stream_app.packing import PackedBatch, pack
 from stream_app.processor import Flush, Output, Processor, StageSpec
 from stream_app.recovery import Opened, encode_checkpoint, open_task
@@ -95,6 +95,8 @@ class Task:
         self._last_commit_ms: int | None = None
         self._warned_s = float("-inf")
         self._state = "new"
+        self._restoring: RestoreProgress | None = None
+        self._uncommitted_ms: list[int] = []
 
     @property
     def status(self) -> dict[str, Any]:
@@ -108,12 +110,30 @@ class Task:
             "changelog_offset": opened.store.position if opened else None,
             "n_commits": self._n_commits,
             "last_commit_ms": self._last_commit_ms,
+            "restore": self._restore_status(),
+        }
+
+    def _restore_status(self) -> dict[str, Any] | None:
+        restoring = self._restoring
+        if restoring is None:
+            return None
+        left_s = restoring.left_s(time.monotonic())
+        return {
+            "position": restoring.position,
+            "end": restoring.end,
+            "n_left": restoring.n_left,
+            "left_s": None if left_s is None else round(left_s, 1),
         }
 
     @property
     def is_running(self) -> bool:
         """Whether the task has recovered and reads its input."""
         return self._state == "running"
+
+    @property
+    def processor(self) -> Processor | None:
+        """The open processor, None while the task recovers. It belongs to the executor's thread."""
+        return self._opened.processor if self._opened is not None and self.is_running else None
 
     def start(self) -> None:
         """Begin to recover, then to work, in the background."""
@@ -171,9 +191,20 @@ class Task:
     async def _open(self) -> None:
         self._state = "recovering"
         context = self._context
-        opened = await open_task(
-            context.settings, context.spec, self._partition, context.facts, self._call, rebuild=self._rebuild
-        )
+        self._restoring = progress = RestoreProgress()
+        self._uncommitted_ms = []
+        try:
+            opened = await open_task(
+                context.settings,
+                context.spec,
+                self._partition,
+                context.facts,
+                self._call,
+                rebuild=self._rebuild,
+                progress=progress,
+            )
+        finally:
+            self._restoring = None
         self._opened = opened
         self._rebuild = False
         if self._stopping or not self._is_assigned:
@@ -186,12 +217,15 @@ class Task:
     async def _work(self) -> None:
         interval_s = self._context.spec.commit_interval_ms / 1000
         opened = cast("Opened", self._opened)
+        meters = self._context.spec.meters
         due: float | None = None
         while not self._stopping:
             timeout_ms = _POLL_MS if due is None else max(0, round((due - time.monotonic()) * 1000))
             records = await self._poll(timeout_ms)
             if records:
-                await self._call(opened.processor.process, records, _now_ms())
+                await self._call(meters.learn.timed(opened.processor.process), records, _now_ms())
+                meters.batch.observe(len(records))
+                self._uncommitted_ms += [record.timestamp for record in records]
             opened.next_offset = await self._position(opened.next_offset, records)
             if due is None and opened.next_offset != opened.committed_offset:
                 due = time.monotonic() + interval_s
@@ -229,7 +263,8 @@ class Task:
     async def _commit(self, opened: Opened) -> None:
         spec = self._context.spec
         started = time.monotonic()
-        flush, packed = await self._call(_flush, opened.processor, _now_ms())
+        flush, packed = await self._call(spec.meters.flush.timed(_flush), opened.processor, _now_ms())
+        sent_s = time.monotonic()
         checkpoint = encode_checkpoint(spec, self._partition, opened, flush.state)
         pages = [Output(spec.changelog_topic, self._partition, key, page) for key, page in flush.pages.singles]
         pages.append(Output(spec.changelog_topic, self._partition, CHECKPOINT_KEY, checkpoint))
@@ -237,6 +272,9 @@ class Task:
         ends = await opened.producer.commit(
             [*flush.outputs, *pages], {self._input: opened.next_offset}, spec.group_id, {self._changelog: packed}
         )
+        spec.meters.transaction.observe(time.monotonic() - sent_s)
+        spec.meters.note_latencies(self._uncommitted_ms, _now_ms())
+        self._uncommitted_ms = []
         faults.hit("after_commit")
         position = ends[self._changelog]
         if position < 0:

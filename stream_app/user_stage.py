@@ -7,7 +7,7 @@ import msgspec
 import numpy as np
 
 from operators.arrays import EVENT, GLOBALS, Users, new_accumulators, new_globals, new_work
-from operators.draw import draw_keys, make_choices
+from operators.draw import draw_keys, greedy_choices, make_choices
 from operators.interval import clear, summed_updates, with_room
 from operators.learn import (
     DUPLICATE,
@@ -26,6 +26,7 @@ from state.ids import hash_id
 from state.layout import EPOCH_2000_S, KIND_ITEM, USER_HEADER, USER_PAGES
 from state.table import RowTable
 from state.updates import encode_update
+from stream_app.newest import NewestSlates
 from stream_app.processor import Flush, Output
 from stream_app.quality import OnlineQuality
 from stream_app.records import Event, EventLimits, decode_events, encode_reject
@@ -52,6 +53,12 @@ def event_weight(event: Event) -> float:
         value = event.value if event.value is not None else 3.0
         return 1.0 if value >= 4 else 0.3 if value >= 3 else -1.0  # noqa: PLR2004 - the five-star scale
     return WEIGHTS[event.type]
+
+
+def users_of(table: RowTable) -> Users:
+    """Return the arrays of a table of users as kernels want them; valid until the table grows."""
+    chains = [(slab.records, slab.free, slab.n_free) for slab in table.pages]
+    return Users(table.headers.records, *(array for chain in chains for array in chain))
 
 
 class UserProcessor:
@@ -101,6 +108,8 @@ class UserProcessor:
             ("n_events", "n_users", "n_duplicates", "n_late", "n_rejected", "n_slates", "n_forgotten"), 0
         )
         self.by_type: dict[str, int] = {}
+        self.rejects_by_code: dict[str, int] = {}
+        self.newest = NewestSlates(settings.web_cached_slates)
         self._work = new_work(replica.n_rows, replica.n_categories)
         self._acc = new_accumulators(replica.n_rows, 1024, 1024)
         self._as_of_s = 0
@@ -123,6 +132,7 @@ class UserProcessor:
             self.counters[name] = int(state.get(name, 0))
         self._newest_s = int(state.get("newest_s", 0))
         self.by_type = {str(k): int(v) for k, v in state.get("by_type", {}).items()}
+        self.rejects_by_code = {str(k): int(v) for k, v in state.get("rejects_by_code", {}).items()}
         raw = self._store.get_many([GLOBALS_KEY])[0]
         if raw is not None:
             self.globals = np.frombuffer(raw, GLOBALS, 1).copy()
@@ -133,6 +143,7 @@ class UserProcessor:
         for rejection in decoded.rejections:
             key, value, headers = encode_reject(records[rejection.index], rejection)
             self._rejects.append(Output(self._settings.topic_rejects, self.partition, key, value, headers))
+            self.rejects_by_code[rejection.code] = self.rejects_by_code.get(rejection.code, 0) + 1
         self.counters["n_rejected"] += len(decoded.rejections)
         run: list[tuple[Event, int]] = []
         for event, index in zip(decoded.events, decoded.index, strict=True):
@@ -159,10 +170,7 @@ class UserProcessor:
         n = events.size
         self.table.reserve_pages(PAGES_PER_EVENT * n)
         self._acc = with_room(self._acc, self._replica.n_rows, RECORDS_PER_EVENT * n, PAIRS_PER_EVENT * n)
-        if self._work.position.shape[0] < self._replica.n_rows or (
-            self._work.category_position.shape[0] < self._replica.n_categories
-        ):
-            self._work = new_work(self._replica.n_rows, self._replica.n_categories)
+        self._make_room()
         # An interval's decayed sums are as of the newest event ever: sums as of a late one would outgrow float32.
         self._newest_s = max(self._newest_s, int(events["t_s"].max()))
         self._as_of_s = self._as_of_s or self._newest_s
@@ -175,6 +183,12 @@ class UserProcessor:
         self._count(run, events, status)
         fresh = status != DUPLICATE
         self.quality.update(losses[fresh], shown[fresh & (events["weight"] > 0)])
+
+    def _make_room(self) -> None:
+        if self._work.position.shape[0] < self._replica.n_rows or (
+            self._work.category_position.shape[0] < self._replica.n_categories
+        ):
+            self._work = new_work(self._replica.n_rows, self._replica.n_categories)
 
     def _columns(self, run: list[tuple[Event, int]]) -> Rows:
         n = len(run)
@@ -203,9 +217,18 @@ class UserProcessor:
         events["weight"] = np.fromiter((event_weight(e) for e, _ in run), np.float32, n)
         return events
 
+    @property
+    def store(self) -> "Store":
+        """The committed pages of the task."""
+        return self._store
+
+    @property
+    def replica(self) -> "Replica":
+        """The worker's read replica."""
+        return self._replica
+
     def _users(self) -> Users:
-        chains = [(slab.records, slab.free, slab.n_free) for slab in self.table.pages]
-        return Users(self.table.headers.records, *(array for chain in chains for array in chain))
+        return users_of(self.table)
 
     def _pool(self, n_events: int) -> Int32s:
         """Draw item rows that serve as uniform negatives for a batch; a function of seed, partition and draws."""
@@ -249,6 +272,7 @@ class UserProcessor:
         self.table.drop(rows)
         self._touched.pop(row, None)
         self._latest.pop(row, None)
+        self.newest.stage(event.user_id, None)
         self.counters["n_forgotten"] += 1
 
     def flush(self, now_ms: int) -> Flush:
@@ -259,22 +283,22 @@ class UserProcessor:
             written = {key for key, _ in pages}
             pages.singles += [(key, None) for key in sorted(self._gone - written)]
         pages.singles.append((GLOBALS_KEY, self.globals.tobytes()))
-        state = {**self.counters, "by_type": self.by_type, "newest_s": self._newest_s}
+        state = {
+            **self.counters,
+            "by_type": self.by_type,
+            "rejects_by_code": self.rejects_by_code,
+            "newest_s": self._newest_s,
+        }
         return Flush(outputs=outputs, pages=pages, state=state)
 
     def _slates(self, now_ms: int) -> list[Output]:
         if not self._latest:
             return []
         rows = np.array(list(self._latest), np.int32)
-        slates = np.zeros(rows.size, SLATE)
-        entities = self._replica.entities()
         offsets = np.fromiter((offset for _, offset in self._latest.values()), np.uint64, rows.size)
         keys = draw_keys(self._settings.seed, self.table.headers.records["id"][rows], self.partition, offsets)
         which = np.full(rows.size, self._arm, np.int32)
-        choices = make_choices(self._arms, which, keys)
-        fill_slates(
-            self._users(), rows, entities, self.globals[0], self._work, self._learn, self._slate, choices, slates
-        )
+        slates = self._fill(self._users(), rows, make_choices(self._arms, which, keys))
         out = []
         for slate, arm, (event, offset) in zip(slates, which.tolist(), self._latest.values(), strict=True):
             policy = self._arms[arm].name
@@ -282,8 +306,28 @@ class UserProcessor:
             if value is not None:
                 key = event.user_id.encode()
                 out.append(Output(self._settings.topic_recommendations, self.partition, key, value))
+                self.newest.stage(event.user_id, value)
         self.counters["n_slates"] += len(out)
         return out
+
+    def fill_greedily(self, users: Users, rows: Int32s) -> Rows:
+        """Fill a slate for each row of a table of users, taking the best and drawing nothing.
+
+        Only what those rows have been shown changes, which is why it wants a table that is thrown away.
+
+        Returns
+        -------
+        Rows
+            Records of dtype :data:`operators.rank.SLATE`, one per row.
+        """
+        self._make_room()
+        return self._fill(users, rows, greedy_choices(rows.size, self._slate))
+
+    def _fill(self, users: Users, rows: Int32s, choices: Rows) -> Rows:
+        slates = np.zeros(rows.size, SLATE)
+        entities = self._replica.entities()
+        fill_slates(users, rows, entities, self.globals[0], self._work, self._learn, self._slate, choices, slates)
+        return slates
 
     def _updates(self) -> list[Output]:
         if not self._acc.n[0]:
@@ -300,5 +344,6 @@ class UserProcessor:
 
     def committed(self) -> None:
         """Start the next interval, and evict rows beyond the bound."""
+        self.newest.commit()
         self._reset_interval()
         self.table.evict(self._settings.hot_rows)

@@ -10,8 +10,9 @@ def worker() -> None:
     from stream_app.application import WorkerStoppedError, create_app, run_worker  # imports faust
     from stream_app.cli import CommandError
     from stream_app.settings import Settings
+    from stream_app.web.guard import ExposedError
 
     try:
         run_worker(create_app(Settings()))
-    except WorkerStoppedError as error:
+    except (WorkerStoppedError, ExposedError) as error:
         raise CommandError(str(error)) from error

@@ -1,0 +1,103 @@
+"""Who owns which partition, and where its HTTP server is: asked of the group's coordinator.
+
+A worker puts the address of its HTTP server into the client id of its group consumers. The description of a group
+holds client id and assignment of each member, so that the coordinator is the one source of both, with no topic and no
+protocol of our own. A worker that was killed stays listed until its session ends, as it stays the owner until then.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
+from aiokafka.errors import NoError, for_code
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from aiokafka.admin import AIOKafkaAdminClient
+
+    from stream_app.settings import Settings
+
+CLIENT_ID_PREFIX: Final = "crossaisle@"
+STAGES: Final = ("user", "item")
+
+
+class Member(NamedTuple):
+    """One worker's part in the group of one stage."""
+
+    stage: str
+    address: str
+    """``host:port`` of its HTTP server."""
+    partitions: frozenset[int]
+    """Partitions of the stage's input that it owns; empty while the group shares them out."""
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether only this machine reaches an address."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def advertised_address(settings: Settings) -> str:
+    """Return the ``host:port`` at which other workers reach this worker's HTTP server."""
+    if settings.web_advertise:
+        return settings.web_advertise
+    host = settings.web_host
+    if host in {"", "0.0.0.0", "::"}:  # noqa: S104 - compared, not bound to
+        host = socket.gethostname()
+    return f"[{host}]:{settings.web_port}" if ":" in host else f"{host}:{settings.web_port}"
+
+
+def client_id(settings: Settings) -> str:
+    """Return the client id of a worker's group consumers."""
+    return CLIENT_ID_PREFIX + advertised_address(settings)
+
+
+async def fetch_members(admin: AIOKafkaAdminClient, settings: Settings) -> list[Member]:
+    """Return the workers of both stages, by stage and address; members that are no workers are passed over.
+
+    Raises
+    ------
+    aiokafka.errors.KafkaError
+        A coordinator does not answer.
+    """
+    topics = {"user": settings.topic_events, "item": settings.topic_item_updates}
+    found: list[Member] = []
+    for stage in STAGES:
+        for response in await admin.describe_consumer_groups([f"{settings.app_id}.{stage}"]):
+            for group in response.groups:
+                error = for_code(group[0])
+                if error is not NoError:
+                    message = f"group {group[1]}"
+                    raise error(message)
+                found += members_of(group[5], stage, topics[stage])
+    return sorted(found, key=lambda member: (member.stage != "user", member.address))
+
+
+def members_of(described: Iterable[tuple[Any, ...]], stage: str, topic: str) -> list[Member]:
+    """Return the workers among a group's described members.
+
+    Parameters
+    ----------
+    described
+        Per member: member id, client id, client host, metadata, assignment.
+    stage, topic
+        The group's stage and the topic that it reads.
+    """
+    return [
+        Member(stage, client.removeprefix(CLIENT_ID_PREFIX), _partitions(assignment, topic))
+        for _member_id, client, _host, _metadata, assignment in described
+        if client.startswith(CLIENT_ID_PREFIX)
+    ]
+
+
+def _partitions(assignment: bytes, topic: str) -> frozenset[int]:
+    if not assignment:
+        return frozenset()
+    decoded = ConsumerProtocolMemberAssignment.decode(assignment)
+    return frozenset(partition for name, numbers in decoded.assignment if name == topic for partition in numbers)

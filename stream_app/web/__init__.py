@@ -1,0 +1,1 @@
+"""The worker's HTTP server: lookups, health, metrics and the page."""

@@ -1,0 +1,89 @@
+"""Health in plain words: what is wrong, where, and what to do, from what the broker and the workers say."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from stream_app.observer import Observation
+
+BEHIND_S: Final = 5.0
+"""A partition whose oldest record waits longer than this is behind."""
+SILENT_MS: Final = 5_000
+"""Without an answer of the broker for so long, what is shown is old."""
+
+
+def health_words(observed: Observation, workers: Sequence[Mapping[str, Any]], now_ms: int) -> dict[str, Any]:
+    """Return how things are: ``level`` (``good``, ``warn`` or ``bad``) and ``words``, the sentences, worst first."""
+    found = [
+        *_broker(observed, now_ms),
+        *_workers(workers),
+        *_partitions(observed),
+    ]
+    if not found:
+        return {"level": "good", "words": ["Everything is learned as it comes in."]}
+    level = "bad" if any(bad for bad, _ in found) else "warn"
+    return {"level": level, "words": [words for _, words in sorted(found, key=lambda each: not each[0])]}
+
+
+def _broker(observed: Observation, now_ms: int) -> list[tuple[bool, str]]:
+    age_ms = now_ms - observed.at_ms
+    if age_ms <= SILENT_MS:
+        return []
+    return [(True, f"Kafka has not answered for {age_ms // 1_000} s: all numbers are from before. Check the broker.")]
+
+
+def _workers(workers: Sequence[Mapping[str, Any]]) -> list[tuple[bool, str]]:
+    found: list[tuple[bool, str]] = []
+    for worker in workers:
+        owned = worker.get("owns", {}).get("user", [])
+        address = worker["address"]
+        if not worker["answers"]:
+            what = f", and owns {_partition_words(owned)} of the events" if owned else ""
+            text = (
+                f"Worker {address} does not answer{what}. It hangs or is gone; another one takes over when its "
+                "session ends."
+            )
+            found.append((True, text))
+        elif not worker["ready"]:
+            found.append((False, f"Worker {address} is not ready: {_unready(worker)}."))
+    return found
+
+
+def _unready(worker: Mapping[str, Any]) -> str:
+    if worker.get("phase") != "running":
+        return str(worker.get("phase"))
+    tasks = [task for stage in worker.get("stages", {}).values() for task in stage["tasks"]]
+    restoring = [task["restore"] for task in tasks if task.get("restore")]
+    if restoring:
+        n_left = sum(restore["n_left"] for restore in restoring)
+        left_s = max((restore["left_s"] or 0.0 for restore in restoring), default=0.0)
+        return f"it restores {n_left:,} records, about {left_s:.0f} s left"
+    return "the group shares out its partitions"
+
+
+def _partitions(observed: Observation) -> list[tuple[bool, str]]:
+    found: list[tuple[bool, str]] = [(True, lag.problem) for lag in observed.lags if lag.problem]
+    for stage, what in (("user", "events"), ("item", "item updates")):
+        owned = {p for member in observed.members if member.stage == stage for p in member.partitions}
+        numbers = [lag.partition for lag in observed.lags if lag.stage == stage]
+        orphans = [partition for partition in numbers if partition not in owned]
+        if orphans:
+            whole = "All partitions" if len(orphans) == len(numbers) else _partition_words(orphans).capitalize()
+            found.append((True, f"{whole} of the {what} have no worker: start one with crossaisle worker."))
+        late = [lag for lag in observed.lags if lag.stage == stage and (lag.lag_s or 0.0) > BEHIND_S]
+        if late:
+            worst = max(late, key=lambda lag: lag.lag_s or 0.0)
+            n_events = sum(lag.lag_events for lag in late)
+            where = _partition_words([lag.partition for lag in late])
+            text = f"{n_events:,} {what} wait in {where}, the oldest for {worst.lag_s or 0.0:.0f} s."
+            found.append((False, text))
+    return found
+
+
+def _partition_words(numbers: Sequence[int]) -> str:
+    listed = ", ".join(str(number) for number in numbers[:8])
+    more = f" and {len(numbers) - 8} more" if len(numbers) > 8 else ""  # noqa: PLR2004 - as listed
+    return f"partition{'s' if len(numbers) != 1 else ''} {listed}{more}"

@@ -1,0 +1,312 @@
+"""What the page shows, put together once a second and handed to all who watch."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+import structlog
+from aiokafka.errors import KafkaError
+from mode import Service
+
+from stream_app.changelog import RecoveryError
+from stream_app.observer import HISTORY
+from stream_app.records import decode_reject, decode_slate
+from stream_app.web.answer import ProblemError
+from stream_app.web.feed import NewestRecords
+from stream_app.web.health import health_words
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+
+    from stream_app.metrics import WorkerCollector
+    from stream_app.observer import Observation, Observer
+    from stream_app.records import Slate
+    from stream_app.settings import Settings
+    from stream_app.web.lookup import Lookup
+
+MAX_WATCHERS: Final = 32
+REJECTS_KEPT: Final = 50
+SLATES_PER_S: Final = 6
+RATE_SPAN_S: Final = 5.0
+"""Rates are means over about so many seconds."""
+
+_KEEP_ALIVE_S = 15.0
+_RETRY_S = 2.0
+_PEER_TIMEOUT_S = 0.7
+_MAX_QUEUE = 120
+
+
+class Hub(Service):
+    """Gathers the state of the application, and streams it.
+
+    Parameters
+    ----------
+    settings
+        Of the application.
+    observer
+        What the broker says, once a second.
+    collector
+        What this worker has learned.
+    status
+        Returns what ``/health/ready`` shows.
+    lookup
+        Asks other workers.
+    title_of
+        Returns the title of an item, None where it has none.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        observer: Observer,
+        collector: WorkerCollector,
+        status: Callable[[], dict[str, Any]],
+        lookup: Lookup,
+        title_of: Callable[[str], str | None],
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self._settings = settings
+        self._observer = observer
+        self._collector = collector
+        self._status = status
+        self._lookup = lookup
+        self._title_of = title_of
+        self._log = structlog.get_logger(__name__)
+        self._watchers: set[asyncio.Queue[bytes | None]] = set()
+        self._is_watched = asyncio.Event()
+        self._points: deque[dict[str, Any]] = deque(maxlen=HISTORY)
+        self._rejects: deque[dict[str, Any]] = deque(maxlen=REJECTS_KEPT)
+        self._slates: deque[dict[str, Any]] = deque(maxlen=2 * SLATES_PER_S)
+
+    def report(self) -> dict[str, Any]:
+        """Return what this worker tells the page of another one: readiness, tasks, quality and what it has learned."""
+        return {
+            **self._status(),
+            "address": self._lookup.address,
+            "version": version("crossaisle"),
+            "quality": self._collector.quality(),
+            "learned": self._collector.learned(),
+            "arms": [arm._asdict() for arm in self._collector.arms()],
+        }
+
+    async def overview(self) -> dict[str, Any]:
+        """Return what the page shows.
+
+        Raises
+        ------
+        ProblemError
+            The broker has not been asked yet.
+        """
+        observed = self._observer.latest
+        if observed is None:
+            raise ProblemError("not_ready", "the broker has not answered yet; try again in a second")
+        workers = await self._workers(observed)
+        point = self._point(observed, workers)
+        return {
+            **point,
+            "app_id": self._settings.app_id,
+            "version": version("crossaisle"),
+            "worker": self._lookup.address,
+            "health": health_words(observed, workers, time.time_ns() // 1_000_000),
+            "lags": [self._lag_row(lag) for lag in observed.lags],
+            "replica": {
+                "lag_events": sum(lag.lag_events for lag in observed.replica),
+                "staleness_s": max((lag.lag_s or 0.0 for lag in observed.replica), default=0.0),
+            },
+            "workers": workers,
+            "learned": _summed(worker.get("learned", {}) for worker in workers),
+            "arms": next((worker["arms"] for worker in workers if worker.get("arms")), []),
+        }
+
+    async def watch(self) -> AsyncGenerator[bytes, None]:
+        """Yield server-sent events: the history first, then the state every second, slates and rejects as they come.
+
+        Raises
+        ------
+        ProblemError
+            Too many watch.
+        """
+        if len(self._watchers) >= MAX_WATCHERS:
+            raise ProblemError(
+                "busy", f"{MAX_WATCHERS} pages are open at this worker; close one, or try another worker"
+            )
+        queue: asyncio.Queue[bytes | None] = asyncio.Queue(_MAX_QUEUE)
+        self._watchers.add(queue)
+        self._is_watched.set()
+        try:
+            yield sse("history", list(self._points))
+            yield sse("rejects", list(self._rejects))
+            while True:
+                try:
+                    message = await asyncio.wait_for(queue.get(), _KEEP_ALIVE_S)
+                except TimeoutError:
+                    message = b": still here\n\n"
+                if message is None:
+                    return
+                yield message
+        finally:
+            self._watchers.discard(queue)
+            if not self._watchers:
+                self._is_watched.clear()
+
+    async def on_stop(self) -> None:
+        """End all streams."""
+        self.close()
+
+    def close(self) -> None:
+        """End all streams: their pages connect again, to this worker or to the one that follows it."""
+        for queue in list(self._watchers):
+            _put(queue, None)
+
+    @Service.task
+    async def _tell(self) -> None:
+        while not self.should_stop:
+            async with self._observer.changed:
+                await self._observer.changed.wait()
+            observed = self._observer.latest
+            if observed is None:
+                continue
+            if self._watchers:
+                state = await self.overview()
+                self._points.append(self._point(observed, state["workers"]))
+                self._send("state", state)
+            else:
+                self._points.append(self._point(observed, [self.report()]))
+
+    @Service.task
+    async def _follow(self) -> None:
+        """Read the newest slates and rejects while somebody watches."""
+        while not self.should_stop:
+            await self.wait_first(self._is_watched.wait())
+            try:
+                await self._feed()
+            except (KafkaError, RecoveryError, OSError) as error:
+                self._log.info("feed_interrupted", error=repr(error), remedy="none needed: goes on when Kafka answers")
+                await self.sleep(_RETRY_S)
+
+    async def _feed(self) -> None:
+        settings = self._settings
+        async with (
+            NewestRecords(settings, settings.topic_recommendations) as slates,
+            NewestRecords(settings, settings.topic_rejects, REJECTS_KEPT) as rejects,
+        ):
+            while self._watchers and not self.should_stop:
+                newest = [decode_slate(record.value) for record in await slates.take() if record.value]
+                if newest:
+                    self._send("slates", [self.slate_row(slate) for slate in newest[-SLATES_PER_S:]])
+                refused = [_reject_row(record) for record in await rejects.take()]
+                if refused:
+                    self._rejects.extend(refused)
+                    self._send("rejects", list(self._rejects))
+                await self.sleep(1.0)
+
+    def slate_row(self, slate: Slate) -> dict[str, Any]:
+        """Return a slate with titles, for people."""
+        row: dict[str, Any] = msgspec.to_builtins(slate)
+        for item in row["items"]:
+            item["title"] = self._title_of(item["item_id"])
+            source = item["reason"].partition(":")[2]
+            item["because_title"] = self._title_of(source) if source else None
+        return row
+
+    def _send(self, event: str, value: Any) -> None:
+        message = sse(event, value)
+        for queue in list(self._watchers):
+            if not _put(queue, message):
+                self._watchers.discard(queue)  # it does not read: its connection is as good as gone
+
+    async def _workers(self, observed: Observation) -> list[dict[str, Any]]:
+        mine = self._lookup.address
+        others = [address for address in self._observer.addresses() if address != mine]
+        answers = await asyncio.gather(
+            *(self._lookup.peer(address, "/health/ready", _PEER_TIMEOUT_S) for address in others)
+        )
+        found = [{**self.report(), "answers": True}]
+        for address, answer in zip(others, answers, strict=True):
+            report = msgspec.json.decode(answer) if answer is not None else {}
+            found.append({**report, "address": address, "answers": answer is not None})
+        for worker in found:
+            owned = [member for member in observed.members if member.address == worker["address"]]
+            worker["owns"] = {member.stage: sorted(member.partitions) for member in owned}
+        return sorted(found, key=lambda worker: str(worker["address"]))
+
+    def _lag_row(self, lag: Any) -> dict[str, Any]:
+        row: dict[str, Any] = msgspec.to_builtins(lag)
+        row["owner"] = self._observer.owner(lag.partition, lag.stage)
+        return row
+
+    def _point(self, observed: Observation, workers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """Return one point of the charts."""
+        earlier = self._earlier(observed)
+        end, committed, lag_events = observed.total("user")
+        end_before, committed_before, _ = earlier.total("user")
+        span_s = max((observed.at_ms - earlier.at_ms) / 1_000, 1e-3)
+        summaries = [summary for worker in workers for summary in worker.get("quality", {}).values()]
+        known = [summary for summary in summaries if summary["log_loss"] > 0.0]
+        return {
+            "at_ms": observed.at_ms,
+            "in_per_s": max(end - end_before, 0) / span_s,
+            "learned_per_s": max(committed - committed_before, 0) / span_s,
+            "lag_events": lag_events,
+            "lag_s": observed.worst_s("user"),
+            "item_lag_s": observed.worst_s("item"),
+            "hit_rate": _mean(summary["hit_rate"] for summary in known),
+            "log_loss": _mean(summary["log_loss"] for summary in known),
+            "n_drifts": sum(summary["n_drifts"] for summary in summaries),
+        }
+
+    def _earlier(self, observed: Observation) -> Observation:
+        """Return the observation that rates are counted from."""
+        for each in self._observer.history:
+            if observed.at_ms - each.at_ms <= RATE_SPAN_S * 1_000:
+                return each
+        return observed
+
+
+def sse(event: str, value: Any) -> bytes:
+    """Return a server-sent event with a JSON value."""
+    return b"event: " + event.encode() + b"\ndata: " + msgspec.json.encode(value) + b"\n\n"
+
+
+def _put(queue: asyncio.Queue[bytes | None], message: bytes | None) -> bool:
+    try:
+        queue.put_nowait(message)
+    except asyncio.QueueFull:
+        return False
+    return True
+
+
+def _mean(values: Iterable[float]) -> float | None:
+    found = list(values)
+    return sum(found) / len(found) if found else None
+
+
+def _summed(parts: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Add up what workers have learned, numbers and numbers by name."""
+    out: dict[str, Any] = {}
+    for part in parts:
+        for name, value in part.items():
+            if isinstance(value, dict):
+                out[name] = _summed([out.get(name, {}), value])
+            else:
+                out[name] = out.get(name, 0) + value
+    return out
+
+
+def _reject_row(record: Any) -> dict[str, Any]:
+    try:
+        reject = decode_reject(record)
+    except ValueError as error:
+        return {"at_ms": record.timestamp, "code": "foreign", "reason": str(error), "where": ""}
+    return {
+        "at_ms": record.timestamp,
+        "code": reject.code,
+        "reason": reject.reason,
+        "where": f"{reject.topic}, partition {reject.partition}, offset {reject.offset}",
+    }

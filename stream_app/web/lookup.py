@@ -1,0 +1,245 @@
+"""Finds the newest slate of a user, here or at the worker that owns the user, without holding up the hot path.
+
+A published slate is answered from a dictionary. Only for users whose slate is not kept (after a restart, or beyond
+``web_cached_slates``) is one made from their committed row in the compute thread, and at most :data:`MAX_WAITING` such
+requests wait for it.
+
+Which worker owns a user follows from the partition that Kafka's default partitioner gives the key. Producers may use
+another one, so a user who is unknown there is asked for at all other workers before the answer is 404.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
+
+import aiohttp
+import msgspec
+from aiokafka.partitioner import DefaultPartitioner
+
+from state.store import StoreError
+from stream_app.members import advertised_address
+from stream_app.web.answer import PROBLEMS, ProblemError, published
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from stream_app.observer import Observer
+    from stream_app.runtime import Runtime
+    from stream_app.settings import Settings
+    from stream_app.user_stage import UserProcessor
+
+HOP_HEADER: Final = "X-Crossaisle-Hop"
+"""Marks a request that another worker has forwarded: it is answered here or not at all."""
+PEER_TIMEOUT_S: Final = 1.0
+MAX_WAITING: Final = 64
+
+T = TypeVar("T")
+_partitioner = DefaultPartitioner()
+
+
+class Answer(NamedTuple):
+    """An answer to pass on: status, JSON, and which worker it is from."""
+
+    status: int
+    body: bytes
+    worker: str
+
+
+def partition_of(user_id: str, n_partitions: int) -> int:
+    """Return the partition that Kafka's default partitioner gives a key."""
+    everything = list(range(n_partitions))
+    return int(_partitioner(user_id.encode(), everything, everything))
+
+
+class Lookup:
+    """Looks users up.
+
+    Parameters
+    ----------
+    settings
+        Of the application.
+    runtime
+        Of this worker.
+    observer
+        Knows the other workers.
+    """
+
+    def __init__(self, settings: Settings, runtime: Runtime, observer: Observer) -> None:
+        self._settings = settings
+        self._runtime = runtime
+        self._observer = observer
+        self._session: aiohttp.ClientSession | None = None
+        self._turn = asyncio.Semaphore(1)
+        self._n_waiting = 0
+        self.address = advertised_address(settings)
+
+    async def close(self) -> None:
+        """Close the connections to other workers."""
+        if self._session is not None:
+            await self._session.close()
+
+    async def newest(self, user_id: str) -> bytes:
+        """Return the newest slate that this worker knows of a user, as JSON of ``Recommendations``.
+
+        Raises
+        ------
+        ProblemError
+            The user is not known here, nothing may be recommended, or too many are waiting.
+        """
+        processors = self._processors()
+        for processor in processors:
+            slate = processor.newest.get(user_id)
+            if slate is not None:
+                return published(slate)
+        found = await self._compute(processors, user_id)
+        if found is None:
+            raise ProblemError("unknown_user", self._unknown(user_id))
+        if not found.items:
+            detail = f"user {user_id!r} is known, but nothing may be recommended now; ask with fallback=popular"
+            raise ProblemError("no_slate", detail)
+        return msgspec.json.encode(found)
+
+    async def user(self, user_id: str) -> dict[str, Any]:
+        """Return what the committed state of this worker holds of a user.
+
+        Raises
+        ------
+        ProblemError
+            The user is not known here.
+        """
+        from stream_app.user_lookup import describe_user  # noqa: PLC0415  # numba: only a real worker has it
+
+        for processor in self._processors():
+            found = await self.in_turn(describe_user, processor, user_id)
+            if found is not None:
+                return {**found, "partition": processor.partition}
+        raise ProblemError("unknown_user", self._unknown(user_id))
+
+    async def anywhere(self, user_id: str, path: str, here: Callable[[], Awaitable[bytes]]) -> Answer:
+        """Answer here if this worker owns the user, else with what the owner answers.
+
+        Parameters
+        ----------
+        path
+            What to ask the owner for.
+        here
+            Answers at this worker.
+
+        Raises
+        ------
+        ProblemError
+            Nobody knows the user, or somebody who may know does not answer.
+        """
+        n_partitions = self._n_partitions()
+        owner = self._observer.owner(partition_of(user_id, n_partitions)) if n_partitions else None
+        others = [address for address in self._observer.addresses() if address != self.address]
+        if owner is not None and owner in others:
+            answer = await self._ask(owner, path)
+            if answer is not None and not _is_unknown(answer):
+                return answer
+            others.remove(owner)
+            silent = answer is None
+        else:
+            silent = False
+        try:
+            return Answer(200, await here(), self.address)
+        except ProblemError as problem:
+            if problem.code != "unknown_user":
+                raise
+        answers = await asyncio.gather(*(self._ask(address, path) for address in others))
+        for answer in answers:
+            if answer is not None and not _is_unknown(answer):
+                return answer
+        if silent or None in answers or not self._is_owned(n_partitions):
+            detail = "the partition of this user has no owner, or its owner does not answer; try again in a second"
+            raise ProblemError("not_ready", detail)
+        raise ProblemError("unknown_user", self._unknown(user_id))
+
+    async def peer(self, address: str, path: str, timeout_s: float = PEER_TIMEOUT_S) -> bytes | None:
+        """Return what another worker answers with 200 or 503, None if it does not answer."""
+        answer = await self._ask(address, path, timeout_s)
+        return answer.body if answer is not None and answer.status in {200, 503} else None
+
+    async def in_turn(self, function: Callable[..., T], *args: Any) -> T | None:
+        """Call a function in the compute thread, one request at a time; None if its task has been closed meanwhile.
+
+        Raises
+        ------
+        ProblemError
+            Too many are waiting.
+        """
+        if self._n_waiting >= MAX_WAITING:
+            raise ProblemError("busy", f"{MAX_WAITING} requests wait for the compute thread; try again in a second")
+        self._n_waiting += 1
+        try:
+            async with self._turn:
+                return await asyncio.get_running_loop().run_in_executor(self._runtime.executor, function, *args)
+        except StoreError:  # the partition went to another worker while the request waited
+            return None
+        finally:
+            self._n_waiting -= 1
+
+    async def _compute(self, processors: Sequence[UserProcessor], user_id: str) -> Any:
+        if not processors:
+            return None
+        from stream_app.user_lookup import fresh_slate  # noqa: PLC0415  # numba: only a real worker has it
+
+        def run() -> Any:
+            now_ms = time.time_ns() // 1_000_000
+            for processor in processors:
+                found = fresh_slate(processor, user_id, now_ms)
+                if found is not None:
+                    return found
+            return None
+
+        return await self.in_turn(run)
+
+    def _processors(self) -> list[UserProcessor]:
+        """Return this worker's user tasks."""
+        found: list[Any] = list(self._runtime.processors("user").values())
+        return [processor for processor in found if hasattr(processor, "newest")]
+
+    def _n_partitions(self) -> int:
+        latest = self._observer.latest
+        return sum(lag.stage == "user" for lag in latest.lags) if latest is not None else 0
+
+    def _is_owned(self, n_partitions: int) -> bool:
+        """Return whether every partition has an owner: only then is an unknown user really unknown."""
+        mine = self._runtime.processors("user")
+        return n_partitions > 0 and all(
+            p in mine or self._observer.owner(p) not in {None, self.address} for p in range(n_partitions)
+        )
+
+    async def _ask(self, address: str, path: str, timeout_s: float = PEER_TIMEOUT_S) -> Answer | None:
+        if self._session is None:
+            self._session = aiohttp.ClientSession()
+        headers = {HOP_HEADER: "1"}
+        token = self._settings.web_token
+        if token is not None:
+            headers["Authorization"] = f"Bearer {token.get_secret_value()}"
+        try:
+            async with self._session.get(
+                f"http://{address}{path}",
+                headers=headers,
+                allow_redirects=False,
+                timeout=aiohttp.ClientTimeout(total=timeout_s),
+            ) as response:
+                return Answer(response.status, await response.read(), address)
+        except (aiohttp.ClientError, OSError):  # TimeoutError is an OSError
+            return None
+
+    @staticmethod
+    def _unknown(user_id: str) -> str:
+        return f"user {user_id!r}: no event was learned, or the user was forgotten; ask with fallback=popular"
+
+
+def _is_unknown(answer: Answer) -> bool:
+    status, _ = PROBLEMS["unknown_user"]
+    if answer.status != status:
+        return False
+    try:
+        return bool(msgspec.json.decode(answer.body).get("code") == "unknown_user")
+    except (msgspec.DecodeError, AttributeError):
+        return False
