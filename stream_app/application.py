@@ -202,7 +202,7 @@ def _add_web(
     collector = metrics.collector
     lookup = Lookup(settings, runtime, observer)
     items = Items(lambda: collector.replica, lookup)
-    hub = Hub(settings, observer, collector, lambda: runtime.status, lookup, items.title)
+    hub = Hub(settings, observer, collector, lambda: runtime.status, lookup, items.with_titles)
     for service in (observer, hub):
         app.service(cast("Any", service))
     pages = Pages(

@@ -51,6 +51,7 @@ def worker_environment(
         "STATE_DIR": str(state_dir),
         "WEB_HOST": "127.0.0.1",
         "WEB_PORT": str(web_port),
+        "WEB_ADVERTISE": "",
         "SECURITY_PROTOCOL": "PLAINTEXT",
         "PARTITIONS": str(settings.partitions),
         "REPLICATION_FACTOR": "1",

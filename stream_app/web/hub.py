@@ -15,7 +15,7 @@ from mode import Service
 
 from stream_app.changelog import RecoveryError
 from stream_app.observer import HISTORY
-from stream_app.records import decode_reject, decode_slate
+from stream_app.records import decode_reject
 from stream_app.web.answer import ProblemError
 from stream_app.web.feed import NewestRecords
 from stream_app.web.health import health_words
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
     from stream_app.metrics import WorkerCollector
     from stream_app.observer import Observation, Observer
-    from stream_app.records import Slate
     from stream_app.settings import Settings
     from stream_app.web.lookup import Lookup
 
@@ -56,8 +55,8 @@ class Hub(Service):
         Returns what ``/health/ready`` shows.
     lookup
         Asks other workers.
-    title_of
-        Returns the title of an item, None where it has none.
+    with_titles
+        Adds titles to a slate.
     """
 
     def __init__(
@@ -67,7 +66,7 @@ class Hub(Service):
         collector: WorkerCollector,
         status: Callable[[], dict[str, Any]],
         lookup: Lookup,
-        title_of: Callable[[str], str | None],
+        with_titles: Callable[[dict[str, Any]], dict[str, Any]],
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -76,13 +75,12 @@ class Hub(Service):
         self._collector = collector
         self._status = status
         self._lookup = lookup
-        self._title_of = title_of
+        self._with_titles = with_titles
         self._log = structlog.get_logger(__name__)
         self._watchers: set[asyncio.Queue[bytes | None]] = set()
         self._is_watched = asyncio.Event()
         self._points: deque[dict[str, Any]] = deque(maxlen=HISTORY)
         self._rejects: deque[dict[str, Any]] = deque(maxlen=REJECTS_KEPT)
-        self._slates: deque[dict[str, Any]] = deque(maxlen=2 * SLATES_PER_S)
 
     def report(self) -> dict[str, Any]:
         """Return what this worker tells the page of another one: readiness, tasks, quality and what it has learned."""
@@ -197,23 +195,14 @@ class Hub(Service):
             NewestRecords(settings, settings.topic_rejects, REJECTS_KEPT) as rejects,
         ):
             while self._watchers and not self.should_stop:
-                newest = [decode_slate(record.value) for record in await slates.take() if record.value]
+                newest = [msgspec.json.decode(record.value) for record in await slates.take() if record.value]
                 if newest:
-                    self._send("slates", [self.slate_row(slate) for slate in newest[-SLATES_PER_S:]])
+                    self._send("slates", [self._with_titles(each) for each in newest[-SLATES_PER_S:]])
                 refused = [_reject_row(record) for record in await rejects.take()]
                 if refused:
                     self._rejects.extend(refused)
                     self._send("rejects", list(self._rejects))
                 await self.sleep(1.0)
-
-    def slate_row(self, slate: Slate) -> dict[str, Any]:
-        """Return a slate with titles, for people."""
-        row: dict[str, Any] = msgspec.to_builtins(slate)
-        for item in row["items"]:
-            item["title"] = self._title_of(item["item_id"])
-            source = item["reason"].partition(":")[2]
-            item["because_title"] = self._title_of(source) if source else None
-        return row
 
     def _send(self, event: str, value: Any) -> None:
         message = sse(event, value)

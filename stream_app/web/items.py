@@ -72,6 +72,14 @@ class Items:
         info = replica.info.get(hash_id(item_id)) if replica is not None else None
         return info.title if info is not None else None
 
+    def with_titles(self, slate: dict[str, Any]) -> dict[str, Any]:
+        """Add to each item of a slate its title, and the title of the item that it goes with."""
+        for item in slate["items"]:
+            item["title"] = self.title(item["item_id"])
+            source = item["reason"].partition(":")[2]
+            item["because_title"] = self.title(source) if source else None
+        return slate
+
     async def describe(self, item_id: str) -> dict[str, Any]:
         """Return counts, popularities and neighbours of an item.
 

@@ -130,11 +130,16 @@ class Pages:
         return _json(await self._popular.slate(user_id, excluded, time.time_ns() // 1_000_000))
 
     async def user(self, request: web.Request) -> web.StreamResponse:
-        """Answer with what is known of a user."""
+        """Answer with what is known of a user, and their newest slate."""
         user_id = self._id_of(request, "user_id")
 
         async def here() -> bytes:
-            return msgspec.json.encode(await self._lookup.user(user_id))
+            found = await self._lookup.user(user_id)
+            try:
+                slate = msgspec.json.decode(await self._lookup.newest(user_id))
+            except ProblemError:
+                return msgspec.json.encode({**found, "slate": None})
+            return msgspec.json.encode({**found, "slate": self._items.with_titles(slate)})
 
         return _raw(await self._answer(request, user_id, here))
 
