@@ -21,7 +21,7 @@ class OnlineQuality:
     def __init__(self) -> None:
         self._hits = stats.EWMean(SMOOTHING)
         self._loss = stats.EWMean(SMOOTHING)
-        self._drift: Any = drift.ADWIN(delta=1e-4)  # type: ignore[no-untyped-call]  # river's own
+        self._drift: Any = drift.ADWIN(delta=1e-4)
         self.n_drifts = 0
 
     def update(self, losses: np.ndarray, hits: np.ndarray) -> None:

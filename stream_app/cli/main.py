@@ -11,6 +11,7 @@ from stream_app.cli.broker import broker
 from stream_app.cli.dataset import app as dataset_app
 from stream_app.cli.demo import demo
 from stream_app.cli.doctor import doctor
+from stream_app.cli.evaluate import evaluate
 from stream_app.cli.inspect import inspect
 from stream_app.cli.lag import lag
 from stream_app.cli.produce import produce
@@ -36,6 +37,7 @@ app.command()(lag)
 app.command()(inspect)
 app.command()(doctor)
 app.add_typer(dataset_app, name="dataset")
+app.command()(evaluate)
 app.add_typer(schema_app, name="schema")
 
 

@@ -1,0 +1,1 @@
+"""Methods of the textbook, in the protocol of the product, for its table to have something to beat."""

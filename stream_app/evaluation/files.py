@@ -1,0 +1,117 @@
+"""An evaluation from files to files: events and catalogue in; metrics, slates and report out."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from stream_app.evaluation.models import open_model
+from stream_app.evaluation.report import render
+from stream_app.evaluation.run import Evaluation, Plan
+from stream_app.evaluation.source import EvaluationError, read_catalog, read_events
+from stream_app.evaluation.summary import Inputs, summarize
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from stream_app.settings import Settings
+
+METRICS_FILE: Final = "metrics.json"
+REPORT_FILE: Final = "report.html"
+SLATES_FILE: Final = "slates.jsonl"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What to evaluate.
+
+    Attributes
+    ----------
+    events, catalog
+        Files to read.
+    out
+        Folder to write to; made if it is not there.
+    models
+        Names, each once; the first is the one whose lists go to ``slates.jsonl``.
+    now_ms
+        Present time, milliseconds since 1970 UTC; later events are rejected.
+    warmup, score_every, limit, replica_lag
+        As of the command.
+    """
+
+    events: Path
+    catalog: Path
+    out: Path
+    models: tuple[str, ...]
+    now_ms: int
+    warmup: float = 0.2
+    score_every: int = 1
+    limit: int | None = None
+    replica_lag: int = 0
+
+
+def slates_name(model: str, *, first: bool) -> str:
+    """Return the name of the file with a model's lists.
+
+    Examples
+    --------
+    >>> slates_name("crossaisle", first=True), slates_name("popularity", first=False)
+    ('slates.jsonl', 'slates.popularity.jsonl')
+    """
+    return SLATES_FILE if first else f"slates.{model}.jsonl"
+
+
+def evaluate_files(
+    request: Request, settings: Settings, on_progress: Callable[[str, float], None] | None = None
+) -> dict[str, Any]:
+    """Evaluate, write all files and return what ``metrics.json`` holds.
+
+    Parameters
+    ----------
+    on_progress
+        Called with what is being done, and the share of it that is done.
+
+    Raises
+    ------
+    stream_app.reading.ReadingError
+        A file cannot be read.
+    EvaluationError
+        There is nothing to evaluate, a model is not known, or the folder cannot be written to.
+    """
+    show = on_progress or (lambda _what, _share: None)
+    catalog = read_catalog(request.catalog, settings)
+    models = [open_model(name, catalog, settings, replica_lag=request.replica_lag) for name in request.models]
+    log = read_events(
+        request.events,
+        settings,
+        now_ms=request.now_ms,
+        limit=request.limit,
+        on_progress=lambda share: show("reading", share),
+    )
+    plan = Plan(request.warmup, request.score_every)
+    n = len(log)
+    try:
+        request.out.mkdir(parents=True, exist_ok=True)
+        with contextlib.ExitStack() as stack:
+            files: dict[str, IO[bytes]] = {
+                name: stack.enter_context((request.out / slates_name(name, first=k == 0)).open("wb"))
+                for k, name in enumerate(request.models)
+            }
+            outcome = Evaluation(log, catalog, plan, models).run(
+                files, lambda done: show(f"{done:,} of {n:,} events", done / n)
+            )
+        inputs = Inputs(
+            request.events.name, request.catalog.name, log, catalog, plan,
+            settings.seed, request.limit, request.replica_lag,
+        )  # fmt: skip
+        result = summarize(inputs, outcome)
+        (request.out / METRICS_FILE).write_bytes(msgspec.json.format(msgspec.json.encode(result), indent=1) + b"\n")
+        (request.out / REPORT_FILE).write_text(render(result), encoding="utf-8")
+    except OSError as error:
+        message = f"{error.filename or request.out}: {error.strerror or error}; choose another folder with --out"
+        raise EvaluationError(message) from error
+    return result

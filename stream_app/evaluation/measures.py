@@ -1,0 +1,288 @@
+"""Numbers of an evaluation, with standard errors, and the paired test of one model against another."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from stream_app.evaluation.protocol import LISTS
+from stream_app.evaluation.tally import Bools, Floats, Int8s, ModelTally, Truths
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+SPLITS: Final = ("all", "repeat", "explore", "newcat")
+"""All; had before; never had; of a category that is new to the user (a part of explore)."""
+_LEAST_FOR_ERROR: Final = 2
+
+Int32s = npt.NDArray[np.int32]
+Json = dict[str, Any]
+
+
+def hits(ranks: Int8s) -> Floats:
+    """Return 1 where the item was on the list."""
+    return (ranks >= 0).astype(np.float64)
+
+
+def gains(ranks: Int8s) -> Floats:
+    """Return the normalized discounted gain of one relevant item: ``1 / log2(rank + 2)``, 0 where it was missed.
+
+    References
+    ----------
+    .. [1] Järvelin, Kekäläinen (2002), ACM TOIS 20(4), "Cumulated gain-based evaluation of IR techniques".
+
+    Examples
+    --------
+    >>> gains(np.array([0, 2, -1], np.int8))
+    array([1. , 0.5, 0. ])
+    """
+    return np.where(ranks >= 0, 1.0 / np.log2(np.maximum(ranks, 0).astype(np.float64) + 2.0), 0.0)
+
+
+def mean_and_error(values: Floats) -> Json:
+    """Return mean, its standard error and the number of values; None where there are too few.
+
+    Examples
+    --------
+    >>> mean_and_error(np.array([1.0, 0.0, 1.0, 0.0]))
+    {'mean': 0.5, 'se': 0.288675, 'n': 4}
+    """
+    n = int(values.size)
+    if n == 0:
+        return {"mean": None, "se": None, "n": 0}
+    se = round(float(values.std(ddof=1)) / math.sqrt(n), 6) if n >= _LEAST_FOR_ERROR else None
+    return {"mean": round(float(values.mean()), 6), "se": se, "n": n}
+
+
+def measured_on(name: str, truths: Truths) -> Bools:
+    """Return which events a list is measured on: O on all, X and slate on crossing ones, E on those never had."""
+    if name == "o":
+        return np.ones_like(truths.crosses)
+    if name == "e":
+        return truths.crosses & ~truths.had
+    return truths.crosses
+
+
+def split_of(truths: Truths) -> dict[str, Bools]:
+    """Return which events belong to each of :data:`SPLITS`."""
+    return {
+        "all": np.ones_like(truths.had),
+        "repeat": truths.had,
+        "explore": ~truths.had,
+        "newcat": ~truths.had_category,
+    }
+
+
+def quality(tally: ModelTally, truths: Truths, where: Bools | None = None) -> Json:
+    """Return hit rate and NDCG at ten of every list, by split.
+
+    Parameters
+    ----------
+    where
+        Only these events; all of them if None.
+    """
+    out: Json = {}
+    splits = split_of(truths)
+    for name in LISTS:
+        on = measured_on(name, truths)
+        if where is not None:
+            on = on & where
+        ranks = tally.ranks(name)
+        wanted = ("all",) if name == "e" else SPLITS
+        out[name] = {
+            split: {
+                "hr": mean_and_error(hits(ranks[on & splits[split]])),
+                "ndcg": mean_and_error(gains(ranks[on & splits[split]])),
+            }
+            for split in wanted
+        }
+    return out
+
+
+def spread(tally: ModelTally, n_listable: int) -> Json:
+    """Return, per list, categories of a list, share of the catalogue ever listed, and how unevenly it was listed."""
+    out: Json = {}
+    for name in LISTS:
+        counts = np.array(sorted(tally.listed[name].values()), np.float64)
+        out[name] = {
+            "categories": mean_and_error(tally.n_categories(name).astype(np.float64)),
+            "n_items": int(counts.size),
+            "coverage": round(counts.size / max(n_listable, 1), 6),
+            "gini": gini(counts, n_listable),
+        }
+    return out
+
+
+def gini(counts: Floats, n_items: int) -> float | None:
+    """Return the Gini index of how often each of ``n_items`` was listed; 0 is even, 1 is always the same one.
+
+    Parameters
+    ----------
+    counts
+        Of the items that were listed, ascending; the others count as 0.
+
+    Examples
+    --------
+    >>> gini(np.array([5.0, 5.0]), 2), gini(np.array([10.0]), 4)
+    (0.0, 0.75)
+    """
+    if counts.size == 0:
+        return None
+    n = max(n_items, counts.size)
+    ranks = np.arange(n - counts.size + 1, n + 1)
+    return round(float(2.0 * (ranks * counts).sum() / (n * counts.sum()) - (n + 1) / n), 6)
+
+
+def probabilities(tally: ModelTally) -> Json:
+    """Return log-loss and AUC of the candidates' probabilities, and how often the true item was among them."""
+    losses, aucs = tally.losses, tally.aucs
+    known = losses[np.isfinite(losses)]
+    n = int(losses.size)
+    return {
+        "log_loss": mean_and_error(known),
+        "auc": mean_and_error(aucs[np.isfinite(aucs)]),
+        "candidate_recall": round(known.size / n, 6) if n and known.size else None,
+    }
+
+
+def compare(ours: ModelTally, theirs: ModelTally, truths: Truths) -> Json:
+    """Test, per list and event by event, whether the hit rates and gains of two models differ.
+
+    The standard error of the mean difference is taken over users (all of a user's events move together), the test of
+    hits also in the exact-pairs form of McNemar.
+
+    Returns
+    -------
+    dict
+        Per list and measure: ``difference``, ``se``, ``z``, ``p``; for hits also ``only_ours``, ``only_theirs`` and
+        ``mcnemar_p``.
+
+    References
+    ----------
+    .. [1] Liang, Zeger (1986), Biometrika 73(1), "Longitudinal data analysis using generalized linear models".
+    .. [2] McNemar (1947), Psychometrika 12, "Note on the sampling error of the difference between proportions".
+    """
+    out: Json = {}
+    for name in LISTS:
+        on = measured_on(name, truths)
+        a, b = ours.ranks(name)[on], theirs.ranks(name)[on]
+        out[name] = {
+            "hr": {**_paired(hits(a) - hits(b), truths.user[on]), **_mcnemar(hits(a), hits(b))},
+            "ndcg": _paired(gains(a) - gains(b), truths.user[on]),
+        }
+    return out
+
+
+def _paired(differences: Floats, users: Int32s) -> Json:
+    n = int(differences.size)
+    if n < _LEAST_FOR_ERROR:
+        return {"difference": None, "se": None, "z": None, "p": None, "n": n}
+    mean = float(differences.mean())
+    of_user = np.bincount(users, differences - mean)
+    n_users = int(np.unique(users).size)
+    small = n_users / max(n_users - 1, 1)
+    se = math.sqrt(small * float((of_user**2).sum())) / n
+    z = mean / se if se > 0 else 0.0
+    return {
+        "difference": round(mean, 6),
+        "se": round(se, 6),
+        "z": round(z, 3),
+        "p": _two_sided(z),
+        "n": n,
+    }
+
+
+def _mcnemar(a: Floats, b: Floats) -> Json:
+    only_a, only_b = int(np.count_nonzero(a > b)), int(np.count_nonzero(b > a))
+    z = (abs(only_a - only_b) - 1) / math.sqrt(only_a + only_b) if only_a + only_b else 0.0
+    return {"only_ours": only_a, "only_theirs": only_b, "mcnemar_p": _two_sided(max(z, 0.0))}
+
+
+def _two_sided(z: float) -> float:
+    """Return the two-sided p-value of a standard normal.
+
+    Examples
+    --------
+    >>> round(_two_sided(1.96), 3)
+    0.05
+    """
+    return float(f"{math.erfc(abs(z) / math.sqrt(2.0)):.3g}")
+
+
+def by_group(tally: ModelTally, truths: Truths, groups: Mapping[str, Bools]) -> Json:
+    """Return hit rates of all lists for groups of events."""
+    out: Json = {}
+    for label, where in groups.items():
+        out[label] = {
+            name: mean_and_error(hits(tally.ranks(name)[measured_on(name, truths) & where])) for name in LISTS
+        }
+    return out
+
+
+def by_time(truths: Truths, n_parts: int = 20) -> dict[str, Bools]:
+    """Return groups of events by their order, each as many events, labelled by the day of the first one."""
+    n = truths.index.size
+    part = np.minimum(np.arange(n) * n_parts // max(n, 1), n_parts - 1)
+    return {str(k): part == k for k in range(n_parts) if (part == k).any()}
+
+
+def by_activity(truths: Truths) -> dict[str, Bools]:
+    """Return groups of events by how many events their user had before; 1 is the first slate a new user gets."""
+    return _by_count(truths.n_before, (0, 1, 2, 5, 20, 100, 500, 2_000))
+
+
+def by_item_age(truths: Truths) -> dict[str, Bools]:
+    """Return groups of events by how many events their item had before."""
+    return _by_count(truths.n_item_before, (0, 1, 10, 100, 1_000))
+
+
+def by_category(truths: Truths, categories: Sequence[tuple[str, ...]], n_largest: int = 30) -> dict[str, Bools]:
+    """Return groups of events by category, the largest ones by crossing events."""
+    known = truths.category[truths.crosses]
+    counts = np.bincount(known, minlength=len(categories))
+    largest = np.lexsort((np.arange(counts.size), -counts))[:n_largest]
+    return {" / ".join(categories[k]): truths.category == k for k in largest.tolist() if counts[k]}
+
+
+def _by_count(counts: Int32s, edges: tuple[int, ...]) -> dict[str, Bools]:
+    groups = {}
+    for k, low in enumerate(edges):
+        high = edges[k + 1] if k + 1 < len(edges) else None
+        where = counts >= low
+        if high is not None:
+            where = where & (counts < high)
+        label = f"{low}" if high == low + 1 else f"{low}-{high - 1}" if high is not None else f"{low}+"
+        if where.any():
+            groups[label] = where
+    return groups
+
+
+def cold_items(tally: ModelTally, first_events: Mapping[int, Sequence[int]], n_listable: int) -> Json:
+    """Return how soon new items were listed.
+
+    Parameters
+    ----------
+    first_events
+        Per new item that the catalogue knows, the positions in the file of its first ten events.
+    n_listable
+        How many events make an item an old one: those of ``first_events`` that are as long are counted.
+
+    Returns
+    -------
+    dict
+        Of the new items with that many events: how many, and the shares that were on a list before their first event,
+        before their second and before their last of these.
+    """
+    whole = {item: at for item, at in first_events.items() if len(at) == n_listable}
+    first = tally.first_listed
+    listed = [(first[item], at) for item, at in whole.items() if item in first]
+    n = max(len(whole), 1)
+    return {
+        "n": len(whole),
+        "before_first_event": round(sum(seen <= at[0] for seen, at in listed) / n, 6),
+        "before_second_event": round(sum(seen <= at[1] for seen, at in listed) / n, 6),
+        "before_tenth_event": round(sum(seen <= at[-1] for seen, at in listed) / n, 6),
+    }

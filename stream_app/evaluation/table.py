@@ -1,0 +1,111 @@
+"""The tables that ``crossaisle evaluate`` prints."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+Json = dict[str, Any]
+
+
+def tables(result: Json) -> list[Table]:
+    """Return the tables of an evaluation, from what ``metrics.json`` holds."""
+    out = [_input(result), _lists(result), _details(result)]
+    if any(model["ratings"] for model in result["models"].values()):
+        out.append(_ratings(result))
+    if result["comparisons"]:
+        out.append(_comparisons(result))
+    return out
+
+
+def share(cell: Json, digits: int = 4) -> str:
+    """Return a mean with its standard error in units of the last digit's place, as in ``.1658±.0021``."""
+    if cell["mean"] is None:
+        return "-"
+    mean = _short(cell["mean"], digits)
+    return mean if cell["se"] is None else f"{mean}±{_short(cell['se'], digits)}"
+
+
+def _short(number: float, digits: int) -> str:
+    text = f"{number:.{digits}f}"
+    return text.replace("0.", ".", 1) if text.lstrip("-").startswith("0.") else text
+
+
+def _input(result: Json) -> Table:
+    about, scored = result["input"], result["scored"]
+    table = Table(show_header=False, box=None)
+    table.add_row(
+        "events", f"{about['n_events']:,} of {about['n_users']:,} users, {about['n_items_with_events']:,} items"
+    )
+    table.add_row("catalogue", f"{about['n_catalog']:,} items in {about['n_categories']:,} categories")
+    table.add_row("scored", f"{scored['n']:,}, of them {scored['n_crossing']:,} outside the context's categories")
+    for name in ("events", "catalog"):
+        rejected = about[f"rejected_{name}"]
+        if rejected["n"]:
+            codes = ", ".join(f"{code} {n:,}" for code, n in rejected["by_code"].items())
+            table.add_row(f"[red]rejected {name}", f"{rejected['n']:,} ({codes}); first: {rejected['first']}")
+    if about["n_duplicates"]:
+        table.add_row("[red]duplicates", f"{about['n_duplicates']:,} event ids that the user had just had, left out")
+    if about["n_out_of_order"]:
+        table.add_row("[red]out of order", f"{about['n_out_of_order']:,} events; all were sorted by time")
+    return table
+
+
+def _lists(result: Json) -> Table:
+    table = _table("Hit rate at 10 ± standard error", ("model", "X", "O", "E", "slate", "slate new"))
+    for name, model in result["models"].items():
+        lists = model["lists"]
+        cells = [lists[each]["all"]["hr"] for each in ("x", "o", "e", "slate")]
+        table.add_row(name, *(share(cell) for cell in [*cells, lists["slate"]["explore"]["hr"]]))
+    return table
+
+
+def _details(result: Json) -> Table:
+    heads = ("model", "X repeat", "X explore", "X newcat", "X NDCG", "log-loss", "AUC")
+    table = _table("X by what the event was, and the candidates' probabilities", heads)
+    for name, model in result["models"].items():
+        x, odds = model["lists"]["x"], model["probabilities"]
+        splits = (share(x[split]["hr"]) for split in ("repeat", "explore", "newcat"))
+        table.add_row(name, *splits, share(x["all"]["ndcg"]), _mean(odds["log_loss"]), _mean(odds["auc"]))
+    return table
+
+
+def _mean(cell: Json) -> str:
+    return "-" if cell["mean"] is None else f"{cell['mean']:.3f}"
+
+
+def _table(title: str, heads: tuple[str, ...]) -> Table:
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for head in heads:
+        left = head in {"model", "models"}
+        table.add_column(head, justify="left" if left else "right", no_wrap=True)
+    return table
+
+
+def _ratings(result: Json) -> Table:
+    names = ("mae", "mse", "rmse", "accuracy", "precision", "recall", "f1", "roc_auc")
+    table = _table("Ratings, predicted before they were learned; liked is 4 stars and more", ("model", "n", *names))
+    for name, model in result["models"].items():
+        ratings = model["ratings"]
+        if ratings:
+            table.add_row(name, f"{ratings['n']:,}", *(f"{ratings[measure]:.4f}" for measure in names))
+    return table
+
+
+def _comparisons(result: Json) -> Table:
+    table = _table(
+        "First model less the other: hit rate ± standard error over users, * p < 0.01",
+        ("models", "X", "O", "E", "slate"),
+    )
+    for name, lists in result["comparisons"].items():
+        table.add_row(name, *(_difference(lists[each]["hr"]) for each in ("x", "o", "e", "slate")))
+    return table
+
+
+def _difference(cell: Json) -> str:
+    if cell["difference"] is None:
+        return "-"
+    star = "*" if cell["p"] < 0.01 else " "  # noqa: PLR2004 - the level named in the title
+    return f"{_short(cell['difference'], 4)}±{_short(cell['se'], 4)}{star}"

@@ -1,0 +1,240 @@
+"""Columns of an evaluation: one row per scored event with what was true, and per model where its lists had the item."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from stream_app.evaluation.protocol import LIST_SIZE, LISTS, Scored
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from stream_app.evaluation.history import Before, Numbering
+
+MISS: Final = -1
+"""Rank of an item that is not in a list."""
+N_BINS: Final = 240
+"""Bins of the candidates' probabilities, eight to a factor of two, from 2^-30 to 1."""
+_BINS_PER_OCTAVE: Final = 8
+
+Int8s = npt.NDArray[np.int8]
+Int32s = npt.NDArray[np.int32]
+Int64s = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+Floats = npt.NDArray[np.float64]
+
+
+class Growing:
+    """An array that is appended to by parts."""
+
+    def __init__(self, dtype: npt.DTypeLike) -> None:
+        self._dtype = dtype
+        self._parts: list[np.ndarray] = []
+
+    def extend(self, values: Sequence[float]) -> None:
+        """Append values."""
+        self._parts.append(np.asarray(values, self._dtype))
+
+    def array(self) -> np.ndarray:
+        """Return all of it."""
+        if len(self._parts) != 1:
+            self._parts = [np.concatenate(self._parts) if self._parts else np.zeros(0, self._dtype)]
+        return self._parts[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Truths:
+    """What is true of the scored events; all arrays have one entry per event.
+
+    Attributes
+    ----------
+    index
+        Position in the file.
+    time_ms
+        Event time, milliseconds since 1970 UTC.
+    category
+        Number of the item's category, negative if unknown.
+    crosses
+        Whether its category is known and not in the context: what X and the slate are measured on.
+    had, had_category
+        Whether the user had the item, or its category, before.
+    n_before, n_item_before
+        Events of the user, and of the item, before.
+    user
+        Number of the user, for errors that know that one user's events are alike.
+    """
+
+    index: Int64s
+    time_ms: Int64s
+    category: Int32s
+    crosses: Bools
+    had: Bools
+    had_category: Bools
+    n_before: Int32s
+    n_item_before: Int32s
+    user: Int32s
+
+
+class TruthColumns:
+    """Collects :class:`Truths`."""
+
+    def __init__(self) -> None:
+        self._columns = {
+            "index": Growing(np.int64),
+            "time_ms": Growing(np.int64),
+            "category": Growing(np.int32),
+            "crosses": Growing(np.bool_),
+            "had": Growing(np.bool_),
+            "had_category": Growing(np.bool_),
+            "n_before": Growing(np.int32),
+            "n_item_before": Growing(np.int32),
+            "user": Growing(np.int32),
+        }
+        self._users: dict[str, int] = {}
+
+    def add(self, rows: Sequence[tuple[int, int, str, Before]]) -> None:
+        """Append events, each as its position, time in milliseconds, user id and what was true before it."""
+        users = self._users
+        column = self._columns
+        column["index"].extend([index for index, _, _, _ in rows])
+        column["time_ms"].extend([time_ms for _, time_ms, _, _ in rows])
+        column["user"].extend([users.setdefault(user_id, len(users)) for _, _, user_id, _ in rows])
+        column["category"].extend([before.category for _, _, _, before in rows])
+        column["crosses"].extend([before.crosses for _, _, _, before in rows])
+        column["had"].extend([before.had for _, _, _, before in rows])
+        column["had_category"].extend([before.had_category for _, _, _, before in rows])
+        column["n_before"].extend([before.n_events for _, _, _, before in rows])
+        column["n_item_before"].extend([before.n_item_events for _, _, _, before in rows])
+
+    def truths(self) -> Truths:
+        """Return all of it."""
+        return Truths(**{name: column.array() for name, column in self._columns.items()})
+
+
+class ModelTally:
+    """What one model's answers were worth.
+
+    Parameters
+    ----------
+    numbering
+        Numbers of items and their categories.
+
+    Attributes
+    ----------
+    listed
+        Per list, how often each item (by number) was on it.
+    first_listed
+        Position in the file of the first event for which an item (by number) was on any list.
+    bins_all, bins_true
+        Candidates, and true items among them, per bin of probability; shape ``(N_BINS,)``.
+    n_wrong
+        Entries that had no place on their list: items of the context, of its categories on X, or unknown ones.
+    """
+
+    def __init__(self, numbering: Numbering) -> None:
+        self._numbering = numbering
+        self._ranks = {name: Growing(np.int8) for name in LISTS}
+        self._n_categories = {name: Growing(np.int8) for name in LISTS}
+        self._loss = Growing(np.float32)
+        self._auc = Growing(np.float32)
+        self.listed: dict[str, dict[int, int]] = {name: {} for name in LISTS}
+        self.first_listed: dict[int, int] = {}
+        self.bins_all = np.zeros(N_BINS, np.int64)
+        self.bins_true = np.zeros(N_BINS, np.int64)
+        self.n_wrong = 0
+
+    def add(self, answers: Sequence[Scored], truths: Sequence[Before]) -> None:
+        """Append the answers of a batch."""
+        for name in LISTS:
+            ranks, spread = [], []
+            for answer, before in zip(answers, truths, strict=True):
+                rank, n_categories = self._look_at(name, answer, before)
+                ranks.append(rank)
+                spread.append(n_categories)
+            self._ranks[name].extend(ranks)
+            self._n_categories[name].extend(spread)
+        self._loss.extend([np.nan if answer.loss is None else answer.loss for answer in answers])
+        self._auc.extend([_auc(answer) for answer in answers])
+        self._bin(answers)
+
+    def _look_at(self, name: str, answer: Scored, before: Before) -> tuple[int, int]:
+        number, category_of = self._numbering.item, self._numbering.category_of
+        listed = self.listed[name]
+        rank, categories = MISS, set()
+        for place, item_id in enumerate(answer.lists.get(name, [])[:LIST_SIZE]):
+            item = number(item_id)
+            category = category_of[item]
+            categories.add(category)
+            listed[item] = listed.get(item, 0) + 1
+            if item not in self.first_listed or answer.index < self.first_listed[item]:
+                self.first_listed[item] = answer.index
+            if item == before.item:
+                rank = place
+            if item in before.context or (name != "o" and category in before.context_categories) or category < 0:
+                self.n_wrong += 1
+        return rank, len(categories)
+
+    def _bin(self, answers: Sequence[Scored]) -> None:
+        known = [answer for answer in answers if answer.scores is not None and answer.scores.size]
+        if not known:
+            return
+        scores = np.concatenate([answer.scores for answer in known if answer.scores is not None])
+        self.bins_all += np.bincount(probability_bins(scores), minlength=N_BINS)
+        true = [
+            answer.scores[answer.true_at]
+            for answer in known
+            if answer.true_at is not None and answer.scores is not None
+        ]
+        if true:
+            self.bins_true += np.bincount(probability_bins(np.array(true)), minlength=N_BINS)
+
+    def ranks(self, name: str) -> Int8s:
+        """Return the 0-based rank of the true item on a list per event, :data:`MISS` where it is not on it."""
+        return self._ranks[name].array()
+
+    def n_categories(self, name: str) -> Int8s:
+        """Return the categories of a list per event."""
+        return self._n_categories[name].array()
+
+    @property
+    def losses(self) -> Floats:
+        """Log-loss per event in nats, NaN where the item was no candidate."""
+        return self._loss.array().astype(np.float64)
+
+    @property
+    def aucs(self) -> Floats:
+        """Share of the other candidates below the true item, per event, ties as half; NaN where it was none."""
+        return self._auc.array().astype(np.float64)
+
+
+def probability_bins(scores: np.ndarray) -> Int64s:
+    """Return the bin of each probability.
+
+    Examples
+    --------
+    >>> probability_bins(np.array([1.0, 0.5, 0.0]))
+    array([239, 232,   0])
+    """
+    octaves = np.log2(np.maximum(np.asarray(scores, np.float64), 1e-12))
+    bins = np.floor(octaves * _BINS_PER_OCTAVE).astype(np.int64) + N_BINS
+    clipped: Int64s = np.clip(bins, 0, N_BINS - 1)
+    return clipped
+
+
+def bin_edges() -> Floats:
+    """Return the lower edges of the bins and, last, 1; shape ``(N_BINS + 1,)``."""
+    edges: Floats = 2.0 ** ((np.arange(N_BINS + 1) - N_BINS) / _BINS_PER_OCTAVE)
+    return edges
+
+
+def _auc(answer: Scored) -> float:
+    scores, at = answer.scores, answer.true_at
+    if scores is None or at is None or scores.size < 2:  # noqa: PLR2004 - one candidate has no other
+        return np.nan
+    below = np.count_nonzero(scores < scores[at])
+    equal = np.count_nonzero(scores == scores[at]) - 1
+    return float((below + 0.5 * equal) / (scores.size - 1))
