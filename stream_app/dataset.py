@@ -119,7 +119,7 @@ def write_complete_journey(
     DatasetError
         The package is not installed, holds other data, or the folder cannot be written to.
     """
-    _make_folder(out)
+    make_folder(out)
     data = package_data()
     transactions = _read(
         data / "transactions.parquet",
@@ -148,22 +148,32 @@ def write_complete_journey(
     )
     encode = msgspec.json.Encoder().encode_lines
     try:
-        _write(summary.events_path, _progressing(_event_slices(purchases), purchases.num_rows, encode, on_progress))
-        _write(summary.catalog_path, iter([encode(catalog)]))
-        _write(summary.readme_path, iter([_readme(summary, seed=seed, limit=limit).encode()]))
+        write_whole(
+            summary.events_path, _progressing(_event_slices(purchases), purchases.num_rows, encode, on_progress)
+        )
+        write_whole(summary.catalog_path, iter([encode(catalog)]))
+        write_whole(summary.readme_path, iter([_readme(summary, seed=seed, limit=limit).encode()]))
     except OSError as error:
-        raise _cannot_write(out, error) from error
+        raise cannot_write(out, error) from error
     return summary
 
 
-def _make_folder(out: Path) -> None:
+def make_folder(out: Path) -> None:
+    """Make the folder to write to.
+
+    Raises
+    ------
+    DatasetError
+        It cannot be made.
+    """
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise _cannot_write(out, error) from error
+        raise cannot_write(out, error) from error
 
 
-def _cannot_write(out: Path, error: OSError) -> DatasetError:
+def cannot_write(out: Path, error: OSError) -> DatasetError:
+    """Return the error for a folder that cannot be written to."""
     return DatasetError(f"{error.filename or out}: {error.strerror or error}; choose another folder with --out")
 
 
@@ -299,7 +309,7 @@ def _progressing(
             on_progress(done, n_rows)
 
 
-def _write(path: Path, parts: Iterator[bytes]) -> None:
+def write_whole(path: Path, parts: Iterator[bytes]) -> None:
     """Write a file that is there whole or, if this is interrupted, not at all."""
     unfinished = path.with_name(f".{path.name}.unfinished")
     try:

@@ -1,0 +1,94 @@
+"""The synthetic shop: repeatable, valid to the worker, and true to its own truth."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from stream_app.evaluation.source import read_catalog, read_events
+from stream_app.settings import Settings
+from stream_app.synthetic.files import write_synthetic
+from stream_app.synthetic.params import KINDS, ShopParams, SyntheticError, with_sizes
+from stream_app.synthetic.simulation import DAY_MS, START_MS
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+NOW_MS = 1_900_000_000_000
+SMALL = ShopParams(n_users=40, n_items=200, n_categories=16, days=90, drift_day=60)
+
+
+def small(kind: str) -> ShopParams:
+    """Return a small shop of a kind."""
+    return with_sizes(KINDS[kind], n_users=30, n_items=200, n_categories=20, days=90)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_files_are_valid(kind: str, tmp_path: Path) -> None:
+    """The worker's own decoder accepts every line, in order of time, and every item is in the catalogue."""
+    summary = write_synthetic(tmp_path, small(kind))
+    log = read_events(summary.events_path, Settings(), now_ms=NOW_MS)
+    catalog = read_catalog(summary.catalog_path, Settings())
+    assert (log.rejects.n, log.n_duplicates, log.n_out_of_order, catalog.rejects.n) == (0, 0, 0, 0)
+    assert len(log) == summary.n_events > 0
+    assert {event.item_id for events in log.batches(500) for event in events} <= set(catalog.entries)
+
+
+def test_same_seed_same_bytes(tmp_path: Path) -> None:
+    """The same seed gives the same bytes, another seed others."""
+    bytes_of = {}
+    for name, seed in (("a", 3), ("b", 3), ("c", 4)):
+        summary = write_synthetic(tmp_path / name, replace(SMALL, seed=seed))
+        paths = (summary.events_path, summary.catalog_path, summary.truth_path)
+        bytes_of[name] = [path.read_bytes() for path in paths]
+    assert bytes_of["a"] == bytes_of["b"]
+    assert all(one != other for one, other in zip(bytes_of["a"], bytes_of["c"], strict=True))
+
+
+def test_staples_come_again(tmp_path: Path) -> None:
+    """A user buys his staples far more often than his other items."""
+    summary = write_synthetic(tmp_path, replace(SMALL, drift_day=None, visits_per_day=0.3))
+    truth = json.loads(summary.truth_path.read_bytes())
+    bought: dict[str, Counter[str]] = defaultdict(Counter)
+    for line in summary.events_path.read_text().splitlines():
+        event = json.loads(line)
+        bought[event["user_id"]][event["item_id"]] += 1
+    of_staples, of_others = [], []
+    for user, counts in bought.items():
+        staples = {staple["item_id"] for staple in truth["users"][user]["staples"]}
+        of_staples += [counts[item] for item in staples]
+        of_others += [n for item, n in counts.items() if item not in staples]
+    assert sum(of_staples) / len(of_staples) > 1.5 * sum(of_others) / len(of_others)
+
+
+def test_new_items_are_not_sold_before(tmp_path: Path) -> None:
+    """No item is taken before the day that the truth says it came."""
+    summary = write_synthetic(tmp_path, SMALL)
+    born = json.loads(summary.truth_path.read_bytes())["new_items"]
+    assert born
+    for line in summary.events_path.read_text().splitlines():
+        event = json.loads(line)
+        day = (event["event_time_ms"] - START_MS) / DAY_MS
+        assert day + 1e-9 >= born.get(event["item_id"], 0)
+
+
+@pytest.mark.parametrize("kind", ["films", "courses"])
+def test_nothing_is_taken_twice(kind: str, tmp_path: Path) -> None:
+    """Where things are not wanted twice, no user has an item twice."""
+    summary = write_synthetic(tmp_path, small(kind))
+    lines = [json.loads(line) for line in summary.events_path.read_text().splitlines()]
+    assert max(Counter((event["user_id"], event["item_id"]) for event in lines).values()) == 1
+
+
+@pytest.mark.parametrize(
+    ("wrong", "field"), [({"n_items": 3}, "n_items"), ({"n_categories": 1}, "n_categories"), ({"days": 0}, "days")]
+)
+def test_bad_sizes_are_named(wrong: dict[str, int], field: str, tmp_path: Path) -> None:
+    """A size that cannot be is refused with its name, and nothing is written."""
+    with pytest.raises(SyntheticError, match=field):
+        write_synthetic(tmp_path / "shop", replace(SMALL, **wrong))  # type: ignore[arg-type]  # integers all
+    assert not (tmp_path / "shop").exists()
