@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import faust
 from faust.app.base import BootStrategy
 
+from stream_app.handover import Handover
 from stream_app.logs import configure_logging
 from stream_app.metrics import Metrics, WorkerCollector
 from stream_app.observer import Observer
@@ -150,6 +151,7 @@ def default_plan(settings: Settings, collector: WorkerCollector) -> Callable[[Ma
         from stream_app.warmup import warm_up  # noqa: PLC0415
 
         replica = Replica(settings)
+        handover = Handover(replica.apply_pages)
         collector.set_replica(replica)
         n_shards = partitions[settings.topic_item_updates]
 
@@ -180,9 +182,10 @@ def default_plan(settings: Settings, collector: WorkerCollector) -> Callable[[Ma
             commit_interval_ms=settings.item_commit_interval_ms,
             open_processor=open_item,
             meters=collector.meters["item"],
+            handover=handover,
         )
         tails = [
-            TailSpec(settings.topic_item_state, replica.apply_items),
+            TailSpec(settings.topic_item_state, replica.apply_items, handover),
             TailSpec(settings.topic_catalog, replica.apply_catalog),
         ]
         return Plan(

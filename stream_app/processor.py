@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from state.pages import Pages
     from state.store import PageStore
+    from stream_app.handover import Handover
     from stream_app.records import KafkaRecord
 
 
@@ -76,3 +77,5 @@ class StageSpec:
     """Called with the partition, the number of partitions and the task's store."""
     meters: StageMeters = field(default_factory=StageMeters)
     """What the stage's tasks measure of their own work."""
+    handover: Handover | None = None
+    """Gets the pages of every commit of this worker's tasks, for a replica in the same process."""

@@ -18,6 +18,7 @@ from state.arrays import Floats, Int32s, Rows, UInt8s, UInt64s
 from state.codec import KEY_BYTES, KIND_HEADER, KIND_NAME, matrix, overwrite
 from state.ids import hash_category, hash_id
 from state.layout import ENTITY_HEADER, ENTITY_NEIGHBOURS, ENTITY_PAGES, KIND_CATEGORY, KIND_ITEM
+from state.pages import KEYS, Pages
 from state.slab import pop_free
 from state.table import RowTable
 from stream_app.records import CatalogEntry, EventLimits, Rejection, decode_catalog
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from stream_app.records import KafkaRecord
     from stream_app.settings import Settings
 
-_KEY = np.dtype([("id", ">u8"), ("kind", "u1"), ("page", ">u2")])
+_LAYOUTS = {KIND_HEADER: ENTITY_HEADER, 1 + ENTITY_NEIGHBOURS: ENTITY_PAGES[ENTITY_NEIGHBOURS]}
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,6 @@ class Replica:
         self.info: dict[int, ItemInfo] = {}
         self.names: dict[int, str] = {}
         self.category_paths: list[tuple[str, ...]] = []
-        self.newest_item_state_ms = 0
         self.n_collisions = 0
         self._rejections: list[tuple[KafkaRecord, Rejection]] = []
         self._category: Int32s = np.zeros(0, np.int32)
@@ -161,47 +161,61 @@ class Replica:
             A page was written by another version.
         """
         latest = {r.key: r.value for r in records if r.key is not None and len(r.key) == KEY_BYTES and r.value}
+        self._apply_pages(latest)
+
+    def apply_pages(self, pages: Pages) -> None:
+        """Take over the pages that an item task of this worker has committed."""
+        for block in pages.blocks:
+            keys = block.keys.reshape(-1).view(KEYS)
+            self._apply_block(int(keys["kind"][0]), keys, block.values)
+        self._apply_pages({key: value for key, value in pages.singles if len(key) == KEY_BYTES and value})
+
+    def _apply_pages(self, latest: dict[bytes, bytes]) -> None:
         if not latest:
             return
-        self.newest_item_state_ms = max(self.newest_item_state_ms, *(r.timestamp for r in records))
         values = list(latest.values())
-        keys = np.frombuffer(b"".join(k for k in latest if k is not None), _KEY)
-        for at in np.flatnonzero(keys["kind"] == KIND_NAME).tolist():
-            self.names[int(keys["id"][at])] = (values[at] or b"").decode()
-        self._apply_headers(keys, values)
-        self._apply_pages(keys, values)
+        keys = np.frombuffer(b"".join(latest), KEYS)
+        for kind, dtype in _LAYOUTS.items():
+            at = np.flatnonzero(keys["kind"] == kind)
+            if at.size:
+                self._apply_block(kind, keys[at], matrix([values[k] for k in at.tolist()], dtype))
+        for k in np.flatnonzero(keys["kind"] == KIND_NAME).tolist():
+            self.names[int(keys["id"][k])] = values[k].decode()
 
-    def _apply_headers(self, keys: np.ndarray, values: Sequence[bytes | None]) -> None:
-        at = np.flatnonzero(keys["kind"] == KIND_HEADER)
-        if not at.size:
-            return
-        rows = self.ensure(keys["id"][at].astype(np.uint64))
+    def _apply_block(self, kind: int, keys: Rows, values: UInt8s) -> None:
+        if kind == KIND_HEADER:
+            self._apply_headers(keys["id"].astype(np.uint64), values)
+        else:
+            self._apply_neighbours(keys["id"].astype(np.uint64), keys["page"].astype(np.int32), values)
+
+    def _apply_headers(self, ids: UInt64s, values: UInt8s) -> None:
+        rows = self.ensure(ids)
         headers = self.table.headers.records
         before = headers["n"][rows].astype(np.int64)
-        overwrite(headers, rows, matrix([values[k] or b"" for k in at.tolist()], ENTITY_HEADER))
+        overwrite(headers, rows, values)
         after = headers["n"][rows].astype(np.int64)
         item = headers["kind"][rows] == KIND_ITEM
         self.totals[0] += (after - before)[item].sum()
         self.totals[1] += np.count_nonzero(item & (before == 0) & (after > 0))
         update_top(self.entities(), rows)
 
-    def _apply_pages(self, keys: np.ndarray, values: Sequence[bytes | None]) -> None:
-        at = np.flatnonzero(keys["kind"] == 1 + ENTITY_NEIGHBOURS)
-        if not at.size:
-            return
-        ids, where = np.unique(keys["id"][at].astype(np.uint64), return_inverse=True)
-        rows = self.ensure(ids)[where].astype(np.int32)
+    def _apply_neighbours(self, ids: UInt64s, numbers: Int32s, values: UInt8s) -> None:
+        rows = self.table.index.get_many(ids)
+        if (rows < 0).any():
+            self.ensure(np.unique(ids[rows < 0]))
+            rows = self.table.index.get_many(ids)
         slab = self.table.pages[ENTITY_NEIGHBOURS]
-        numbers = keys["page"][at].astype(np.int32)
         slab.reserve(int(numbers.sum()) + numbers.size)
-        pages = np.empty(at.size, np.int32)
+        pages = np.empty(rows.size, np.int32)
         _locate(self.table.headers.records, slab.records, slab.free, slab.n_free, rows, numbers, pages)
-        overwrite(slab.records, pages, matrix([values[k] or b"" for k in at.tolist()], slab.records.dtype))
-        neighbours, where = np.unique(slab.records["ids"][pages], return_inverse=True)
-        known = neighbours != 0
-        resolved = np.zeros(neighbours.size, np.int32)
-        resolved[known] = self.ensure(neighbours[known])
-        slab.records["rows"][pages] = resolved[where].reshape(pages.size, -1)
+        overwrite(slab.records, pages, values)
+        neighbours = slab.records["ids"][pages].reshape(-1)
+        resolved = self.table.index.get_many(neighbours)
+        unknown = (resolved < 0) & (neighbours != 0)
+        if unknown.any():
+            self.ensure(np.unique(neighbours[unknown]))
+            resolved = self.table.index.get_many(neighbours)
+        slab.records["rows"][pages] = np.where(neighbours == 0, 0, resolved).reshape(pages.size, -1)
 
     def apply_catalog(self, records: "Sequence[KafkaRecord]") -> None:
         """Take over a batch of catalogue records; what cannot be read is kept for :meth:`take_catalog_rejections`."""

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
 
     from stream_app.catalog_rejects import Rejected
+    from stream_app.handover import Handover
     from stream_app.processor import Processor, StageSpec
     from stream_app.records import KafkaRecord
     from stream_app.settings import Settings
@@ -39,6 +40,8 @@ class TailSpec:
 
     topic: str
     apply: Callable[[Sequence[KafkaRecord]], object]
+    handover: Handover | None = None
+    """Tells which partitions reach the replica without Kafka."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +202,13 @@ class Runtime(Service):
         self._phase = "catching up"
         for spec in plan.tails:
             tail = TailService(
-                self._settings, spec.topic, spec.apply, self._executor, beacon=self.beacon, loop=self.loop
+                self._settings,
+                spec.topic,
+                spec.apply,
+                self._executor,
+                spec.handover,
+                beacon=self.beacon,
+                loop=self.loop,
             )
             self._tails.append(tail)
             await self.add_runtime_dependency(tail)

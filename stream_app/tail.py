@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from concurrent.futures import Executor
 
+    from stream_app.handover import Handover
     from stream_app.records import KafkaRecord
     from stream_app.settings import Settings
 
@@ -40,6 +41,8 @@ class TailService(Service):
         Called with records of one partition, in offset order, in the executor's thread.
     executor
         The worker's one thread for processors, stores and replicas.
+    handover
+        Tells which partitions reach the replica without this tail.
     """
 
     def __init__(
@@ -48,6 +51,7 @@ class TailService(Service):
         topic: str,
         apply: Callable[[Sequence[KafkaRecord]], object],
         executor: Executor,
+        handover: Handover | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -56,6 +60,7 @@ class TailService(Service):
         self._topic = topic
         self._apply = apply
         self._executor = executor
+        self._handover = handover
         self._log = structlog.get_logger(__name__).bind(topic=topic)
         self._offsets: dict[int, int] = {}
         self._n_records = 0
@@ -103,8 +108,8 @@ class TailService(Service):
                 timeout_ms = _POLL_MS if self.caught_up.is_set() else _CATCH_UP_POLL_MS
                 batches = await consumer.getmany(timeout_ms=timeout_ms, max_records=_MAX_RECORDS)
                 for tp, records in batches.items():
-                    await self._take(cast("Sequence[KafkaRecord]", records))
-                    self._offsets[tp.partition] = records[-1].offset + 1
+                    await self._take(tp.partition, cast("Sequence[KafkaRecord]", records))
+                self._share_work(consumer)
                 if not self.caught_up.is_set():
                     await self._note_progress(consumer, targets)
         finally:
@@ -122,9 +127,28 @@ class TailService(Service):
             consumer.seek(tp, max(begins[tp], self._offsets.get(tp.partition, 0)))
         return {tp: ends[tp] for tp in tps}
 
-    async def _take(self, records: Sequence[KafkaRecord]) -> None:
+    async def _take(self, partition: int, records: Sequence[KafkaRecord]) -> None:
+        if self._handover is not None and partition in self._handover.taken:
+            return  # fetched before the task took over; it has handed them over itself
         await asyncio.get_running_loop().run_in_executor(self._executor, self._apply, records)
         self._n_records += len(records)
+        self._offsets[partition] = records[-1].offset + 1
+        if self._handover is not None:
+            self._handover.note_read(partition, self._offsets[partition])
+
+    def _share_work(self, consumer: AIOKafkaConsumer) -> None:
+        """Stop reading what this worker's own tasks hand over, and go on with what they no longer do."""
+        if self._handover is None:
+            return
+        for partition, offset in self._handover.take_released().items():
+            tp = TopicPartition(self._topic, partition)
+            self._offsets[partition] = offset
+            consumer.seek(tp, offset)
+            consumer.resume(tp)
+        for partition in self._handover.taken:
+            tp = TopicPartition(self._topic, partition)
+            if tp not in consumer.paused():
+                consumer.pause(tp)
 
     async def _note_progress(self, consumer: AIOKafkaConsumer, targets: dict[TopicPartition, int]) -> None:
         for tp, end in targets.items():

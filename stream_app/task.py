@@ -212,6 +212,8 @@ class Task:
         context.consumer.seek(self._input, opened.committed_offset)
         context.consumer.resume(self._input)
         self._state = "running"
+        if context.spec.handover is not None:
+            context.spec.handover.opened(self._partition)
         self._log.info("task_opened", **opened.report())
 
     async def _work(self) -> None:
@@ -280,7 +282,7 @@ class Task:
         if position < 0:
             msg = "the broker did not say where the changelog records are: reading them again"
             raise KafkaError(msg)
-        await self._call(_settle, opened, flush, position, checkpoint)
+        await self._call(self._settle, opened, flush, position, checkpoint)
         opened.committed_offset = opened.next_offset
         self._n_failures = 0
         self._n_commits += 1
@@ -293,8 +295,18 @@ class Task:
             took_ms=round((time.monotonic() - started) * 1000, 1),
         )
 
+    def _settle(self, opened: Opened, flush: Flush, position: int, checkpoint: bytes) -> None:
+        faults.hit_during("in_local_write")
+        opened.store.write(flush.pages, position=position, checkpoint=checkpoint)
+        faults.survive()
+        opened.processor.committed()
+        if self._context.spec.handover is not None:
+            self._context.spec.handover.settled(self._partition, flush.pages, position)
+
     async def _close(self) -> None:
         opened, self._opened = self._opened, None
+        if self._context.spec.handover is not None:
+            self._context.spec.handover.closed(self._partition)
         self._state = "closed" if self._stopping else "recovering"
         if opened is not None:
             await asyncio.shield(opened.close(self._call))
@@ -339,13 +351,6 @@ class Task:
 def _flush(processor: Processor, now_ms: int) -> tuple[Flush, list[PackedBatch]]:
     flush = processor.flush(now_ms)
     return flush, pack(flush.pages, now_ms)
-
-
-def _settle(opened: Opened, flush: Flush, position: int, checkpoint: bytes) -> None:
-    faults.hit_during("in_local_write")
-    opened.store.write(flush.pages, position=position, checkpoint=checkpoint)
-    faults.survive()
-    opened.processor.committed()
 
 
 def _now_ms() -> int:
