@@ -94,6 +94,12 @@ class IdMap:
         insert(self.keys, self.rows, np.uint64(key), row)
         self.n += 1
 
+    def put_many(self, keys: UInt64s, rows: Int32s) -> None:
+        """Map new and distinct ``keys`` to ``rows``."""
+        self.reserve(keys.shape[0])
+        _insert_many(self.keys, self.rows, keys, rows)
+        self.n += keys.shape[0]
+
     def remove_many(self, gone: UInt64s) -> None:
         """Forget the ids in ``gone``; the map is rebuilt once."""
         used = (self.rows >= 0) & ~np.isin(self.keys, gone)

@@ -63,6 +63,14 @@ class Slab:
         self.reserve(1)
         return int(pop_free(self.free, self.n_free))
 
+    def take_many(self, n: int) -> Int32s:
+        """Take ``n`` zeroed records and return their numbers."""
+        self.reserve(n)
+        left = int(self.n_free[0]) - n
+        numbers: Int32s = self.free[left : left + n][::-1].copy()
+        self.n_free[0] = left
+        return numbers
+
     def give_back(self, numbers: Int32s) -> None:
         """Zero records and put them on the free list."""
         self.records[numbers] = np.zeros((), self.records.dtype)

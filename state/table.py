@@ -68,13 +68,6 @@ class RowTable:
         for slab in self.pages:
             slab.reserve(n_more)
 
-    def add(self, row_id: int) -> int:
-        """Create an empty row and return its number."""
-        row = self.headers.take()
-        self.headers.records[row]["id"] = row_id
-        self.index.put(row_id, row)
-        return row
-
     def ensure(self, ids: UInt64s, get_many: GetMany | None) -> tuple[Int32s, Int32s]:
         """Return the row of every id, loading or creating what is not in memory.
 
@@ -94,14 +87,14 @@ class RowTable:
         missing = np.flatnonzero(rows < 0)
         if missing.size == 0:
             return rows, np.empty(0, np.int32)
-        self.headers.reserve(missing.size)
-        self.index.reserve(missing.size)
-        missing_ids = [int(ids[k]) for k in missing]
-        new_rows = np.array([self.add(row_id) for row_id in missing_ids], np.int32)
+        missing_ids = ids[missing]
+        new_rows = self.headers.take_many(missing.size)
+        self.headers.records["id"][new_rows] = missing_ids
+        self.index.put_many(missing_ids, new_rows)
         rows[missing] = new_rows
         if get_many is None:
             return rows, new_rows
-        values = get_many([page_key(row_id, KIND_HEADER) for row_id in missing_ids])
+        values = get_many([page_key(row_id, KIND_HEADER) for row_id in missing_ids.tolist()])
         found = [k for k, value in enumerate(values) if value is not None]
         if found:
             bodies = [value for value in values if value is not None]

@@ -1,12 +1,13 @@
 """From a filled slate of rows to the record that consumers read: strings for ids, words for reasons."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NamedTuple
 
 from operators.slate import REASON_CATEGORY, REASON_POPULAR, REASON_REPEAT, REASON_TASTE, REASON_TOGETHER
+from state.arrays import Rows, UInt64s
 from stream_app.records import AsOf, Event, Slate, SlateItem, encode_slate
 
 if TYPE_CHECKING:
-    from state.arrays import Row
     from stream_app.replica import Replica
 
 REASONS = {
@@ -19,15 +20,48 @@ REASONS = {
 """Machine-readable reasons; "together" is followed by a colon and the item it goes with."""
 
 
+class FilledSlate(NamedTuple):
+    """One record of :data:`operators.rank.SLATE` as plain Python values: reading them singly is slow."""
+
+    ids: list[int]
+    scores: list[float]
+    propensities: list[float]
+    reasons: list[int]
+    sources: list[int]
+    categories: list[int]
+
+
+def unpack(slates: Rows, ids: UInt64s) -> Iterator[FilledSlate]:
+    """Yield the slates of a batch.
+
+    Parameters
+    ----------
+    slates
+        Shape ``(n,)``, dtype :data:`operators.rank.SLATE`.
+    ids
+        Id of every entity row.
+    """
+    columns = (
+        ids[slates["rows"]], slates["scores"], slates["propensities"], slates["reasons"], ids[slates["sources"]],
+        slates["categories"],
+    )  # fmt: skip
+    lists = zip(*(column.tolist() for column in columns), strict=True)
+    for n, n_categories, row in zip(slates["n"].tolist(), slates["n_categories"].tolist(), lists, strict=True):
+        item_ids, scores, propensities, reasons, sources, categories = row
+        yield FilledSlate(
+            item_ids[:n], scores[:n], propensities[:n], reasons[:n], sources[:n], categories[:n_categories]
+        )
+
+
 def build_slate(
-    slate: "Row", event: Event, partition: int, offset: int, now_ms: int, replica: "Replica", policy: str
+    slate: FilledSlate, event: Event, partition: int, offset: int, now_ms: int, replica: "Replica", policy: str
 ) -> bytes | None:
     """Return the bytes of a slate, or None when nothing may be recommended.
 
     Parameters
     ----------
     slate
-        One record of dtype :data:`operators.rank.SLATE`.
+        One of :func:`unpack`.
     event, offset
         The user's newest event in the interval and where it came from.
     policy
@@ -51,35 +85,34 @@ def build_slate(
     )
 
 
-def slate_items(slate: "Row", replica: "Replica") -> list[SlateItem]:
+def slate_items(slate: FilledSlate, replica: "Replica") -> list[SlateItem]:
     """Return the slots of a filled slate, without items that have left the catalogue."""
-    ids = replica.table.headers.records["id"]
     items = []
-    for k in range(int(slate["n"])):
-        info = replica.info.get(int(ids[slate["rows"][k]]))
+    for k, item in enumerate(slate.ids):
+        info = replica.info.get(item)
         if info is None:
             continue
         items.append(
             SlateItem(
                 item_id=info.item_id,
                 category=" / ".join(info.category),
-                score=round(float(slate["scores"][k]), 6),
-                propensity=float(slate["propensities"][k]),
+                score=round(slate.scores[k], 6),
+                propensity=slate.propensities[k],
                 reason=_reason(slate, k, replica),
             )
         )
     return items
 
 
-def context_names(slate: "Row", replica: "Replica") -> list[str]:
+def context_names(slate: FilledSlate, replica: "Replica") -> list[str]:
     """Return the names of the categories that the user is in."""
     paths = replica.category_paths
-    return [" / ".join(paths[c]) for c in slate["categories"][: slate["n_categories"]].tolist()]
+    return [" / ".join(paths[c]) for c in slate.categories]
 
 
-def _reason(slate: "Row", k: int, replica: "Replica") -> str:
-    reason = int(slate["reasons"][k])
+def _reason(slate: FilledSlate, k: int, replica: "Replica") -> str:
+    reason = slate.reasons[k]
     if reason == REASON_TOGETHER:
-        source = replica.item_name(int(replica.table.headers.records["id"][slate["sources"][k]]))
+        source = replica.item_name(slate.sources[k])
         return f"together:{source}" if source is not None else REASONS[REASON_CATEGORY]
     return REASONS[reason]

@@ -1,6 +1,8 @@
 """The user stage's state and operators: events of one partition in; slates, item updates and rejects out."""
 
 from collections.abc import Sequence
+from functools import lru_cache
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -30,7 +32,7 @@ from stream_app.newest import NewestSlates
 from stream_app.processor import Flush, Output
 from stream_app.quality import OnlineQuality
 from stream_app.records import Event, EventLimits, decode_events, encode_reject
-from stream_app.slates import build_slate
+from stream_app.slates import build_slate, unpack
 
 if TYPE_CHECKING:
     from state.store import Store
@@ -42,6 +44,10 @@ TYPES = ("impression", "view", "click", "favorite", "cart", "purchase", "rating"
 WEIGHTS = {"impression": 0.0, "view": 0.1, "click": 0.3, "favorite": 0.6, "cart": 0.8, "purchase": 1.0, "review": 0.5}
 """How much an event of a type teaches; a rating's weight comes from its value, a dislike is negative."""
 MAX_POOL = 128
+_CACHED_IDS = 1 << 16
+_TYPE_NUMBERS = {name: number for number, name in enumerate(TYPES)}
+_cached_id = lru_cache(_CACHED_IDS)(hash_id)
+"""Ids of users, items and sessions, which come again and again; event ids do not."""
 GLOBALS_KEY = page_key(0, KIND_GLOBALS)
 
 
@@ -192,10 +198,9 @@ class UserProcessor:
 
     def _columns(self, run: list[tuple[Event, int]]) -> Rows:
         n = len(run)
-        users = np.fromiter((hash_id(e.user_id) for e, _ in run), np.uint64, n)
-        items = np.fromiter((hash_id(e.item_id or "") for e, _ in run), np.uint64, n)
-        unique, first, where = np.unique(users, return_index=True, return_inverse=True)
-        del first
+        users = np.fromiter((_cached_id(e.user_id) for e, _ in run), np.uint64, n)
+        items = np.fromiter((_cached_id(e.item_id or "") for e, _ in run), np.uint64, n)
+        unique, where = np.unique(users, return_inverse=True)
         rows, created = self.table.ensure(unique, self._get_many)
         start_users(self.table.headers.records, created)
         self.counters["n_users"] += created.size
@@ -211,9 +216,9 @@ class UserProcessor:
             self._names[int(unique_items[k])] = run[int(first[k])][0].item_id or ""
         events["id"] = items
         events["event_hash"] = np.fromiter((hash_id(e.event_id) for e, _ in run), np.uint64, n)
-        events["session"] = np.fromiter((hash_id(e.session_id) if e.session_id else 0 for e, _ in run), np.uint64, n)
+        events["session"] = np.fromiter((_cached_id(e.session_id) if e.session_id else 0 for e, _ in run), np.uint64, n)
         events["t_s"] = np.fromiter((e.event_time_ms // 1000 - EPOCH_2000_S for e, _ in run), np.int64, n)
-        events["type"] = np.fromiter((TYPES.index(e.type) for e, _ in run), np.uint8, n)
+        events["type"] = np.fromiter((_TYPE_NUMBERS[e.type] for e, _ in run), np.uint8, n)
         events["weight"] = np.fromiter((event_weight(e) for e, _ in run), np.float32, n)
         return events
 
@@ -247,19 +252,20 @@ class UserProcessor:
         return np.asarray((headers["shown"] == events["id"][:, None]).any(axis=1) & (headers["n_shown"] > 0))
 
     def _count(self, run: list[tuple[Event, int]], events: Rows, status: np.ndarray) -> None:
+        fresh = status != DUPLICATE
+        n_fresh = int(np.count_nonzero(fresh))
         self.counters["n_late"] += int(np.count_nonzero(status == LEARNED_LATE))
-        for (event, offset), row, weight, state in zip(
-            run, events["user"].tolist(), events["weight"].tolist(), status.tolist(), strict=True
-        ):
-            self._touched[row] = None
-            if state == DUPLICATE:
-                self.counters["n_duplicates"] += 1
-                continue
-            self.counters["n_events"] += 1
-            self.by_type[event.type] = self.by_type.get(event.type, 0) + 1
-            if weight != 0.0:
-                self._latest.pop(row, None)
-                self._latest[row] = (event, offset)
+        self.counters["n_events"] += n_fresh
+        self.counters["n_duplicates"] += events.size - n_fresh
+        for number, n in enumerate(np.bincount(events["type"][fresh]).tolist()):
+            if n:
+                self.by_type[TYPES[number]] = self.by_type.get(TYPES[number], 0) + n
+        self._touched.update(dict.fromkeys(events["user"].tolist()))
+        taught = np.flatnonzero(fresh & (events["weight"] != 0.0))
+        newest = dict(zip(events["user"][taught].tolist(), taught.tolist(), strict=True))
+        for row, k in sorted(newest.items(), key=itemgetter(1)):
+            self._latest.pop(row, None)
+            self._latest[row] = run[k]
 
     def _forget(self, event: Event) -> None:
         """Erase a user: the row leaves memory, and tombstones go to the changelog and the store."""
@@ -300,7 +306,8 @@ class UserProcessor:
         which = np.full(rows.size, self._arm, np.int32)
         slates = self._fill(self._users(), rows, make_choices(self._arms, which, keys))
         out = []
-        for slate, arm, (event, offset) in zip(slates, which.tolist(), self._latest.values(), strict=True):
+        filled = unpack(slates, self._replica.table.headers.records["id"])
+        for slate, arm, (event, offset) in zip(filled, which.tolist(), self._latest.values(), strict=True):
             policy = self._arms[arm].name
             value = build_slate(slate, event, self.partition, offset, now_ms, self._replica, policy)
             if value is not None:
