@@ -195,6 +195,12 @@ class WorkerCollector(Collector):
             for user in users:
                 family.add_metric([str(user.partition)], float(user.counters[counter]))
             yield family
+        load = GaugeMetricFamily(
+            "crossaisle_load_level", "0 normal, 1 fewer slates, 2 from fewer candidates too", labels=["partition"]
+        )
+        for user in users:
+            load.add_metric([str(user.partition)], float(user.load.level))
+        yield load
 
     def _quality(self) -> Iterable[Metric]:
         hits = GaugeMetricFamily(

@@ -54,8 +54,20 @@ class Processor(Protocol):
             holds the pages that belong to it.
         """
 
-    def process(self, records: Sequence[KafkaRecord], now_ms: int) -> None:
-        """Learn from records, in offset order; may be called several times per commit interval."""
+    @property
+    def stretch(self) -> int:
+        """Commit interval at present, as a multiple of the stage's: more than 1 under load."""
+
+    def process(self, records: Sequence[KafkaRecord], now_ms: int, n_waiting: int = 0) -> None:
+        """Learn from records, in offset order; may be called several times per commit interval.
+
+        Parameters
+        ----------
+        now_ms
+            Present time, in milliseconds since 1970.
+        n_waiting
+            Records of the partition that wait to be read after these.
+        """
 
     def flush(self, now_ms: int) -> Flush:
         """Return all that has changed since the last commit."""

@@ -225,12 +225,13 @@ class Task:
             timeout_ms = _POLL_MS if due is None else max(0, round((due - time.monotonic()) * 1000))
             records = await self._poll(timeout_ms)
             if records:
-                await self._call(meters.learn.timed(opened.processor.process), records, _now_ms())
+                n_waiting = self._n_waiting(records[-1].offset + 1)
+                await self._call(meters.learn.timed(opened.processor.process), records, _now_ms(), n_waiting)
                 meters.batch.observe(len(records))
                 self._uncommitted_ms += [record.timestamp for record in records]
             opened.next_offset = await self._position(opened.next_offset, records)
             if due is None and opened.next_offset != opened.committed_offset:
-                due = time.monotonic() + interval_s
+                due = time.monotonic() + interval_s * opened.processor.stretch
             if due is not None and time.monotonic() >= due:
                 await self._commit(opened)
                 due = None
@@ -254,6 +255,10 @@ class Task:
             self._input, timeout_ms=timeout_ms, max_records=context.settings.max_batch_events
         )
         return cast("Sequence[KafkaRecord]", batches.get(self._input, ()))
+
+    def _n_waiting(self, position: int) -> int:
+        highwater = self._context.consumer.highwater(self._input) if self._is_assigned else None
+        return max(0, highwater - position) if highwater is not None else 0
 
     async def _position(self, known: int, records: Sequence[KafkaRecord]) -> int:
         """Return the next input offset: after the records, and after the markers of transactions that follow them."""

@@ -19,6 +19,7 @@ from operators.learn import (
     RECORDS_PER_EVENT,
     learn_batch,
 )
+from operators.load import STRETCH, Load, LoadParams, candidates_at, observe
 from operators.numeric import splitmix, start_users
 from operators.params import LearnParams, SlateParams
 from operators.rank import SLATE, fill_slates
@@ -32,7 +33,7 @@ from stream_app.newest import NewestSlates
 from stream_app.processor import Flush, Output
 from stream_app.quality import OnlineQuality
 from stream_app.records import Event, EventLimits, decode_events, encode_reject
-from stream_app.slates import build_slate, unpack
+from stream_app.slates import FilledSlate, build_slate, unpack
 
 if TYPE_CHECKING:
     from state.store import Store
@@ -121,6 +122,8 @@ class UserProcessor:
         self._as_of_s = 0
         self._newest_s = 0
         self._tick = 0
+        self.load = Load()
+        self._load_params = LoadParams(behind=settings.max_batch_events, calm=settings.max_batch_events // 10)
         self._reset_interval()
 
     def _reset_interval(self) -> None:
@@ -143,8 +146,14 @@ class UserProcessor:
         if raw is not None:
             self.globals = np.frombuffer(raw, GLOBALS, 1).copy()
 
-    def process(self, records: "Sequence[KafkaRecord]", now_ms: int) -> None:
+    @property
+    def stretch(self) -> int:
+        """Commit interval at present, as a multiple of ``commit_interval_ms``."""
+        return STRETCH[self.load.level]
+
+    def process(self, records: "Sequence[KafkaRecord]", now_ms: int, n_waiting: int = 0) -> None:
         """Decode, validate and learn a batch of events; results wait for :meth:`flush`."""
+        self.load = observe(self.load, n_waiting, now_ms, self._load_params)
         decoded = decode_events(records, now_ms=now_ms, limits=self._limits)
         for rejection in decoded.rejections:
             key, value, headers = encode_reject(records[rejection.index], rejection)
@@ -306,8 +315,7 @@ class UserProcessor:
         which = np.full(rows.size, self._arm, np.int32)
         slates = self._fill(self._users(), rows, make_choices(self._arms, which, keys))
         out = []
-        filled = unpack(slates, self._replica.table.headers.records["id"])
-        for slate, arm, (event, offset) in zip(filled, which.tolist(), self._latest.values(), strict=True):
+        for slate, arm, (event, offset) in zip(slates, which.tolist(), self._latest.values(), strict=True):
             policy = self._arms[arm].name
             value = build_slate(slate, event, self.partition, offset, now_ms, self._replica, policy)
             if value is not None:
@@ -317,24 +325,19 @@ class UserProcessor:
         self.counters["n_slates"] += len(out)
         return out
 
-    def fill_greedily(self, users: Users, rows: Int32s) -> Rows:
+    def fill_greedily(self, users: Users, rows: Int32s) -> list[FilledSlate]:
         """Fill a slate for each row of a table of users, taking the best and drawing nothing.
 
         Only what those rows have been shown changes, which is why it wants a table that is thrown away.
-
-        Returns
-        -------
-        Rows
-            Records of dtype :data:`operators.rank.SLATE`, one per row.
         """
         self._make_room()
         return self._fill(users, rows, greedy_choices(rows.size, self._slate))
 
-    def _fill(self, users: Users, rows: Int32s, choices: Rows) -> Rows:
+    def _fill(self, users: Users, rows: Int32s, choices: Rows) -> list[FilledSlate]:
         slates = np.zeros(rows.size, SLATE)
-        entities = self._replica.entities()
+        entities = candidates_at(self.load.level, self._replica.entities())
         fill_slates(users, rows, entities, self.globals[0], self._work, self._learn, self._slate, choices, slates)
-        return slates
+        return list(unpack(slates, entities.headers["id"]))
 
     def _updates(self) -> list[Output]:
         if not self._acc.n[0]:

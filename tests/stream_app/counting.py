@@ -45,9 +45,14 @@ class CountingProcessor:
         state: dict[str, Any] = msgspec.json.decode(checkpoint)["state"] if checkpoint else {"total": 0}
         self.total = state["total"]
 
-    def process(self, records: Sequence[KafkaRecord], now_ms: int) -> None:
+    @property
+    def stretch(self) -> int:
+        """Never commit less often."""
+        return 1
+
+    def process(self, records: Sequence[KafkaRecord], now_ms: int, n_waiting: int = 0) -> None:
         """Count the records; one whose value is ``poison`` is more than this processor can take."""
-        del now_ms
+        del now_ms, n_waiting
         for record in records:
             if record.value == b"poison":
                 msg = f"poison at offset {record.offset}"

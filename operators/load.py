@@ -1,0 +1,95 @@
+"""What a user task does when events come faster than it learns: fewer slates, then smaller ones to choose from.
+
+Level 0 is normal. On level 1 the task commits less often, so that one slate per user stands for more events. On level 2
+it also fills slates from fewer popular and fewer category candidates. Every event is learned, from all candidates, on
+every level.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from operators.arrays import Entities
+
+STRETCH = (1, 4, 10)
+"""Commit interval of each level, as a multiple of the normal one."""
+MAX_LEVEL = len(STRETCH) - 1
+FEW_POPULAR = 30
+"""Popular candidates on the highest level."""
+FEW_PER_CATEGORY = 3
+"""Candidates per category on the highest level."""
+
+CALM, BETWEEN, BEHIND = -1, 0, 1
+
+
+class LoadParams(NamedTuple):
+    """When a task counts as behind, and as calm.
+
+    Attributes
+    ----------
+    behind
+        More waiting events than this are a backlog.
+    calm
+        So many waiting events, or fewer, are none.
+    rise_ms
+        A backlog that lasts this long without a break raises the level by one, in milliseconds.
+    fall_ms
+        Calm that lasts this long without a break lowers it by one, in milliseconds.
+    """
+
+    behind: int = 2_000
+    calm: int = 200
+    rise_ms: int = 2_000
+    fall_ms: int = 3_000
+
+
+class Load(NamedTuple):
+    """The level, and since when the present condition has lasted, in milliseconds since 1970."""
+
+    level: int = 0
+    condition: int = BETWEEN
+    since_ms: int = 0
+
+
+def observe(load: Load, n_waiting: int, now_ms: int, params: LoadParams) -> Load:
+    """Return the load after one more look at the queue.
+
+    Parameters
+    ----------
+    n_waiting
+        Events of the partition that wait to be read.
+    now_ms
+        Present time, in milliseconds since 1970; a clock that is set back only makes the present condition last longer.
+
+    Examples
+    --------
+    >>> params = LoadParams()
+    >>> load = observe(Load(), 9_000, 1_000, params)
+    >>> observe(load, 9_000, 3_000, params).level
+    1
+    """
+    condition = BEHIND if n_waiting > params.behind else CALM if n_waiting <= params.calm else BETWEEN
+    if condition != load.condition or now_ms < load.since_ms:
+        return load._replace(condition=condition, since_ms=now_ms)
+    held_ms = now_ms - load.since_ms
+    if condition == BEHIND and held_ms >= params.rise_ms and load.level < MAX_LEVEL:
+        return Load(load.level + 1, condition, now_ms)
+    if condition == CALM and held_ms >= params.fall_ms and load.level > 0:
+        return Load(load.level - 1, condition, now_ms)
+    return load
+
+
+def candidates_at(level: int, entities: Entities) -> Entities:
+    """Return the entities that slates are filled from on a level; learning always gets all of them.
+
+    Parameters
+    ----------
+    entities
+        The replica's arrays; they are not changed, and the items a user had or that go with them stay candidates.
+    """
+    if level < MAX_LEVEL:
+        return entities
+    return entities._replace(
+        n_top=np.minimum(entities.n_top, np.int32(FEW_POPULAR)),
+        category_n_top=np.minimum(entities.category_n_top, np.int32(FEW_PER_CATEGORY)),
+    )

@@ -1,0 +1,40 @@
+"""A user task under load: it commits less often and chooses from less, but learns everything, and returns by itself."""
+
+from __future__ import annotations
+
+from operators.load import MAX_LEVEL, STRETCH
+from tests.stream_app.test_user_stage import ITEMS, NOW_MS, World, shoppers
+
+SECOND_MS = 1_000
+
+
+def test_a_backlog_stretches_the_interval_and_calm_ends_it() -> None:
+    """The stretch grows with a backlog that lasts, stays while it lasts, and is gone after calm, with no restart."""
+    world = World()
+    world.catalogue(ITEMS)
+    records = shoppers(60, 0)
+    seen = []
+    for k in range(40):
+        n_waiting = 10_000 if k < 10 else 0
+        world.users.process(records[k : k + 1], NOW_MS + k * SECOND_MS, n_waiting)
+        seen.append(world.users.stretch)
+    assert max(seen) == STRETCH[MAX_LEVEL]
+    assert seen[9] == STRETCH[MAX_LEVEL]
+    assert seen[-1] == 1
+
+
+def test_learning_is_the_same_under_load() -> None:
+    """The same events in the same commits teach items the same and count the same, on every level."""
+    worlds = [World(), World()]
+    for world, n_waiting in zip(worlds, (0, 10_000), strict=True):
+        world.catalogue(ITEMS)
+        for k, at in enumerate(range(0, 400, 40)):
+            world.users.process(shoppers(400, 1)[at : at + 40], NOW_MS + k * SECOND_MS, n_waiting)
+            world.commit()
+    calm, loaded = worlds
+    assert (calm.users.load.level, loaded.users.load.level) == (0, MAX_LEVEL)
+    assert calm.users.counters == loaded.users.counters
+    assert calm.items.item_events == loaded.items.item_events == 400
+    items = [{key: value for key, value in world.items.table.changed(world.items.table.index.get_many(
+        world.items.table.ids())) if key[8] == 0} for world in worlds]  # fmt: skip
+    assert items[0] == items[1]
