@@ -13,7 +13,7 @@ from typing import Any
 
 from benchmarks.machine import machine
 
-SCENARIOS = {"B1": "b1_throughput"}
+SCENARIOS = {"B1": "b1_throughput", "B5": "b5_bytes", "B7": "b7_kernels"}
 """Permanent ids and the modules that measure them."""
 RESULTS = Path(__file__).parent / "results"
 
