@@ -69,6 +69,10 @@ class PartitionLag(msgspec.Struct, frozen=True, kw_only=True):
     lag_event_s
         How much later the newest readable record happened than the first uncommitted one, by the events' own times, in
         seconds; 0 when there is none; None when a time could not be read.
+    position
+        Offset of the next record that the owner will read, as it says; None where it was not asked or did not answer.
+    owner
+        Address of the worker that owns the partition; None where nobody does or the group was not asked.
     problem
         A sentence with a remedy when the committed offset does not fit the topic, else None.
     """
@@ -82,6 +86,8 @@ class PartitionLag(msgspec.Struct, frozen=True, kw_only=True):
     lag_events: int
     lag_s: float | None
     lag_event_s: float | None = None
+    position: int | None = None
+    owner: str | None = None
     problem: str | None = None
 
 

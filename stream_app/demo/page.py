@@ -23,10 +23,15 @@ async def open_page(port: int) -> bool:
     bool
         Whether a browser was told to.
     """
-    url = f"http://{HOST}:{port}/"
+    url = page_url(port)
     if not has_screen() or not await asyncio.to_thread(serves_page, url):
         return False
     return await asyncio.to_thread(webbrowser.open, url)
+
+
+def page_url(port: int) -> str:
+    """Return the address of a worker's page."""
+    return f"http://{HOST}:{port}/"
 
 
 def has_screen() -> bool:

@@ -21,7 +21,7 @@ from stream_app.demo.data import DemoFiles, prepare_files
 from stream_app.demo.floor import ShopFloor, read_titles
 from stream_app.demo.folder import FolderError, claim
 from stream_app.demo.options import DemoError, DemoOptions, Summary, View
-from stream_app.demo.page import open_page
+from stream_app.demo.page import open_page, page_url
 from stream_app.demo.ports import PortError, choose_ports
 from stream_app.demo.state import DemoState, Notice, Step, WorkerState
 from stream_app.demo.traffic import Feed, SlateReader, measure, outgoing_events, take_lag
@@ -270,7 +270,8 @@ class Demo:
             await asyncio.Event().wait()
 
     def _open(self) -> None:
-        self.state.finish(WORKERS)
+        self.state.page_url = page_url(self._ports.web[0])
+        self.state.finish(WORKERS, f"page at {self.state.page_url}")
         self.state.finish(FIRST)
         for worker in self.state.workers:
             worker.ready = True

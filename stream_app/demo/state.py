@@ -103,12 +103,16 @@ class Notice:
 
 @dataclass(slots=True)
 class DemoState:
-    """Everything that the views show; ``household`` is the busiest one so far, ``command`` calls ``crossaisle``."""
+    """Everything that the views show; ``household`` is the busiest one so far, ``command`` calls ``crossaisle``.
+
+    ``page_url`` is the first worker's web page, empty before it is open.
+    """
 
     steps: dict[str, Step]
     workers: list[WorkerState]
     bootstrap_servers: str = ""
     command: str = "crossaisle"
+    page_url: str = ""
     started_s: float = 0.0
     opened_s: float | None = None
     closing: bool = False

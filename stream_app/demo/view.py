@@ -122,6 +122,8 @@ def _status_line(state: DemoState) -> Text:
         line.append("● ", GOOD if worker.ready else WARM).append(f"worker {worker.number} pid ")
         line.append(str(worker.pid), "bold")
         line.append("" if worker.ready else " catching up" if worker.n_restarts else " starting", WARM).append("   ")
+    if state.page_url:
+        line.append("page ").append(state.page_url, "bold")
     return line
 
 

@@ -100,9 +100,8 @@ class Guard:
         token = form.get("token", "")
         if self._token is None or not isinstance(token, str) or not _same(token.encode(), self._token):
             raise ProblemError("no_token", "the token is not the one in CROSSAISLE_WEB_TOKEN")
-        response = web.HTTPSeeOther("/")
+        response = web.Response(status=web.HTTPSeeOther.status_code, headers={"Location": "/"})
         response.set_cookie(COOKIE, self._cookie(), httponly=True, samesite="Strict", path="/")
-        response.headers.update(HEADERS)
         return response
 
     def _check(self, request: web.Request) -> None:
@@ -155,7 +154,7 @@ def _as_problem(error: web.HTTPException) -> web.StreamResponse:
         response = answer_problem(ProblemError("method_not_allowed", "GET /openapi.json lists what there is"))
         response.headers["Allow"] = error.headers.get("Allow", "GET")
         return response
-    return error
+    raise error
 
 
 def _same(got: bytes, wanted: bytes) -> bool:

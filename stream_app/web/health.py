@@ -72,7 +72,8 @@ def _partitions(observed: Observation) -> list[tuple[bool, str]]:
         orphans = [partition for partition in numbers if partition not in owned]
         if orphans:
             whole = "All partitions" if len(orphans) == len(numbers) else _partition_words(orphans).capitalize()
-            found.append((True, f"{whole} of the {what} have no worker: start one with crossaisle worker."))
+            has = "has" if whole.startswith("Partition ") else "have"
+            found.append((True, f"{whole} of the {what} {has} no worker: start one with crossaisle worker."))
         late = [lag for lag in observed.lags if lag.stage == stage and (lag.lag_s or 0.0) > BEHIND_S]
         if late:
             worst = max(late, key=lambda lag: lag.lag_s or 0.0)

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 HOP_HEADER: Final = "X-Crossaisle-Hop"
 """Marks a request that another worker has forwarded: it is answered here or not at all."""
-PEER_TIMEOUT_S: Final = 1.0
+PEER_TIMEOUT_S: Final = 2.0
 MAX_WAITING: Final = 64
 
 T = TypeVar("T")

@@ -92,10 +92,10 @@ class PopularSlates:
         ProblemError
             The worker has not read the items yet, or there is nothing to show.
         """
-        items = [item for item in await self._fresh_ranking() if not is_excluded(item.category, excluded)]
-        picked = self._capped(items)
+        ranking = await self._fresh_ranking()
+        picked = self._capped([item for item in ranking if not is_excluded(item.category, excluded)])
         if not picked:
-            detail = "produce events about items of the catalogue first" if not items else "exclude fewer categories"
+            detail = "exclude fewer categories" if ranking else "produce events about items of the catalogue first"
             raise ProblemError("nothing_popular", f"no popular item is left: {detail}")
         return Recommendations(
             source="popular",

@@ -1,0 +1,160 @@
+"""Draws what ``crossaisle lag`` has measured: partitions with the history of their lag, and workers."""
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from rich.console import RenderableType
+
+    from stream_app.lag import PartitionLag
+    from stream_app.lag_workers import WorkerLag
+
+BLOCKS = "▁▂▃▄▅▆▇█"
+HISTORY = 16
+"""Measurements that a sparkline shows."""
+
+WIDE = 100
+"""Columns from which on positions are shown."""
+
+_MINUTE_S, _HOUR_S, _DAY_S = 60, 3_600, 86_400
+
+
+def sparkline(values: "Iterable[float]") -> str:
+    """Return a line of blocks, from 0 to the highest of the values.
+
+    >>> sparkline([0, 1, 2, 4])
+    '▁▂▄█'
+    """
+    found = list(values)
+    highest = max(found, default=0.0)
+    if highest <= 0:
+        return BLOCKS[0] * len(found)
+    return "".join(BLOCKS[min(int(value / highest * len(BLOCKS)), len(BLOCKS) - 1)] for value in found)
+
+
+def span_words(seconds: float | None) -> str:
+    """Return a span of time in its largest fitting unit.
+
+    >>> [span_words(s) for s in (None, 0.24, 75, 5400, 200_000)]
+    ['?', '0.2 s', '75 s', '90 min', '56 h']
+    """
+    if seconds is None:
+        return "?"
+    if seconds < 10:  # noqa: PLR2004 - below, a tenth of a second counts
+        return f"{seconds:.1f} s"
+    if seconds < 2 * _MINUTE_S:
+        return f"{seconds:.0f} s"
+    if seconds < 2 * _HOUR_S:
+        return f"{seconds / _MINUTE_S:.0f} min"
+    if seconds < 3 * _DAY_S:
+        return f"{seconds / _HOUR_S:.0f} h"
+    return f"{seconds / _DAY_S:.0f} days"
+
+
+class History:
+    """The lags of the latest measurements, by stage and partition."""
+
+    def __init__(self) -> None:
+        self._lags: dict[tuple[str, int], deque[int]] = {}
+
+    def add(self, lags: "Sequence[PartitionLag]") -> None:
+        """Take a measurement."""
+        for lag in lags:
+            self._lags.setdefault((lag.stage, lag.partition), deque(maxlen=HISTORY)).append(lag.lag_events)
+
+    def line(self, lag: "PartitionLag") -> str:
+        """Return the sparkline of a partition."""
+        return sparkline(self._lags.get((lag.stage, lag.partition), ()))
+
+
+def render(
+    lags: "Sequence[PartitionLag]",
+    workers: "Sequence[WorkerLag]" = (),
+    history: History | None = None,
+    width: int = WIDE,
+) -> "RenderableType":
+    """Draw the lags as a table, with problems and workers below it.
+
+    Parameters
+    ----------
+    history
+        What sparklines are drawn from; without it there are none.
+    width
+        Columns of the terminal; a narrow one gets no positions.
+    """
+    from rich.console import Group
+
+    parts: list[RenderableType] = [_partitions(lags, history, width)]
+    if workers:
+        parts.append(_workers(workers))
+    return Group(*parts)
+
+
+def _partitions(lags: "Sequence[PartitionLag]", history: History | None, width: int) -> "RenderableType":
+    from rich import box
+    from rich.table import Table
+
+    problems = "\n".join(
+        f"{found.stage} stage, partition {found.partition}: {found.problem}" for found in lags if found.problem
+    )
+    table = Table(box=box.SIMPLE_HEAD, caption=problems or None, caption_style="red", caption_justify="left")
+    table.add_column("stage", no_wrap=True)
+    names = ["partition", "end", "committed", *(["position"] if width >= WIDE else []), "lag", "oldest", "event time"]
+    for name in names:
+        table.add_column(name, justify="right", no_wrap=True)
+    if history is not None:
+        table.add_column("lag before", no_wrap=True)
+    for found in lags:
+        style = "red" if found.problem else None if found.lag_events else "green"
+        cells = [
+            found.stage,
+            str(found.partition),
+            f"{found.end:,}",
+            "-" if found.committed is None else f"{found.committed:,}",
+            *(["-" if found.position is None else f"{found.position:,}"] if width >= WIDE else []),
+            f"{found.lag_events:,}",
+            span_words(found.lag_s),
+            span_words(found.lag_event_s),
+        ]
+        if history is not None:
+            cells.append(history.line(found))
+        table.add_row(*cells, style=style)
+    return table
+
+
+def _workers(workers: "Sequence[WorkerLag]") -> "RenderableType":
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD)
+    for name in ("worker", "state", "owns", "item replica"):
+        table.add_column(name, overflow="fold")
+    for worker in workers:
+        style = None if worker.ready else "yellow" if worker.answers else "red"
+        table.add_row(worker.worker, _state(worker), _owned(worker), _replica(worker), style=style)
+    return table
+
+
+def _state(worker: "WorkerLag") -> str:
+    if not worker.answers:
+        return "does not answer"
+    if worker.restores:
+        n_left = sum(restore["n_left"] for restore in worker.restores)
+        left_s = max((restore["left_s"] or 0.0 for restore in worker.restores), default=0.0)
+        return f"restores {n_left:,} records, {span_words(left_s)} left"
+    return "ready" if worker.ready else "not ready"
+
+
+def _owned(worker: "WorkerLag") -> str:
+    parts = [f"{stage} {', '.join(map(str, numbers))}" for stage, numbers in worker.owns.items() if numbers]
+    return "; ".join(parts) or "nothing"
+
+
+def _replica(worker: "WorkerLag") -> str:
+    if worker.replica_lag_events is None:
+        return "?"
+    if not worker.replica_lag_events:
+        return "up to date"
+    return f"{worker.replica_lag_events:,} behind, {span_words(worker.replica_staleness_s)}"

@@ -1,0 +1,84 @@
+"""What ``crossaisle lag`` draws: sparklines, workers that hang, restores, narrow terminals."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+
+from stream_app.cli.lag_view import BLOCKS, HISTORY, History, render, sparkline
+from stream_app.lag import PartitionLag
+from stream_app.lag_workers import WorkerLag, with_owners
+
+
+def lag(partition: int, n_events: int) -> PartitionLag:
+    """Return a partition of the user stage that is so far behind."""
+    return PartitionLag(
+        stage="user",
+        group="g",
+        topic="events",
+        partition=partition,
+        end=100,
+        committed=100 - n_events,
+        lag_events=n_events,
+        lag_s=n_events / 10,
+        lag_event_s=3600.0 * n_events,
+    )
+
+
+def drawn(*args: object, width: int = 120) -> str:
+    """Return what a terminal of this width would show."""
+    console = Console(width=width)
+    with console.capture() as capture:
+        console.print(render(*args, width=width))  # type: ignore[arg-type]  # as render takes them
+    return capture.get()
+
+
+@given(st.lists(st.integers(0, 10**9), min_size=1, max_size=40))
+def test_a_sparkline_is_as_long_as_its_values_and_peaks_at_the_highest(values: list[int]) -> None:
+    """One block per value; a higher value never has a lower block."""
+    line = sparkline(values)
+    assert len(line) == len(values)
+    ranked = sorted(zip(values, map(BLOCKS.index, line), strict=True))
+    assert [block for _, block in ranked] == sorted(block for _, block in ranked)
+    assert max(values) == 0 or line[values.index(max(values))] == BLOCKS[-1]
+
+
+def test_history_shows_the_latest_measurements() -> None:
+    """A partition's line grows to its length and then moves on."""
+    history = History()
+    for n_events in range(HISTORY + 5):
+        history.add([lag(0, n_events)])
+    assert len(history.line(lag(0, 0))) == HISTORY
+    assert history.line(lag(1, 0)) == ""
+    assert BLOCKS[-1] in drawn([lag(0, 3)], (), history)
+
+
+def test_owners_and_positions_are_joined() -> None:
+    """Each partition gets its owner, and the position where the owner answered."""
+    workers = [WorkerLag(worker="a:1", answers=True, ready=True, owns={"user": [0]})]
+    first, second = with_owners([lag(0, 1), lag(1, 2)], workers, {("user", 0): 99})
+    assert (first.owner, first.position) == ("a:1", 99)
+    assert (second.owner, second.position) == (None, None)
+
+
+def test_workers_say_how_they_are() -> None:
+    """One that hangs, one that restores, one that is up to date."""
+    restore = {"stage": "user", "partition": 0, "n_left": 1200, "left_s": 4.0}
+    text = drawn(
+        [lag(0, 5)],
+        [
+            WorkerLag(worker="a:1", answers=False, ready=False, owns={"user": [0, 1]}),
+            WorkerLag(worker="b:1", answers=True, ready=False, owns={}, replica_lag_events=3, restores=[restore]),
+            WorkerLag(worker="c:1", answers=True, ready=True, owns={}, replica_lag_events=0),
+        ],
+    )
+    for words in ("does not answer", "user 0, 1", "restores 1,200 records, 4.0 s left", "up to date", "5 h", "0.5 s"):
+        assert words in text
+
+
+def test_a_narrow_terminal_keeps_the_numbers() -> None:
+    """Without room positions go, lags stay."""
+    text = drawn([lag(0, 57)], width=80)
+    assert "57" in text
+    assert "position" not in text

@@ -1,0 +1,120 @@
+"""What /metrics says, checked by promtool and by Prometheus' own parser; and the alert rules."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
+from prometheus_client.parser import text_string_to_metric_families
+
+from stream_app.lag import PartitionLag
+from stream_app.metrics import ArmReport, Metrics
+from stream_app.observer import Observation
+from tests.stream_app.test_user_stage import NOW_MS, World, event
+
+ROOT = Path(__file__).parents[2]
+RULES = ROOT / "docs" / "monitoring" / "rules.yml"
+DASHBOARD = ROOT / "docs" / "monitoring" / "dashboard.json"
+PROMTOOL = shutil.which("promtool")
+needs_promtool = pytest.mark.skipif(PROMTOOL is None, reason="promtool is not here: apt-get install prometheus")
+
+
+def lag(**fields: Any) -> PartitionLag:
+    """Return the lag of a partition."""
+    known = {"stage": "user", "group": "g", "topic": "t", "partition": 0, "end": 9, "committed": 5, "lag_events": 4}
+    return PartitionLag(**{**known, "lag_s": 1.5, "lag_event_s": 60.0, **fields})
+
+
+@pytest.fixture
+def metrics() -> Metrics:
+    """Return the metrics of a worker that has learned something, rejected something, and restores something."""
+    world = World()
+    world.catalogue(f"i{k}" for k in range(12))
+    world.users.process([event(k, "ann", f"i{k}") for k in range(12)], NOW_MS)
+    world.commit()
+    restore = {"n_left": 70, "left_s": 3.5, "position": 30, "end": 100}
+    task = {"partition": 0, "input_offset": 12, "n_commits": 1, "restore": restore}
+    status = {"ready": True, "stages": {"user": {"tasks": [task]}}}
+    observed = Observation(NOW_MS, (lag(), lag(stage="item", lag_s=None)), (), (lag(stage="replica", lag_s=0.4),))
+    found = Metrics(lambda: status, lambda: observed)
+    world.users.rejects_by_code["not_json"] = 2
+    found.collector.add_user(world.users)
+    found.collector.add_item(world.items)
+    found.collector.set_replica(world.replica)
+    found.collector.set_arms(lambda: [ArmReport("greedy", 10.0, 0.2, 0.1, 0.3)])
+    found.collector.meters["user"].note_latencies([NOW_MS - 120], NOW_MS)
+    found.world = world  # type: ignore[attr-defined]  # the collector holds tasks weakly
+    return found
+
+
+def samples(page: bytes) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
+    """Return the samples of a page by name and labels."""
+    families = text_string_to_metric_families(page.decode())
+    return {(s.name, tuple(sorted(s.labels.items()))): s.value for f in families for s in f.samples}
+
+
+def test_what_was_learned_is_counted(metrics: Metrics) -> None:
+    """Events by type, rejects by code, slates, lags, staleness, restores and arms are the task's and the broker's."""
+    page, content_type = metrics.render()
+    assert content_type.startswith("text/plain")
+    found = samples(page)
+    assert found["crossaisle_events_total", (("partition", "0"), ("type", "purchase"))] == 12
+    assert found["crossaisle_rejects_total", (("code", "not_json"), ("partition", "0"))] == 2
+    assert found["crossaisle_lag_events", (("partition", "0"), ("stage", "user"))] == 4
+    assert found["crossaisle_lag_event_time_seconds", (("partition", "0"), ("stage", "user"))] == 60
+    assert ("crossaisle_lag_seconds", (("partition", "0"), ("stage", "item"))) not in found
+    assert found["crossaisle_replica_staleness_seconds", ()] == 0.4
+    assert found["crossaisle_restore_records", (("partition", "0"), ("stage", "user"))] == 70
+    assert found["crossaisle_arm_reward", (("arm", "greedy"), ("of", "high"))] == 0.3
+    assert found["crossaisle_latency_seconds_bucket", (("le", "0.15"), ("stage", "user"))] == 1
+
+
+def test_no_user_and_no_item_is_named(metrics: Metrics) -> None:
+    """Nothing that a user did can be read from the page."""
+    page, _ = metrics.render()
+    assert b"ann" not in page
+    assert b"i11" not in page
+
+
+def test_openmetrics_is_given_to_who_asks(metrics: Metrics) -> None:
+    """Prometheus asks for OpenMetrics, and gets what the strict parser reads."""
+    page, content_type = metrics.render("application/openmetrics-text; version=1.0.0")
+    assert content_type.startswith("application/openmetrics-text")
+    assert len(list(openmetrics(page.decode()))) > 20
+
+
+@needs_promtool
+def test_promtool_finds_nothing(metrics: Metrics) -> None:
+    """Names, units and types keep Prometheus' conventions."""
+    page, _ = metrics.render()
+    command = [str(PROMTOOL), "check", "metrics"]
+    done = subprocess.run(command, input=page, capture_output=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+
+
+@needs_promtool
+def test_the_rules_are_valid() -> None:
+    """Prometheus would load them."""
+    command = [str(PROMTOOL), "check", "rules", "--lint-fatal", str(RULES)]
+    done = subprocess.run(command, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_rules_and_dashboard_use_metrics_that_there_are(metrics: Metrics) -> None:
+    """Every series in them is one that a worker exposes, or one that the rules record."""
+    names = {name for name, _ in samples(metrics.render()[0])}
+    text = RULES.read_text() + "\n".join(
+        target["expr"] for panel in json.loads(DASHBOARD.read_text())["panels"] for target in panel["targets"]
+    )
+    used = {word for word in _words(text) if word.startswith(("crossaisle_", "process_"))}
+    assert len(used) > 15
+    assert used <= names
+
+
+def _words(text: str) -> set[str]:
+    return set("".join(c if c.isalnum() or c == "_" else " " for c in text).split())

@@ -1,0 +1,75 @@
+"""Health in words: every trouble has a sentence that says where and what to do, the worst first."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from stream_app.lag import PartitionLag
+from stream_app.members import Member
+from stream_app.observer import Observation
+from stream_app.web.health import health_words
+
+NOW_MS = 1_700_000_000_000
+WORKER = {"address": "a:1", "answers": True, "ready": True, "owns": {"user": [0, 1]}, "phase": "running", "stages": {}}
+
+
+def observation(*, lag_s: float = 0.1, owned: frozenset[int] = frozenset({0, 1}), **fields: Any) -> Observation:
+    """Return what the broker said of two partitions of each stage."""
+    lags = [
+        PartitionLag(
+            stage=stage, group="g", topic="t", partition=p, end=9, committed=5, lag_events=4, lag_s=lag_s, **fields
+        )
+        for stage in ("user", "item")
+        for p in (0, 1)
+    ]
+    members = [Member(stage, "a:1", owned) for stage in ("user", "item")]
+    return Observation(NOW_MS - 900, tuple(lags), tuple(members))
+
+
+def test_all_is_well() -> None:
+    """One sentence when there is nothing to say."""
+    assert health_words(observation(), [WORKER], NOW_MS) == {
+        "level": "good",
+        "words": ["Everything is learned as it comes in."],
+    }
+
+
+def test_a_partition_that_is_behind_warns() -> None:
+    """How many events wait, where, and for how long."""
+    found = health_words(observation(lag_s=42.0), [WORKER], NOW_MS)
+    assert found["level"] == "warn"
+    assert found["words"][0] == "8 events wait in partitions 0, 1, the oldest for 42 s."
+
+
+def test_a_worker_that_hangs_is_named_first() -> None:
+    """It is bad, and comes before what only warns."""
+    hangs = {"address": "b:2", "answers": False, "owns": {"user": [1]}}
+    found = health_words(observation(lag_s=42.0), [WORKER, hangs], NOW_MS)
+    assert found["level"] == "bad"
+    assert found["words"][0].startswith("Worker b:2 does not answer, and owns partition 1 of the events.")
+
+
+def test_partitions_without_a_worker_say_how_to_start_one() -> None:
+    """Some of them, or all."""
+    some = health_words(observation(owned=frozenset({0})), [WORKER], NOW_MS)
+    assert some["words"][0] == "Partition 1 of the events has no worker: start one with crossaisle worker."
+    every = health_words(observation(owned=frozenset()), [WORKER], NOW_MS)
+    assert every["words"][0].startswith("All partitions of the events have no worker")
+
+
+def test_a_worker_that_restores_says_how_long() -> None:
+    """What is left, and an estimate."""
+    tasks = [{"restore": {"n_left": 1500, "left_s": 12.2}}, {"restore": None}]
+    restoring = {**WORKER, "ready": False, "stages": {"user": {"tasks": tasks}}}
+    found = health_words(observation(), [restoring], NOW_MS)
+    assert found["words"] == ["Worker a:1 is not ready: it restores 1,500 records, about 12 s left."]
+    compiling = {**WORKER, "ready": False, "phase": "compiling kernels"}
+    assert "compiling kernels" in health_words(observation(), [compiling], NOW_MS)["words"][0]
+
+
+def test_a_silent_broker_and_a_recreated_topic_are_bad() -> None:
+    """Old numbers are called old, and a problem of the offsets is passed on."""
+    old = health_words(observation(), [WORKER], NOW_MS + 60_000)
+    assert old["level"] == "bad"
+    assert "60 s" in old["words"][0]
+    assert "beyond" in health_words(observation(problem="lies beyond the end"), [WORKER], NOW_MS)["words"][0]
