@@ -16,6 +16,9 @@ Losing a store costs time only: it is rebuilt from the changelog.
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import os
 import shutil
 import struct
 from pathlib import Path
@@ -39,6 +42,7 @@ _MAX_WAL_BYTES = 32 << 20
 _MAX_INFO_LOG_BYTES = 1 << 20
 _BLOOM_BITS_PER_KEY = 10
 _MAX_OPEN_FILES = 256
+_FULL = (os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT))
 
 
 class StoreError(Exception):
@@ -51,6 +55,10 @@ class StoreLockedError(StoreError):
 
 class StoreDamagedError(StoreError):
     """The files of the store cannot be read; it may be destroyed and rebuilt from the changelog."""
+
+
+class StoreFullError(StoreError):
+    """The disk of the store is full. What was written before is there; what is committed in the changelog is, too."""
 
 
 class StoreFormatError(StoreError):
@@ -90,8 +98,8 @@ class PageStore:
     ------
     StoreLockedError
         Another process has the store open.
-    StoreDamagedError
-        The files cannot be read.
+    StoreFullError, StoreDamagedError
+        The files cannot be made, or not be read.
     StoreFormatError
         The store was written in another format.
     """
@@ -144,7 +152,7 @@ class PageStore:
         try:
             pages = cast("list[bytes | None]", db.get(list(keys)))
         except Exception as error:
-            raise _damaged(self._path, error) from error
+            raise _unusable(self._path, error) from error
         return pages
 
     def write(self, pages: Iterable[tuple[bytes, bytes | None]], *, position: int, checkpoint: bytes | None) -> None:
@@ -164,8 +172,8 @@ class PageStore:
         ------
         ValueError
             A key is one of the store's own, or the position is negative. Nothing has been written.
-        StoreDamagedError
-            The files cannot be written.
+        StoreFullError, StoreDamagedError
+            The files cannot be written; whether the pages are there is known when the store is opened again.
         """
         _check_position(position)
         db = self._opened()
@@ -182,15 +190,16 @@ class PageStore:
         try:
             db.write(batch)
         except Exception as error:
-            raise _damaged(self._path, error) from error
+            raise _unusable(self._path, error) from error
         self._position = position
         self._checkpoint = self._checkpoint if checkpoint is None else checkpoint
 
     def close(self) -> None:
-        """Release the files. Closing twice is allowed."""
-        if self._db is not None:
-            self._db.close()
-            self._db = None
+        """Release the files. Closing twice is allowed, and so are files that can no longer be written: it is a cache."""
+        db, self._db = self._db, None
+        if db is not None:
+            with contextlib.suppress(Exception):
+                db.close()
 
     @staticmethod
     def destroy(path: Path) -> None:
@@ -210,7 +219,10 @@ class PageStore:
         if head is None:
             if db.latest_sequence_number() > 0:
                 raise _damaged(self._path, "it has pages but no position")
-            db.put(_POSITION_KEY, _POSITION.pack(FORMAT_VERSION, _NO_POSITION))
+            try:
+                db.put(_POSITION_KEY, _POSITION.pack(FORMAT_VERSION, _NO_POSITION))
+            except Exception as error:
+                raise _unusable(self._path, error) from error
             return None, None
         if head[:1] != bytes([FORMAT_VERSION]):
             msg = (
@@ -277,7 +289,7 @@ def _open(path: Path) -> Rdict:
         if "lock" in text.lower():
             msg = f"store {path}: another process has it open ({text}); give each worker its own CROSSAISLE_STATE_DIR"
             raise StoreLockedError(msg) from error
-        raise _damaged(path, error) from error
+        raise _unusable(path, error) from error
 
 
 def _options() -> Options:
@@ -295,6 +307,17 @@ def _options() -> Options:
     options.set_keep_log_file_num(2)
     options.set_max_log_file_size(_MAX_INFO_LOG_BYTES)
     return options
+
+
+def _unusable(path: Path, reason: Exception) -> StoreFullError | StoreDamagedError:
+    """Return the error for what RocksDB raised: it tells a full disk from damage in words only."""
+    if any(words in str(reason) for words in _FULL):
+        msg = (
+            f"store {path}: its disk is full ({reason}); make room, or set CROSSAISLE_STATE_DIR to a directory on "
+            "another disk, and start the worker again: what is committed is in the changelog, and nothing is lost"
+        )
+        return StoreFullError(msg)
+    return _damaged(path, reason)
 
 
 def _damaged(path: Path, reason: object) -> StoreDamagedError:

@@ -24,7 +24,7 @@ import structlog
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError, ProducerFenced
 
-from state.store import StoreDamagedError, StoreFormatError
+from state.store import StoreDamagedError, StoreFormatError, StoreFullError
 from stream_app import faults
 from stream_app.changelog import CHECKPOINT_KEY, RecoveryError, RestoreProgress
 from stream_app.packing import PackedBatch, pack
@@ -138,6 +138,13 @@ class Task:
     def start(self) -> None:
         """Begin to recover, then to work, in the background."""
         self._runner = asyncio.create_task(self._run(), name=f"task-{self._context.spec.name}-{self._partition}")
+        self._runner.add_done_callback(self._note_end)
+
+    def _note_end(self, runner: asyncio.Task[None]) -> None:
+        """Stop the worker when the task has ended by an error of its own: nobody would work on its partition."""
+        error = None if runner.cancelled() else runner.exception()
+        if error is not None:
+            self._context.on_failed(error)
 
     async def stop(self, timeout_s: float) -> None:
         """Commit what has been read and close; drop it if that takes longer than ``timeout_s`` seconds."""
@@ -171,7 +178,7 @@ class Task:
                 self._log.warning("task_fenced", reason="another worker took the partition, or a commit took too long")
                 self._context.on_fenced(self._partition)
                 return
-            except (RecoveryError, StoreFormatError) as error:
+            except (RecoveryError, StoreFormatError, StoreFullError) as error:
                 self._context.on_failed(error)
                 return
             except Exception as error:  # noqa: BLE001  # whatever went wrong: drop the memory, recover from the log

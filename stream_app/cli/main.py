@@ -1,5 +1,6 @@
 """Entry point of the command ``crossaisle``: registers the subcommands and turns errors into one line each."""
 
+import logging
 import sys
 from importlib.metadata import version
 from typing import Annotated
@@ -59,6 +60,7 @@ def _root(
 
 def main() -> None:
     """Run the command; errors that a user can mend are one line on stderr, exit code 1."""
+    logging.getLogger().addHandler(logging.NullHandler())  # what libraries warn of; a worker puts its own log there
     try:
         app()
     except CommandError as error:
@@ -76,15 +78,16 @@ def _known_error(error: Exception) -> str | None:
     from pydantic import ValidationError
 
     from stream_app.broker import BrokerError
-    from stream_app.settings import PREFIX
+    from stream_app.settings import PREFIX, Settings
     from stream_app.topics import TopicError
+    from stream_app.unreachable import no_broker
 
     if isinstance(error, ValidationError):
         wrong = error.errors()[0]
         name = PREFIX + "_".join(str(part) for part in wrong["loc"]).upper() if wrong["loc"] else "settings"
         return f"{name}: {wrong['msg']}, got {wrong['input']!r}; correct it in the environment or in .env"
     if isinstance(error, KafkaConnectionError):
-        return f"{error}; start a broker (crossaisle broker), or set {PREFIX}BOOTSTRAP_SERVERS"
+        return no_broker(Settings(), error)
     if isinstance(error, BrokerError | TopicError | KafkaError | OSError):
         return str(error)
     return None

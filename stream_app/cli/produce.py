@@ -49,11 +49,12 @@ def produce(
     started_s = time.monotonic()
     n_confirmed = 0
     interrupted = False
+    console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
     try:
         with (
             RecordFile(file) as source,
-            Progress(*columns, console=Console(stderr=True), transient=True) as progress,
+            Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress,
         ):
             task = progress.add_task(f"producing to {name}", total=1.0)
 

@@ -20,7 +20,9 @@ from state.store import (
     StoreDamagedError,
     StoreError,
     StoreFormatError,
+    StoreFullError,
     StoreLockedError,
+    _unusable,
 )
 
 if TYPE_CHECKING:
@@ -115,6 +117,25 @@ def test_closed_store_says_so(tmp_path: Path) -> None:
     store.close()
     with pytest.raises(StoreError, match="it is closed"):
         store.get_many([A])
+
+
+def test_closing_does_not_mind_files_that_are_gone(tmp_path: Path) -> None:
+    """A store whose directory was deleted under it closes all the same: what it held is in the changelog."""
+    store = PageStore(tmp_path / "store")
+    store.write([(b"key-of-a-page", b"1")], position=1, checkpoint=None)
+    PageStore.destroy(tmp_path / "store")
+    store.close()
+    store.close()
+    with pytest.raises(StoreError, match="closed"):
+        store.get_many([b"key-of-a-page"])
+
+
+def test_full_disk_is_told_from_damage(tmp_path: Path) -> None:
+    """What RocksDB says of a disk without room becomes an error of its own, with the remedy; the rest is damage."""
+    full = _unusable(tmp_path, OSError("IO error: No space left on device: While appending to file"))
+    assert isinstance(full, StoreFullError)
+    assert "CROSSAISLE_STATE_DIR" in str(full)
+    assert isinstance(_unusable(tmp_path, OSError("Corruption: bad block")), StoreDamagedError)
 
 
 def test_open_store_is_locked_for_others(tmp_path: Path) -> None:

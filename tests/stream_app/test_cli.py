@@ -69,19 +69,23 @@ def test_inspect_on_an_empty_app(app_settings: Settings, tmp_path: Path) -> None
         assert done.stderr.startswith("error: ")
 
 
-@pytest.mark.parametrize("arguments", [("topics", "check"), ("inspect", "totals"), ("lag",)])
+@pytest.mark.parametrize(
+    "arguments", [("topics", "check"), ("topics", "create"), ("inspect", "totals"), ("lag",), ("watch",), ("produce",)]
+)
 def test_broker_away_is_one_line_with_the_remedy(
     arguments: tuple[str, ...], app_settings: Settings, tmp_path: Path
 ) -> None:
     """Without a broker a command ends with one error line that says what to do."""
     away = app_settings.model_copy(update={"bootstrap_servers": f"127.0.0.1:{free_port()}"})
+    if arguments == ("produce",):
+        (tmp_path / "events.jsonl").write_text('{"event_id": "1", "user_id": "ann"}\n')
+        arguments = ("produce", "events.jsonl")
     done = _run(*arguments, env=environment(away), cwd=tmp_path)
     assert done.returncode == 1
     assert done.stdout == ""
-    last = done.stderr.strip().splitlines()[-1]
-    assert last.startswith("error: ")
-    assert "CROSSAISLE_BOOTSTRAP_SERVERS" in last
-    assert "Traceback" not in done.stderr
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"error: no broker answers at {away.bootstrap_servers}: start one")
+    assert "CROSSAISLE_BOOTSTRAP_SERVERS" in line
 
 
 def test_wrong_setting_is_named(app_settings: Settings, tmp_path: Path) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
 import shutil
 import signal
+import subprocess
 import time
 from collections import Counter
 from typing import TYPE_CHECKING
@@ -17,6 +19,7 @@ from tests.stream_app import harness
 from tests.stream_app.harness import Worker
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from stream_app.settings import Settings
@@ -128,6 +131,48 @@ def test_damaged_store_is_rebuilt(settings: Settings, tmp_path: Path) -> None:
         assert worker.log.count("store_damaged") == harness.N_PARTITIONS
         sent += harness.send_numbered(settings, 1000)
         worker.wait_counted(2000)
+    harness.check_exactly_once(settings, sent)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """Yield a directory on a disk of 2 MB of its own; skip where none can be mounted."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["/bin/mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", disk], capture_output=True, text=True, check=False
+    )
+    if mounted.returncode != 0:
+        pytest.skip(f"mounting a small disk needs root: {mounted.stderr.strip()}")
+    yield disk
+    subprocess.run(["/bin/umount", "--lazy", disk], check=True)
+
+
+def fill_disk(filler: Path) -> None:
+    """Write to a file until its disk is full."""
+    with contextlib.suppress(OSError), filler.open("ab", buffering=0) as file:
+        while file.write(b"x" * 4096):
+            pass
+    assert shutil.disk_usage(filler.parent).free < 4096
+
+
+def test_full_disk_stops_the_worker_and_loses_nothing(settings: Settings, small_disk: Path, tmp_path: Path) -> None:
+    """A local store that cannot be written ends the worker with exit 1 and the remedy; with room it goes on."""
+    settings = settings.model_copy(update={"state_dir": small_disk})
+    filler = small_disk / "filler"
+    with Worker(settings, tmp_path / "log") as worker:
+        sent = harness.send_numbered(settings, 500)
+        worker.wait_counted(500)
+        fill_disk(filler)
+        while worker.process.poll() is None:
+            sent += harness.send_numbered(settings, 400)
+        assert worker.wait() == 1
+        last = worker.log.splitlines()[-1]
+        assert "its disk is full" in last
+        assert "CROSSAISLE_STATE_DIR" in last
+    filler.unlink()
+    with Worker(settings, tmp_path / "again") as worker:
+        worker.wait_counted(sent.total())
     harness.check_exactly_once(settings, sent)
 
 
