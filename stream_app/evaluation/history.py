@@ -9,6 +9,9 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+import numpy as np
+import numpy.typing as npt
+
 if TYPE_CHECKING:
     from stream_app.evaluation.source import Catalog
     from stream_app.records import Event
@@ -73,6 +76,7 @@ class Numbering:
         for item_id in catalog.entries:
             self.item(item_id)
         self.n_catalog = len(self.item_ids)
+        self._categories_of = np.zeros(0, np.int32)
 
     def item(self, item_id: str) -> int:
         """Return the number of an item; a new one if it has none."""
@@ -83,6 +87,12 @@ class Numbering:
             self.item_ids.append(item_id)
             self.category_of.append(self._category(item_id))
         return number
+
+    def categories_of(self) -> npt.NDArray[np.int32]:
+        """Return the category of every item by number."""
+        if self._categories_of.size < len(self.category_of):
+            self._categories_of = np.array(self.category_of, np.int32)
+        return self._categories_of
 
     def _category(self, item_id: str) -> int:
         path = self._catalog.category(item_id)

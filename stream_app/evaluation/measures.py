@@ -106,7 +106,8 @@ def spread(tally: ModelTally, n_listable: int) -> Json:
     """Return, per list, categories of a list, share of the catalogue ever listed, and how unevenly it was listed."""
     out: Json = {}
     for name in LISTS:
-        counts = np.array(sorted(tally.listed[name].values()), np.float64)
+        counts = np.sort(tally.listed(name)).astype(np.float64)
+        counts = counts[counts > 0]
         out[name] = {
             "categories": mean_and_error(tally.n_categories(name).astype(np.float64)),
             "n_items": int(counts.size),
@@ -260,25 +261,24 @@ def _by_count(counts: Int32s, edges: tuple[int, ...]) -> dict[str, Bools]:
     return groups
 
 
-def cold_items(tally: ModelTally, first_events: Mapping[int, Sequence[int]], n_listable: int) -> Json:
+def cold_items(tally: ModelTally, first_events: Mapping[int, Sequence[int]], n_first: int) -> Json:
     """Return how soon new items were listed.
 
     Parameters
     ----------
     first_events
-        Per new item that the catalogue knows, the positions in the file of its first ten events.
-    n_listable
-        How many events make an item an old one: those of ``first_events`` that are as long are counted.
+        Per new item that the catalogue knows, the positions in the file of its first events.
+    n_first
+        Only items with so many events are looked at: others had no time to be found.
 
     Returns
     -------
     dict
-        Of the new items with that many events: how many, and the shares that were on a list before their first event,
-        before their second and before their last of these.
+        How many items that were, and the shares that were on a list by their first event, by their second, and by
+        the last of these.
     """
-    whole = {item: at for item, at in first_events.items() if len(at) == n_listable}
-    first = tally.first_listed
-    listed = [(first[item], at) for item, at in whole.items() if item in first]
+    whole = {item: at for item, at in first_events.items() if len(at) == n_first}
+    listed = [(first, at) for item, at in whole.items() if (first := tally.first_listed(item)) is not None]
     n = max(len(whole), 1)
     return {
         "n": len(whole),

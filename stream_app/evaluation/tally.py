@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import numpy.typing as npt
 
+from stream_app.evaluation.history import UNKNOWN
 from stream_app.evaluation.protocol import LIST_SIZE, LISTS, Scored
 
 if TYPE_CHECKING:
@@ -17,9 +18,13 @@ if TYPE_CHECKING:
 
 MISS: Final = -1
 """Rank of an item that is not in a list."""
+NEVER: Final = np.iinfo(np.int64).max
+"""Position of what did not happen."""
 N_BINS: Final = 240
 """Bins of the candidates' probabilities, eight to a factor of two, from 2^-30 to 1."""
 _BINS_PER_OCTAVE: Final = 8
+_NO_CATEGORY: Final = -2
+"""Category of an empty place of a list."""
 
 Int8s = npt.NDArray[np.int8]
 Int32s = npt.NDArray[np.int32]
@@ -35,7 +40,7 @@ class Growing:
         self._dtype = dtype
         self._parts: list[np.ndarray] = []
 
-    def extend(self, values: Sequence[float]) -> None:
+    def extend(self, values: Sequence[float] | np.ndarray) -> None:
         """Append values."""
         self._parts.append(np.asarray(values, self._dtype))
 
@@ -125,14 +130,11 @@ class ModelTally:
 
     Attributes
     ----------
-    listed
-        Per list, how often each item (by number) was on it.
-    first_listed
-        Position in the file of the first event for which an item (by number) was on any list.
     bins_all, bins_true
         Candidates, and true items among them, per bin of probability; shape ``(N_BINS,)``.
     n_wrong
-        Entries that had no place on their list: items of the context, of its categories on X, or unknown ones.
+        Lists with an item that had no place there: one of the context, of its categories on X, E and slate, one that
+        the catalogue does not know, or one twice.
     """
 
     def __init__(self, numbering: Numbering) -> None:
@@ -141,42 +143,68 @@ class ModelTally:
         self._n_categories = {name: Growing(np.int8) for name in LISTS}
         self._loss = Growing(np.float32)
         self._auc = Growing(np.float32)
-        self.listed: dict[str, dict[int, int]] = {name: {} for name in LISTS}
-        self.first_listed: dict[int, int] = {}
+        self._listed = {name: np.zeros(0, np.int64) for name in LISTS}
+        self._first_listed = np.zeros(0, np.int64)
         self.bins_all = np.zeros(N_BINS, np.int64)
         self.bins_true = np.zeros(N_BINS, np.int64)
         self.n_wrong = 0
 
     def add(self, answers: Sequence[Scored], truths: Sequence[Before]) -> None:
         """Append the answers of a batch."""
+        if not answers:
+            return
+        index = np.array([answer.index for answer in answers], np.int64)
+        true = np.array([before.item for before in truths], np.int32)
         for name in LISTS:
-            ranks, spread = [], []
-            for answer, before in zip(answers, truths, strict=True):
-                rank, n_categories = self._look_at(name, answer, before)
-                ranks.append(rank)
-                spread.append(n_categories)
-            self._ranks[name].extend(ranks)
-            self._n_categories[name].extend(spread)
+            items = self._matrix(name, answers)
+            self._grow()
+            found = items == true[:, None]
+            self._ranks[name].extend(np.where(found.any(axis=1), found.argmax(axis=1), MISS))
+            categories = np.where(items >= 0, self._numbering.categories_of()[items], _NO_CATEGORY)
+            self._n_categories[name].extend(_n_distinct(categories))
+            listed = items >= 0
+            np.add.at(self._listed[name], items[listed], 1)
+            np.minimum.at(self._first_listed, items[listed], np.broadcast_to(index[:, None], items.shape)[listed])
+            self._check(name, items, categories, truths)
         self._loss.extend([np.nan if answer.loss is None else answer.loss for answer in answers])
         self._auc.extend([_auc(answer) for answer in answers])
         self._bin(answers)
 
-    def _look_at(self, name: str, answer: Scored, before: Before) -> tuple[int, int]:
-        number, category_of = self._numbering.item, self._numbering.category_of
-        listed = self.listed[name]
-        rank, categories = MISS, set()
-        for place, item_id in enumerate(answer.lists.get(name, [])[:LIST_SIZE]):
-            item = number(item_id)
-            category = category_of[item]
-            categories.add(category)
-            listed[item] = listed.get(item, 0) + 1
-            if item not in self.first_listed or answer.index < self.first_listed[item]:
-                self.first_listed[item] = answer.index
-            if item == before.item:
-                rank = place
-            if item in before.context or (name != "o" and category in before.context_categories) or category < 0:
+    def _matrix(self, name: str, answers: Sequence[Scored]) -> Int32s:
+        """Return the items of a list by number, shape ``(n, 10)``, -1 where it is shorter."""
+        number = self._numbering.item
+        items = np.full((len(answers), LIST_SIZE), -1, np.int32)
+        for row, answer in enumerate(answers):
+            ids = answer.lists.get(name, [])[:LIST_SIZE]
+            items[row, : len(ids)] = [number(item_id) for item_id in ids]
+        return items
+
+    def _grow(self) -> None:
+        wanted = len(self._numbering.item_ids) - self._first_listed.size
+        if wanted > 0:
+            wanted += self._first_listed.size
+            self._first_listed = np.pad(self._first_listed, (0, wanted), constant_values=NEVER)
+            self._listed = {name: np.pad(counts, (0, wanted)) for name, counts in self._listed.items()}
+
+    def _check(self, name: str, items: Int32s, categories: Int32s, truths: Sequence[Before]) -> None:
+        for row, of_row, before in zip(items.tolist(), categories.tolist(), truths, strict=True):
+            known = [item for item in row if item >= 0]
+            if (
+                not before.context.isdisjoint(known)
+                or (name != "o" and not before.context_categories.isdisjoint(of_row))
+                or UNKNOWN in of_row
+                or len(set(known)) < len(known)
+            ):
                 self.n_wrong += 1
-        return rank, len(categories)
+
+    def listed(self, name: str) -> Int64s:
+        """Return how often each item, by number, was on a list."""
+        return self._listed[name]
+
+    def first_listed(self, item: int) -> int | None:
+        """Return the position in the file of the first event for which an item was on any list."""
+        first = int(self._first_listed[item]) if item < self._first_listed.size else NEVER
+        return None if first == NEVER else first
 
     def _bin(self, answers: Sequence[Scored]) -> None:
         known = [answer for answer in answers if answer.scores is not None and answer.scores.size]
@@ -229,6 +257,21 @@ def bin_edges() -> Floats:
     """Return the lower edges of the bins and, last, 1; shape ``(N_BINS + 1,)``."""
     edges: Floats = 2.0 ** ((np.arange(N_BINS + 1) - N_BINS) / _BINS_PER_OCTAVE)
     return edges
+
+
+def _n_distinct(categories: Int32s) -> Int64s:
+    """Return how many different categories each row holds, empty places not counted.
+
+    Examples
+    --------
+    >>> _n_distinct(np.array([[3, 1, 3, -2], [-2, -2, -2, -2]], np.int32))
+    array([2, 0])
+    """
+    ordered = np.sort(categories, axis=1)
+    new = np.ones(ordered.shape, np.bool_)
+    new[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
+    counts: Int64s = (new & (ordered != _NO_CATEGORY)).sum(axis=1)
+    return counts
 
 
 def _auc(answer: Scored) -> float:

@@ -1,0 +1,94 @@
+"""Files of an evaluation: bad records are counted with their reason, time order is made, nothing crashes."""
+
+from __future__ import annotations
+
+import gzip
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import zstandard
+
+from stream_app.evaluation.source import EvaluationError, read_catalog, read_events
+from stream_app.settings import Settings
+from tests.stream_app.evaluation.files_of import NOW_MS, event, write_lines
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_bad_records_are_counted(tmp_path: Path) -> None:
+    """Each bad record is counted by the worker's code for it, and the good ones stay."""
+    good = [event(k, "u", "i1") for k in range(3)]
+    bad = ["{not json", event(7, "u", "i1", type="stolen"), event(8, "u", "i1", event_time_ms=NOW_MS * 2)]
+    log = read_events(write_lines(tmp_path / "e.jsonl", [*bad, *good]), Settings(), now_ms=NOW_MS)
+    assert len(log) == 3
+    assert log.rejects.by_code == {"not_json": 1, "unknown_type": 1, "bad_time": 1}
+    assert log.rejects.first.startswith("record 1: ")
+
+
+def test_duplicates_are_left_out(tmp_path: Path) -> None:
+    """An event id that the user had among his last events is left out; another user may have the same."""
+    records = [event(0, "u", "i1"), event(0, "u", "i2"), event(0, "v", "i3")]
+    log = read_events(write_lines(tmp_path / "e.jsonl", records), Settings(), now_ms=NOW_MS)
+    assert (len(log), log.n_duplicates) == (2, 1)
+
+
+def test_sorted_by_time(tmp_path: Path) -> None:
+    """Events out of order are sorted, and equal times keep the order of the file."""
+    records = [
+        event(5, "u", "i1"),
+        event(3, "u", "i2"),
+        event(9, "u", "i3", event_time_ms=event(5, "u", "")["event_time_ms"]),
+    ]
+    log = read_events(write_lines(tmp_path / "e.jsonl", records), Settings(), now_ms=NOW_MS)
+    assert [e.item_id for events in log.batches(2) for e in events] == ["i2", "i1", "i3"]
+    assert log.n_out_of_order == 1
+
+
+def test_all_formats_are_one(tmp_path: Path) -> None:
+    """Plain, packed, CSV and Parquet files with the same events give the same log."""
+    records = [event(k, f"u{k % 3}", f"i{k}", value=2) for k in range(20)]
+    plain = write_lines(tmp_path / "e.jsonl", records)
+    (tmp_path / "e.jsonl.gz").write_bytes(gzip.compress(plain.read_bytes()))
+    (tmp_path / "e.jsonl.zst").write_bytes(zstandard.compress(plain.read_bytes()))
+    columns = list(records[0])
+    rows = [",".join(str(record[name]) for name in columns) for record in records]
+    (tmp_path / "e.csv").write_text("\n".join([",".join(columns), *rows]))
+    pq.write_table(pa.Table.from_pylist(records), tmp_path / "e.parquet")
+    names = ("e.jsonl", "e.jsonl.gz", "e.jsonl.zst", "e.csv", "e.parquet")
+    logs = [read_events(tmp_path / name, Settings(), now_ms=NOW_MS) for name in names]
+    events = [[e for batch in log.batches(7) for e in batch] for log in logs]
+    assert all(each == events[0] for each in events)
+    assert len(events[0]) == 20
+
+
+def test_limit(tmp_path: Path) -> None:
+    """A limit reads the first records only."""
+    path = write_lines(tmp_path / "e.jsonl", [event(k, "u", "i1") for k in range(9)])
+    assert len(read_events(path, Settings(), now_ms=NOW_MS, limit=4)) == 4
+
+
+@pytest.mark.parametrize("content", ["", "{}\n{}\n"])
+def test_nothing_valid_is_an_error(content: str, tmp_path: Path) -> None:
+    """A file without one valid record is an error that says why and what a record needs."""
+    path = tmp_path / "e.jsonl"
+    path.write_text(content)
+    with pytest.raises(EvaluationError, match="a record needs user_id"):
+        read_events(path, Settings(), now_ms=NOW_MS)
+    with pytest.raises(EvaluationError, match="a record needs item_id"):
+        read_catalog(path, Settings())
+
+
+def test_last_entry_holds(tmp_path: Path) -> None:
+    """Of several entries of an item the last one holds; the depth cuts its path."""
+    path = write_lines(
+        tmp_path / "c.jsonl",
+        [{"item_id": "i", "category": ["a", "b"]}, {"item_id": "i", "category": ["a", "c"]}, "oops"],
+    )
+    assert read_catalog(path, Settings()).category("i") == ("a", "c")
+    catalog = read_catalog(path, Settings().model_copy(update={"category_depth": 1}))
+    assert catalog.category("i") == ("a",)
+    assert catalog.category("j") is None
+    assert catalog.rejects.by_code == {"not_json": 1}
