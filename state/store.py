@@ -195,7 +195,7 @@ class PageStore:
         self._checkpoint = self._checkpoint if checkpoint is None else checkpoint
 
     def close(self) -> None:
-        """Release the files. Closing twice is allowed, and so are files that can no longer be written: it is a cache."""
+        """Release the files, also where they can no longer be written: it is a cache. Closing twice is allowed."""
         db, self._db = self._db, None
         if db is not None:
             with contextlib.suppress(Exception):
