@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from stream_app.settings import Settings
 
-CONNECT_TIMEOUT_S: Final = 10.0
+CONNECT_TIMEOUT_S: Final = 20.0
 """How long the broker may take to answer at the start."""
 COORDINATOR_TIMEOUT_S: Final = 10.0
 """How long a group's coordinator may take: on a new cluster its topic is made at the first question."""

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from stream_app.reading import Record
     from stream_app.settings import Settings
 
-CONNECT_TIMEOUT_S: Final = 10.0
+CONNECT_TIMEOUT_S: Final = 20.0
 """How long a broker may take to answer at the start."""
 
 _CHUNK_RECORDS = 256

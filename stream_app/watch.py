@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from stream_app.settings import Settings
 
-CONNECT_TIMEOUT_S: Final = 10.0
+CONNECT_TIMEOUT_S: Final = 20.0
 """How long the broker may take to answer at the start."""
 
 _POLL_MS = 200

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 COUNTING_WORKER = (sys.executable, str(ROOT / "tests" / "stream_app" / "counting.py"))
 N_PARTITIONS = 4
-TIMEOUT_S = 60.0
+TIMEOUT_S = 180.0
 
 
 def environment(settings: Settings, **extra: str) -> dict[str, str]:
@@ -133,6 +133,12 @@ class Worker:
         _, body = self.get("/health/ready")
         tasks = body.get("stages", {}).get(stage, {}).get("tasks", [])
         return [task["partition"] for task in tasks if task["state"] == "running"]
+
+
+def stop_limit_s() -> float:
+    """Return how long a worker may take to end after SIGTERM: 5 s, stretched by how overloaded the machine is."""
+    n_cores = os.cpu_count() or 1
+    return 5.0 * max(1.0, *(load / n_cores for load in os.getloadavg()))
 
 
 def wait_for(condition: Callable[[], bool], what: str, timeout_s: float = TIMEOUT_S) -> None:

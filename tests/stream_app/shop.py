@@ -22,7 +22,7 @@ N_ITEMS = 60
 N_USERS = 40
 START_MS = 1_600_000_000_000
 MINUTE_MS = 60_000
-COMPILE_S = 300.0
+COMPILE_S = 900.0
 """A first start on a machine compiles the kernels."""
 _TYPES = ("view", "click", "cart", "purchase", "purchase", "purchase", "rating", "favorite", "impression")
 

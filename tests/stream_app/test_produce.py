@@ -329,11 +329,11 @@ def test_the_command_ends_cleanly_on_ctrl_c(topics: Settings, environment: dict[
     code = "import typer; from stream_app.cli.produce import produce; typer.run(produce)"
     command = [sys.executable, "-c", code, str(path), "--rate", "200", "--json"]
     process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
-    for _ in until(30.0):
+    for _ in until(120.0):
         if asyncio.run(read_topic(topics, topics.topic_events)):
             break
     process.send_signal(signal.SIGINT)
-    output, _ = process.communicate(timeout=20)
+    output, _ = process.communicate(timeout=120)
     assert process.returncode == 130
     summary = json.loads(output)
     assert summary["interrupted"]

@@ -164,7 +164,7 @@ def test_waiting_worker_can_be_terminated(app_settings: Settings, tmp_path: Path
     with Worker(settings, tmp_path / "log") as worker:
         harness.wait_for(lambda: "broker_unreachable" in worker.log, "the worker to say that the broker is away")
         worker.signal(signal.SIGTERM)
-        assert worker.wait(5) == 0, worker.log
+        assert worker.wait(harness.stop_limit_s()) == 0, worker.log
 
 
 def test_termination_without_a_broker(app_settings: Settings, own_broker: EmbeddedBroker, tmp_path: Path) -> None:
@@ -178,7 +178,7 @@ def test_termination_without_a_broker(app_settings: Settings, own_broker: Embedd
         harness.wait_for(lambda: _n_uncommitted(worker) == 500, "events to be read and not committed")
         own_broker.kill()
         worker.signal(signal.SIGTERM)
-        assert worker.wait(5) == 0, worker.log
+        assert worker.wait(harness.stop_limit_s()) == 0, worker.log
     own_broker.start()
     with Worker(settings, tmp_path / "again") as worker:
         worker.wait_counted(500)

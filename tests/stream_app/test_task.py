@@ -81,7 +81,7 @@ def test_terminated_worker_leaves_nothing_to_replay(settings: Settings, tmp_path
         harness.wait_for(lambda: _n_read(worker) == 500, "the worker to read 500 events")
         assert harness.counts(settings) == Counter()
         worker.signal(signal.SIGTERM)
-        assert worker.wait(5) == 0, worker.log
+        assert worker.wait(harness.stop_limit_s()) == 0, worker.log
     harness.check_exactly_once(settings, sent)
     with Worker(settings, tmp_path / "second") as worker:
         body = worker.wait_ready()

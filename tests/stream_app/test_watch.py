@@ -82,7 +82,7 @@ async def send_catalog(settings: Settings) -> None:
 async def take(watcher: SlateWatcher, n_slates: int) -> list[WatchedSlate]:
     """Return the next slates."""
     seen: list[WatchedSlate] = []
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(120):
         async for watched in watcher.slates():
             seen.append(watched)
             if len(seen) == n_slates:
@@ -129,7 +129,7 @@ def test_titles_follow_the_catalogue(topics: Settings) -> None:
             for entry in ({"item_id": "1", "category": ["Bread"], "title": "White bread"}, None):
                 await send(topics, topics.topic_catalog, {"1": entry})
                 wanted = {} if entry is None else {"1": entry["title"]}
-                async with asyncio.timeout(20):
+                async with asyncio.timeout(120):
                     titles = None
                     while titles != wanted:  # the catalogue's tail is not in step with the slates
                         await send(topics, topics.topic_recommendations, {"u1": slate(1, "u1")})

@@ -58,7 +58,7 @@ def test_slates_come_out(settings: Settings, tmp_path: Path) -> None:
             shop.wait_learned(settings, at + 500, worker)
         check_metrics(settings, market)
         worker.signal(signal.SIGTERM)
-        assert worker.wait(5) == 0, worker.log
+        assert worker.wait(harness.stop_limit_s()) == 0, worker.log
     shop.check_learned_once(settings, market)
     users = {(r.partition, r.offset): r.key.decode() for r in harness.read_committed(settings, settings.topic_events)}
     found = shop.slates(settings)
@@ -132,7 +132,7 @@ def test_the_faust_command_runs_the_same_worker(settings: Settings, tmp_path: Pa
     with Worker(settings, tmp_path / "log", command) as worker:
         shop.wait_learned(settings, 200, worker)
         worker.signal(signal.SIGTERM)
-        assert worker.wait(10) == 0, worker.log
+        assert worker.wait(2 * harness.stop_limit_s()) == 0, worker.log
     shop.check_learned_once(settings, market)
 
 
@@ -202,5 +202,5 @@ def test_termination_while_kernels_compile(settings: Settings, tmp_path: Path) -
     with Worker(settings, tmp_path / "log", REAL_WORKER, extra=empty) as worker:
         harness.wait_for(lambda: "kernels_loading" in worker.log, "the worker to compile", shop.COMPILE_S)
         worker.signal(signal.SIGTERM)
-        assert worker.wait(5) == 0, worker.log
+        assert worker.wait(harness.stop_limit_s()) == 0, worker.log
         assert "kernels_ready" not in worker.log

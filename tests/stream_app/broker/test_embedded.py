@@ -28,7 +28,7 @@ from stream_app.broker.ports import free_port
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-TIMEOUT_S = 60.0
+TIMEOUT_S = 180.0
 TOPIC = "kept"
 
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")

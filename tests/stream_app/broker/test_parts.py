@@ -27,7 +27,7 @@ from stream_app.broker.trouble import ended_error, late_error
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-TIMEOUT_S = 30.0
+TIMEOUT_S = 120.0
 
 on_posix = pytest.mark.skipif(sys.platform == "win32", reason="starts a shell script")
 

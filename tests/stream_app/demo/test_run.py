@@ -129,7 +129,7 @@ def running(home: Path, *arguments: str) -> Iterator[Running]:
 
 def wait_until_gone(pids: list[int]) -> None:
     """Wait until none of the processes is left, and fail if one stays."""
-    deadline_s = time.monotonic() + 20.0
+    deadline_s = time.monotonic() + 120.0
     while any(Path(f"/proc/{pid}").exists() for pid in pids):
         assert time.monotonic() < deadline_s, f"still there: {pids}"
         time.sleep(0.05)
