@@ -13,7 +13,15 @@ from typing import Any
 
 from benchmarks.machine import machine
 
-SCENARIOS = {"B1": "b1_throughput", "B5": "b5_bytes", "B7": "b7_kernels"}
+SCENARIOS = {
+    "B1": "b1_throughput",
+    "B2": "b2_latency",
+    "B3": "b3_growth",
+    "B4": "b4_recovery",
+    "B5": "b5_bytes",
+    "B6": "b6_workers",
+    "B7": "b7_kernels",
+}
 """Permanent ids and the modules that measure them."""
 RESULTS = Path(__file__).parent / "results"
 

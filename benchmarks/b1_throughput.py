@@ -8,21 +8,15 @@ slate per event, from the committed offsets of the worker, whose slates are one 
 from __future__ import annotations
 
 import asyncio
-import os
 import statistics
-import subprocess
 import sys
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaError
-
 from benchmarks.cluster import Cluster, cluster, say
 from benchmarks.machine import Usage
-from stream_app.kafka import client_options
+from benchmarks.workers import WORKER, Process, admin_of, committed, consumer_of, written
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -38,7 +32,7 @@ NAMES = {
     "faust": "Faust, table, River",
 }
 _POLL_S = 0.25
-_START_TIMEOUT_S = 60.0
+_START_TIMEOUT_S = 180.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,38 +74,21 @@ async def measure(*, quick: bool) -> dict[str, Any]:
 
 
 async def _contest(home: Cluster, name: str, number: int, n: int, sizes: Sizes) -> dict[str, float]:
-    app_id = f"{name}{number}"
-    settings = await home.app(app_id)
-    target = settings.topic_recommendations
-    log_path = settings.state_dir / "log"
-    with log_path.open("wb") as log:
-        process = subprocess.Popen(  # noqa: ASYNC220, S603 - nothing else runs meanwhile
-            _command(name, settings), env=_environment(settings), stdout=log, stderr=log
-        )
-        try:
+    settings = await home.app(f"{name}{number}")
+    process = Process(settings, _command(name, settings), name)
+    try:
+        async with admin_of(settings) as admin, consumer_of(settings) as consumer:
             if name == "worker":
-                admin = AIOKafkaAdminClient(**client_options(settings))
-                await admin.start()
-                try:
-                    return await _watch(process, n, sizes, lambda: _committed(admin, settings))
-                finally:
-                    await admin.close()
-            consumer = AIOKafkaConsumer(**client_options(settings))
-            await consumer.start()
-            try:
-                return await _watch(process, n, sizes, lambda: _written(consumer, target, home.partitions))
-            finally:
-                await consumer.stop()
-        except TimeoutError:
-            sys.exit(f"B1: {name} made no progress; its log ends with:\n{log_path.read_text()[-2000:]}")
-        finally:
-            process.kill()
-            process.wait()
+                return await _watch(process, n, sizes, lambda: committed(admin, settings))
+            topic = settings.topic_recommendations
+            return await _watch(process, n, sizes, lambda: written(consumer, topic, home.partitions))
+    finally:
+        process.kill()
 
 
 def _command(name: str, settings: Settings) -> list[str]:
     if name == "worker":
-        return [sys.executable, "-m", "stream_app.cli.main", "worker"]
+        return list(WORKER)
     module = {"raw": "raw", "quix": "quix_river", "faust": "faust_river"}[name]
     return [
         sys.executable, "-m", f"benchmarks.contestants.{module}", settings.bootstrap_servers, settings.topic_events,
@@ -119,40 +96,21 @@ def _command(name: str, settings: Settings) -> list[str]:
     ]  # fmt: skip
 
 
-def _environment(settings: Settings) -> dict[str, str]:
-    names = ("bootstrap_servers", "app_id", "state_dir", "web_port", "topic_recommendations", "topic_rejects")
-    return {**os.environ, **{f"CROSSAISLE_{name.upper()}": str(getattr(settings, name)) for name in names}}
-
-
-async def _written(consumer: AIOKafkaConsumer, topic: str, partitions: int) -> int:
-    ends = await consumer.end_offsets([TopicPartition(topic, p) for p in range(partitions)])
-    return sum(ends.values())
-
-
-async def _committed(admin: AIOKafkaAdminClient, settings: Settings) -> int:
-    try:
-        offsets = await admin.list_consumer_group_offsets(f"{settings.app_id}.user")
-    except KafkaError:  # the group's coordinator is made at the first question
-        return 0
-    return sum(max(found.offset, 0) for tp, found in offsets.items() if tp.topic == settings.topic_events)
-
-
-async def _watch(
-    process: subprocess.Popen[bytes], n: int, sizes: Sizes, progress: Callable[[], Awaitable[int]]
-) -> dict[str, float]:
+async def _watch(process: Process, n: int, sizes: Sizes, progress: Callable[[], Awaitable[int]]) -> dict[str, float]:
     """Return the rate from the first events on until the time is up or all events are done."""
-    launched = time.monotonic()
+    launched = process.started_s
     first: tuple[float, int, Usage] | None = None
     while True:
         await asyncio.sleep(_POLL_S)
+        process.check()
         done, now, usage = await progress(), time.monotonic(), Usage.of(process.pid)
         if first is None:
             if done >= sizes.warm_events:
                 first = (now, done, usage)
                 if done >= n:
                     return _figures(launched, 0, 0.0, launched, now, done, usage)
-            elif process.poll() is not None or now - launched > _START_TIMEOUT_S:
-                raise TimeoutError
+            elif now - launched > _START_TIMEOUT_S:
+                sys.exit(f"B1: no progress in {_START_TIMEOUT_S:.0f} s; the machine is too busy, or see {process.log}")
             continue
         if done >= n or now - first[0] >= sizes.watch_s:
             return _figures(first[0], first[1], first[2].cpu_s, launched, now, done, usage)

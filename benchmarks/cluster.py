@@ -67,14 +67,16 @@ class Cluster:
         folder = self.home / app_id
         folder.mkdir(exist_ok=True)
         return Settings(
-            bootstrap_servers=self.broker.bootstrap_servers,
-            app_id=app_id,
-            state_dir=folder,
-            web_port=free_port(),
-            partitions=self.partitions,
-            topic_recommendations=f"{app_id}.slates",
-            topic_rejects=f"{app_id}.rejects",
-            **more,
+            **{
+                "bootstrap_servers": self.broker.bootstrap_servers,
+                "app_id": app_id,
+                "state_dir": folder,
+                "web_port": free_port(),
+                "partitions": self.partitions,
+                "topic_recommendations": f"{app_id}.slates",
+                "topic_rejects": f"{app_id}.rejects",
+                **more,
+            }
         )
 
     async def app(self, app_id: str, **more: Any) -> Settings:

@@ -1,0 +1,64 @@
+"""B6: events per second of 1, 2 and 4 worker processes on this machine, over the same events."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from typing import Any
+
+from benchmarks.cluster import Cluster, cluster, say
+from benchmarks.machine import Usage
+from benchmarks.workers import Process, admin_of, committed
+
+TITLE = "Workers: events per second of several processes on one machine"
+_POLL_S = 0.25
+
+
+async def measure(*, quick: bool) -> dict[str, Any]:
+    """Return rate and CPU time per event for each number of workers."""
+    n_events, watch_s, counts = (20_000, 2.0, (1, 2)) if quick else (600_000, 12.0, (1, 2, 4))
+    async with cluster() as home:
+        n = await home.fill(n_events)
+        found = {str(count): await _contest(home, count, n, watch_s) for count in counts}
+    return {"cores": os.cpu_count(), "workers": found}
+
+
+async def _contest(home: Cluster, count: int, n: int, watch_s: float) -> dict[str, float]:
+    settings = await home.app(f"workers{count}")
+    processes = []
+    try:
+        for number in range(count):
+            own = settings.model_copy(update={"state_dir": settings.state_dir / str(number)})
+            own.state_dir.mkdir()
+            processes.append(Process(own, name=f"worker-{number}"))
+        async with admin_of(settings) as admin:
+            return await _watch(processes, n, watch_s, admin, settings)
+    finally:
+        for process in processes:
+            process.kill()
+
+
+async def _watch(processes: list[Process], n: int, watch_s: float, admin: Any, settings: Any) -> dict[str, float]:
+    """Measure from the moment when every worker has joined and events are committed."""
+    settle_s = 10.0 if len(processes) > 1 and watch_s > _POLL_S * 10 else 0.0
+    while await committed(admin, settings) < n // 50:
+        for process in processes:
+            process.check()
+        await asyncio.sleep(_POLL_S)
+    await asyncio.sleep(settle_s)
+    began, before = time.monotonic(), await committed(admin, settings)
+    cpu_s = sum(Usage.of(p.pid).cpu_s for p in processes)
+    done = before
+    while time.monotonic() - began < watch_s and done < n:
+        await asyncio.sleep(_POLL_S)
+        done = await committed(admin, settings)
+    took_s = time.monotonic() - began
+    spent_s = sum(Usage.of(p.pid).cpu_s for p in processes) - cpu_s
+    learned = max(done - before, 1)
+    say(f"  {len(processes)} workers: {learned / took_s:,.0f} events/s")
+    return {
+        "events_per_s": learned / took_s,
+        "cpu_us_per_event": spent_s / learned * 1e6,
+        "rss_mb": sum(Usage.of(p.pid).rss_mb for p in processes),
+    }

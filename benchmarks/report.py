@@ -1,0 +1,179 @@
+"""Writes tables and plots of docs/performance.md from benchmarks/results: ``python -m benchmarks.report``."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+
+from benchmarks.b1_throughput import NAMES, ORDER
+
+mpl.use("svg")
+mpl.rcParams["svg.hashsalt"] = "crossaisle"  # the same figures give the same bytes
+from matplotlib import pyplot as plt  # noqa: E402 - after the backend is chosen
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "performance.md"
+PLOTS = ROOT / "docs" / "performance"
+RESULTS = Path(__file__).parent / "results"
+_WHOLE = 100
+"""From here on a plot shows no decimals."""
+
+
+def table(head: list[str], rows: list[list[str]]) -> str:
+    """Return a Markdown table whose first column is text and whose others are numbers."""
+    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _b1(figures: dict[str, Any]) -> str:
+    raw = figures["contestants"]["raw"]["events_per_s"]
+    rows = []
+    for name in ORDER:
+        found = figures["contestants"][name]
+        rate = found["events_per_s"]
+        rows.append(
+            [
+                NAMES[name],
+                f"{rate:,.0f}",
+                f"{rate / raw:.3f}",
+                f"{found['cpu_us_per_event']:.0f}",
+                f"{found['rss_mb']:.0f}",
+            ]
+        )
+    head = ["", "events/s", "share of the limit", "CPU µs per event", "MB"]
+    ratios = (
+        f"The worker: {figures['worker_share_of_raw']:.3f} of the limit, {figures['worker_times_faust']:.1f} times Faust "
+        f"with River, {figures['worker_times_quix']:.1f} times Quix Streams with River. Medians of "
+        f"{len(figures['rounds']['raw'])} rounds in which the contestants take turns."
+    )
+    return f"{table(head, rows)}\n\n{ratios}\n\n![B1](performance/B1.svg)"
+
+
+def _b2(figures: dict[str, Any]) -> str:
+    rows = []
+    for name, levels in figures.items():
+        if isinstance(levels, dict):
+            for level, found in levels.items():
+                rows.append(
+                    [
+                        f"{name}, {level.replace('_', ' ')}",
+                        *[f"{found[k]:.0f}" for k in ("p50_ms", "p99_ms", "p99.9_ms")],
+                    ]
+                )
+    top, interval_ms = figures["events_per_s_at_100_percent"], figures["commit_interval_ms"]
+    note = f"100 % is {top:,.0f} events/s; the commit interval is {interval_ms} ms."
+    return f"{table(['', 'p50 ms', 'p99 ms', 'p99.9 ms'], rows)}\n\n{note}"
+
+
+def _b3(figures: dict[str, Any]) -> str:
+    rows = [
+        [f"{p['users']:,} users, {p['items']:,} items", f"{p['us_per_event']:.0f}",
+         f"{p['user_memory_bytes_per_row_in_use']:,.0f}", f"{p['user_store_bytes_per_user']:,.0f}",
+         f"{p['replica_memory_bytes_per_item']:,.0f}"]
+        for p in (*figures["users"], *figures["items"])
+    ]  # fmt: skip
+    head = ["", "CPU µs per event", "memory per user, bytes", "store per user, bytes", "memory per item, bytes"]
+    note = (
+        f"`hot_rows` {figures['hot_rows']:,}. Largest against 10⁴: users {figures['users_ratio']:.2f} times, "
+        f"items {figures['items_ratio']:.2f} times."
+    )
+    return f"{table(head, rows)}\n\n{note}\n\n![B3](performance/B3.svg)"
+
+
+def _flat(figures: dict[str, Any]) -> str:
+    rows = []
+    for name, value in figures.items():
+        if isinstance(value, dict):
+            rows += [[f"{name}: {key.replace('_', ' ')}", f"{number:,.2f}"] for key, number in value.items()]
+        else:
+            rows.append([name.replace("_", " "), f"{value:,.2f}"])
+    return table(["", "figure"], rows)
+
+
+def _b6(figures: dict[str, Any]) -> str:
+    rows = [
+        [count, f"{found['events_per_s']:,.0f}", f"{found['cpu_us_per_event']:.0f}", f"{found['rss_mb']:,.0f}"]
+        for count, found in figures["workers"].items()
+    ]
+    return table(["workers", "events/s", "CPU µs per event", "MB, all"], rows)
+
+
+def _b7(figures: dict[str, Any]) -> str:
+    rows = [[text, f"{us:.2f}", ""] for text, us in figures["us_per_event"].items()]
+    rows += [[text, "", f"{us:.1f}"] for text, us in figures["us_per_slate"].items()]
+    note = f"Commits of {figures['batch']:,} events; {figures['events_per_slate']:.1f} events per slate."
+    return f"{table(['', 'µs per event', 'µs per slate'], rows)}\n\n{note}\n\n![B7](performance/B7.svg)"
+
+
+RENDER = {"B1": _b1, "B2": _b2, "B3": _b3, "B4": _flat, "B5": _flat, "B6": _b6, "B7": _b7}
+
+
+def _bars(path: Path, names: list[str], values: list[float], unit: str, *, log: bool = False) -> None:
+    figure, axes = plt.subplots(figsize=(8, 0.5 * len(names) + 1))
+    bars = axes.barh(names[::-1], values[::-1], color="#3b6ea5", log=log)
+    axes.bar_label(bars, [f"{value:,.0f}" if value >= _WHOLE else f"{value:.3g}" for value in values[::-1]], padding=3)
+    axes.set_xlabel(unit)
+    axes.margins(x=0.15)
+    figure.tight_layout()
+    figure.savefig(path, metadata={"Date": None})
+    plt.close(figure)
+
+
+def _lines(path: Path, figures: dict[str, Any]) -> None:
+    figure, axes = plt.subplots(figsize=(8, 3.5))
+    for kind in ("users", "items"):
+        points = figures[kind]
+        axes.plot([p[kind] for p in points], [p["us_per_event"] for p in points], marker="o", label=kind)
+    axes.set_xscale("log")
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel("users or items")
+    axes.set_ylabel("CPU µs per event")
+    axes.legend()
+    figure.tight_layout()
+    figure.savefig(path, metadata={"Date": None})
+    plt.close(figure)
+
+
+def plot(scenario: str, figures: dict[str, Any]) -> None:
+    """Draw the plot of a scenario, where it has one."""
+    PLOTS.mkdir(exist_ok=True)
+    path = PLOTS / f"{scenario}.svg"
+    if scenario == "B1":
+        rates = [figures["contestants"][name]["events_per_s"] for name in ORDER]
+        _bars(path, [NAMES[name] for name in ORDER], rates, "events per second, logarithmic", log=True)
+    elif scenario == "B3":
+        _lines(path, figures)
+    elif scenario == "B7":
+        parts = {k: v for k, v in figures["us_per_event"].items() if not k.startswith("everything")}
+        parts |= {f"{k}, per slate": v for k, v in figures["us_per_slate"].items()}
+        _bars(path, list(parts), list(parts.values()), "CPU µs")
+
+
+def section(result: dict[str, Any]) -> str:
+    """Return the section of a scenario: when and where it was measured, and its figures."""
+    where = result["machine"]
+    note = (
+        f"Measured {result['measured_at'][:10]} on {where['cores']} cores of {where['cpu']}, {where['memory_gib']} GiB "
+        f"of memory, {where['system']}, Python {where['python']}; load average {where['load_1m']} before and "
+        f"{where['load_1m_after']} after."
+    )
+    return f"## {result['scenario']}: {result['title']}\n\n{RENDER[result['scenario']](result['figures'])}\n\n{note}\n"
+
+
+def main() -> None:
+    """Write the page's generated part, and the plots."""
+    results = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("B*.json"))]
+    for result in results:
+        plot(result["scenario"], result["figures"])
+    body = "\n".join(section(result) for result in results)
+    begin, end = "<!-- results:begin -->", "<!-- results:end -->"
+    pattern = re.compile(re.escape(begin) + ".*?" + re.escape(end), re.DOTALL)
+    PAGE.write_text(pattern.sub(lambda _: f"{begin}\n{body}{end}", PAGE.read_text()))
+
+
+if __name__ == "__main__":
+    main()
