@@ -46,8 +46,8 @@ def _b1(figures: dict[str, Any]) -> str:
         )
     head = ["", "events/s", "share of the limit", "CPU µs per event", "MB"]
     ratios = (
-        f"The worker: {figures['worker_share_of_raw']:.3f} of the limit, {figures['worker_times_faust']:.1f} times Faust "
-        f"with River, {figures['worker_times_quix']:.1f} times Quix Streams with River. Medians of "
+        f"The worker: {figures['worker_share_of_raw']:.3f} of the limit, {figures['worker_times_faust']:.1f} x Faust "
+        f"with River, {figures['worker_times_quix']:.1f} x Quix Streams with River. Medians of "
         f"{len(figures['rounds']['raw'])} rounds in which the contestants take turns."
     )
     return f"{table(head, rows)}\n\n{ratios}\n\n![B1](performance/B1.svg)"

@@ -67,9 +67,18 @@ class Pages:
         return len(self.singles) + sum(len(block.keys) for block in self.blocks)
 
     def __iter__(self) -> Iterator[tuple[bytes, bytes | None]]:
-        for block in self.blocks:
-            width = block.values.shape[1]
-            keys, values = block.keys.tobytes(), block.values.tobytes()
-            for k in range(block.keys.shape[0]):
-                yield keys[k * KEY_BYTES : (k + 1) * KEY_BYTES], values[k * width : (k + 1) * width]
+        for keys, values in self.bytes_of_blocks():
+            yield from zip(keys, values, strict=True)
         yield from self.singles
+
+    def bytes_of_blocks(self) -> Iterator[tuple[list[bytes], list[bytes]]]:
+        """Yield the keys and the pages of each block."""
+        for block in self.blocks:
+            yield _split(block.keys), _split(block.values)
+
+
+def _split(rows: UInt8s) -> list[bytes]:
+    """Return each row of a matrix of bytes; ``void`` scalars come out as bytes in one call."""
+    if rows.shape[1] == 0:
+        return [b""] * rows.shape[0]
+    return list(np.ascontiguousarray(rows).view(np.dtype((np.void, rows.shape[1]))).reshape(-1).tolist())

@@ -26,6 +26,8 @@ from typing import TYPE_CHECKING, Protocol, cast
 
 from rocksdict import BlockBasedOptions, Cache, DBCompressionType, Options, Rdict, WriteBatch
 
+from state.pages import Pages
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
@@ -178,6 +180,12 @@ class PageStore:
         _check_position(position)
         db = self._opened()
         batch = WriteBatch(raw_mode=True)
+        if isinstance(pages, Pages):
+            put = batch.put
+            for keys, values in pages.bytes_of_blocks():
+                for key, page in zip(keys, values, strict=True):
+                    put(key, page)
+            pages = pages.singles
         for key, page in pages:
             _check_key(key)
             if page is None:
