@@ -5,7 +5,7 @@ to learn; as arrays they go into the changelog's record batches in one kernel.
 """
 
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 
@@ -81,4 +81,5 @@ def _split(rows: UInt8s) -> list[bytes]:
     """Return each row of a matrix of bytes; ``void`` scalars come out as bytes in one call."""
     if rows.shape[1] == 0:
         return [b""] * rows.shape[0]
-    return list(np.ascontiguousarray(rows).view(np.dtype((np.void, rows.shape[1]))).reshape(-1).tolist())
+    scalars = np.ascontiguousarray(rows).view(np.dtype((np.void, rows.shape[1])))
+    return cast("list[bytes]", scalars.reshape(-1).tolist())

@@ -183,10 +183,9 @@ class PageStore:
         if isinstance(pages, Pages):
             put = batch.put
             for keys, values in pages.bytes_of_blocks():
-                for key, page in zip(keys, values, strict=True):
-                    put(key, page)
-            pages = pages.singles
-        for key, page in pages:
+                for block_key, block_page in zip(keys, values, strict=True):
+                    put(block_key, block_page)
+        for key, page in pages.singles if isinstance(pages, Pages) else pages:
             _check_key(key)
             if page is None:
                 batch.delete(key)
