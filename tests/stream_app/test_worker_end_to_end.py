@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 import signal
 import sys
 import urllib.request
@@ -14,7 +15,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from stream_app.inspect import UnknownIdError, inspect_item, inspect_user
-from stream_app.records import REJECT_CODES, decode_reject
+from stream_app.records import REJECT_CODES, EventLimits, Reject, decode_catalog, decode_reject
 from tests.stream_app import harness, shop
 from tests.stream_app.harness import Worker
 from tests.stream_app.shop import REAL_WORKER, Shop
@@ -163,37 +164,80 @@ def _mutated(market: Shop, n: int) -> list[tuple[bytes | None, bytes | None]]:
     return out
 
 
+def _mutated_catalogue(rng: random.Random, n: int) -> list[tuple[bytes, bytes | None]]:
+    """Return valid entries, tombstones, random bytes, and valid entries with bytes, fields or keys changed."""
+    out: list[tuple[bytes, bytes | None]] = []
+    odd = [None, 5, "x" * 400, [], {}, -1, 1e308, True, "", ["a", ""], ["a"] * 40, float("nan"), [1e39]]
+    for k in range(n):
+        item = f"odd-{k % 500}"
+        fields = {"item_id": item, "category": ["odd", f"c{k % 7}"], "price": 1.5, "rating": 3, "embedding": [0.5]}
+        key, value = item.encode(), json.dumps(fields).encode()
+        match rng.randrange(6):
+            case 0:
+                out.append((key, value))
+            case 1:
+                out.append((key, rng.randbytes(rng.randrange(0, 200))))
+            case 2:
+                at = rng.randrange(len(value))
+                out.append((key, value[:at] + rng.randbytes(1) + value[at + 1 :]))
+            case 3:
+                fields[rng.choice([*fields, "brand", "title", "tags", "available", "n_sold"])] = rng.choice(odd)
+                out.append((key, json.dumps(fields).encode()))
+            case 4:
+                out.append((rng.choice([b"", b"\xff", b"another", b"k" * 300]), rng.choice([value, None])))
+            case _:
+                out.append((key, rng.choice([None, value[: rng.randrange(len(value))], value + b"}", b"[" * 3000])))
+    return out
+
+
+def _rejects_of(settings: Settings, topic: str) -> list[Reject]:
+    rejects = [decode_reject(r) for r in harness.read_committed(settings, settings.topic_rejects)]
+    return [reject for reject in rejects if reject.topic == topic]
+
+
+def check_rejects(settings: Settings, topic: str, n_wanted: int, n_codes: int) -> None:
+    """Assert that each of a topic's bad records was rejected once, with a code, its bytes and its position."""
+    rejects = _rejects_of(settings, topic)
+    assert len(rejects) == len({(r.partition, r.offset) for r in rejects}) == n_wanted
+    assert {r.code for r in rejects} <= set(REJECT_CODES)
+    assert len({r.code for r in rejects}) >= n_codes
+    originals = {(r.partition, r.offset): r for r in harness.read_committed(settings, topic)}
+    for reject in rejects:
+        original = originals[reject.partition, reject.offset]
+        assert (reject.key, reject.value, reject.n_cut_bytes) == (original.key, original.value, 0)
+        assert reject.timestamp_ms == original.timestamp
+        assert reject.reason
+
+
 @pytest.mark.slow
 def test_wrong_input_ends_in_rejects(settings: Settings, tmp_path: Path) -> None:
-    """Of 10,000 random and mutated records each is learned, a duplicate, or rejected with a code; the worker lives."""
-    market = Shop(5)
+    """Of 10,000 random and mutated records on either topic each is used or rejected with a code; the worker lives."""
+    market, rng = Shop(5), random.Random(6)  # noqa: S311 - noise, not secrets
     harness.send(settings, shop.catalogue(), topic=settings.topic_catalog)
-    records = _mutated(market, 10_000)
+    records, entries = _mutated(market, 10_000), _mutated_catalogue(rng, 10_000)
     with Worker(settings, tmp_path / "log", REAL_WORKER) as worker:
-        entries = [(key, value) for key, value in records if key is not None]  # the broker refuses those of no key
-        harness.send(settings, entries, topic=settings.topic_catalog)  # an event is no catalogue entry: all are bad
+        harness.send(settings, entries, topic=settings.topic_catalog)
         harness.send(settings, records)
+        in_catalogue = harness.read_committed(settings, settings.topic_catalog)
+        bad_entries = decode_catalog(in_catalogue, limits=EventLimits.of(settings)).rejections
+        assert 5_000 < len(bad_entries) < len(entries) < len(in_catalogue)
 
         def done() -> bool:
             assert worker.process.poll() is None, worker.log
             found = shop.totals(settings)
             used = found["n_events"] + found["n_duplicates"] + found["n_rejected"] + found["n_forgotten"]
-            return used == len(records)
+            reported = len(_rejects_of(settings, settings.topic_catalog))
+            return used >= len(records) and reported >= len(bad_entries)
 
         harness.wait_for(done, "all records to be used", shop.COMPILE_S)
-        before = shop.totals(settings)["n_events"]
+        before = shop.totals(settings)
         harness.send(settings, [market.event("valid", "item-1")])
-        shop.wait_learned(settings, before + 1, worker)
-    rejects = [decode_reject(r) for r in harness.read_committed(settings, settings.topic_rejects)]
-    rejects = [r for r in rejects if r.topic == settings.topic_events]
-    assert len(rejects) == shop.totals(settings)["n_rejected"] > 5000
-    assert {r.code for r in rejects} <= set(REJECT_CODES)
-    assert len({r.code for r in rejects}) > 7
-    originals = {(r.partition, r.offset): r for r in harness.read_committed(settings, settings.topic_events)}
-    for reject in rejects:
-        original = originals[reject.partition, reject.offset]
-        assert (reject.key, reject.value) == (original.key, original.value)
-    assert len({(r.partition, r.offset) for r in rejects}) == len(rejects)
+        shop.wait_learned(settings, before["n_events"] + 1, worker)
+    used = before["n_events"] + before["n_duplicates"] + before["n_rejected"] + before["n_forgotten"]
+    assert used == len(records)
+    assert before["n_rejected"] > 5_000
+    check_rejects(settings, settings.topic_events, before["n_rejected"], 8)
+    check_rejects(settings, settings.topic_catalog, len(bad_entries), 8)
 
 
 def test_termination_while_kernels_compile(settings: Settings, tmp_path: Path) -> None:
