@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
 
-.PHONY: help demo test lint types format bench bench-quick clean
+.PHONY: help demo test lint types format bench bench-quick clean reference docs
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-12s %s\n", $$1, $$2}'
@@ -32,6 +32,14 @@ types: $(READY) ## Check types
 
 format: $(READY) ## Put the code into the house form
 	@$(BIN)/ruff check --fix-only --quiet . ; $(BIN)/ruff format .
+
+reference: $(READY) ## Write the generated pages of the documentation anew
+	@$(BIN)/python docs/make_reference.py
+	@$(BIN)/python -m stream_app.settings --write README.md
+
+docs: reference ## Build the documentation into build/docs; a dead link is an error
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --config-file docs/site/mkdocs.yml
+	@echo "built: build/docs/index.html"
 
 $(VENV)/.bench: $(READY)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'

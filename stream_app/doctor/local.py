@@ -22,6 +22,7 @@ from stream_app.broker.files import BrokerError
 from stream_app.broker.java import find_java, java_candidates
 from stream_app.doctor.finding import Finding, error, ok, warning
 from stream_app.settings import PREFIX
+from stream_app.web.guard import ExposedError, check_exposure
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -98,15 +99,11 @@ def check_web(settings: Settings) -> list[Finding]:
     """Check that the web port is free, and who could reach it."""
     host, port = settings.web_host, settings.web_port
     findings = [_check_port(host, port)]
-    if host not in _LOOPBACK and not settings.model_dump().get("web_token"):
-        findings.append(
-            warning(
-                "web",
-                f"{host}:{port} can be reached from other machines, without a password",
-                "127.0.0.1, or a network where everyone may read it",
-                f"set {PREFIX}WEB_HOST=127.0.0.1, or let nobody else in by the network's rules",
-            )
-        )
+    try:
+        check_exposure(settings)
+    except ExposedError as problem:
+        remedy = f"set {PREFIX}WEB_TOKEN, or {PREFIX}WEB_HOST=127.0.0.1"
+        findings.append(error("web", str(problem), "a token where others can reach it", remedy))
     return findings
 
 

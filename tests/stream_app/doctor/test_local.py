@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 
 from stream_app.broker.ports import free_port
 from stream_app.doctor.cluster import check_versions
@@ -147,10 +147,12 @@ def test_web_port_free_or_taken(live_port: int) -> None:
 
 
 def test_web_for_everyone_is_found() -> None:
-    """A page that other machines can reach is found; so is an address that is not of this machine."""
-    (_, found) = check_web(Settings(web_host="0.0.0.0", web_port=free_port()))  # noqa: S104 - that is what is tested
-    assert found.severity == "warning"
-    assert "CROSSAISLE_WEB_HOST" in found.remedy
+    """A page that others can reach without a token is found; so is an address that is not of this machine."""
+    everywhere = Settings(web_host="0.0.0.0", web_port=free_port())  # noqa: S104 - that is what is tested
+    (_, found) = check_web(everywhere)
+    assert found.severity == "error"
+    assert "CROSSAISLE_WEB_TOKEN" in found.remedy
+    assert severities(check_web(everywhere.model_copy(update={"web_token": SecretStr("a secret")}))) == ["ok"]
     assert "error" in severities(check_web(Settings(web_host="192.0.2.1", web_port=free_port())))
 
 
