@@ -3,9 +3,18 @@
 import asyncio
 import json
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.table import Table
+
+MOST_ROWS = 30
+"""Rows of a table that are shown at most."""
+
+_JSON_ONLY = ("first_ms",)
 
 
 class Subject(StrEnum):
@@ -48,22 +57,67 @@ def inspect(
 
 def _render(found: dict[str, Any]) -> None:
     from rich.console import Console
-    from rich.table import Table
 
     console = Console()
+    for part in draw(found):
+        console.print(part)
+
+
+def draw(found: dict[str, Any]) -> "list[RenderableType]":
+    """Return what was found as tables: the single facts first, then one table per list, the first rows of each."""
+    from rich.table import Table
+    from rich.text import Text
+
     head = Table(show_header=False, box=None)
-    for key, value in found.items():
+    head.add_column(style="bold", no_wrap=True)
+    head.add_column(overflow="fold")
+    parts: list[RenderableType] = [head]
+    for name, value in found.items():
         if not isinstance(value, list):
-            head.add_row(
-                f"[bold]{key}",
-                ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else str(value),
-            )
-    console.print(head)
-    for key, rows in found.items():
-        if isinstance(rows, list) and rows and isinstance(rows[0], dict):
-            table = Table(*rows[0], title=key)
-            for row in rows[:30]:
-                table.add_row(*(str(value) for value in row.values()))
-            console.print(table)
-        elif isinstance(rows, list):
-            console.print(f"[bold]{key}[/] {', '.join(str(r) for r in rows)}")
+            head.add_row(*map(Text, _words(name, value)))
+        elif value and isinstance(value[0], dict):
+            parts.append(_table(name, value))
+        else:
+            head.add_row(name, Text(", ".join(map(str, value)) or "none"))
+    return parts
+
+
+def _table(name: str, rows: list[dict[str, Any]]) -> "Table":
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=name, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold")
+    told = [column for column in rows[0] if any(row[column] is not False for row in rows)]
+    columns = [column for column in told if column not in _JSON_ONLY]
+    cells = [[_words(column, row[column])[1] for column in columns] for row in rows[:MOST_ROWS]]
+    for column in columns:
+        is_text = isinstance(rows[0][column], str | list | None)
+        # Numbers and dates stay whole; where the terminal is narrow, texts break.
+        table.add_column(_heading(column), justify="left" if is_text else "right", no_wrap=not is_text)
+    for row in cells:
+        table.add_row(*map(Text, row))  # not markup: titles come from others and may hold brackets
+    if len(rows) > MOST_ROWS:
+        table.caption = f"and {len(rows) - MOST_ROWS:,} more: --json has all of them"
+    return table
+
+
+def _heading(name: str) -> str:
+    return name.removesuffix("_ms").removeprefix("decayed_").replace("_", " ")
+
+
+def _words(name: str, value: Any) -> tuple[str, str]:
+    """Return name and value of a fact for people: times as dates in UTC, paths joined, yes for true."""
+    from datetime import UTC, datetime
+
+    if isinstance(value, dict):
+        return name, ", ".join(f"{key} {_words(key, inner)[1]}" for key, inner in value.items()) or "none"
+    if isinstance(value, list):
+        return name, " / ".join(map(str, value))
+    if isinstance(value, bool):
+        return name, "yes" if value else ""
+    if value is None:
+        return name, ""
+    if name.endswith("_ms"):
+        return _heading(name), f"{datetime.fromtimestamp(value / 1_000, tz=UTC):%Y-%m-%d}"
+    return name, f"{value:,}" if isinstance(value, int) else str(value)

@@ -96,7 +96,7 @@ class ShopFloor:
         """Take an event that is being sent: score it, then lay the item into the household's basket."""
         state = self._state
         state.n_events += 1
-        state.shop_time_ms = sale.event_time_ms or state.shop_time_ms
+        state.shop_time_ms = max(sale.event_time_ms or 0, state.shop_time_ms or 0) or None
         if not sale.user_id:
             return
         if sale.type == "purchase":

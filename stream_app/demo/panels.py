@@ -186,10 +186,11 @@ def tips(state: DemoState) -> list[tuple[str, str]]:
 def tips_panel(state: DemoState) -> RenderableType:
     """Draw what can be tried; ``TIPS_ROWS`` rows."""
     prefix = f"CROSSAISLE_BOOTSTRAP_SERVERS={state.bootstrap_servers}"
+    rows = [(command.removeprefix(f"{prefix} "), why) for why, command in tips(state)]
     table = Table.grid(padding=(0, 2))
-    table.add_column(style=ACCENT, no_wrap=True)
+    table.add_column(style=ACCENT, no_wrap=True, min_width=max(len(command) for command, _ in rows))
     table.add_column(style=FAINT, no_wrap=True, overflow="ellipsis")
-    for why, command in tips(state):
-        table.add_row(command.removeprefix(f"{prefix} "), why)
+    for row in rows:
+        table.add_row(*row)
     export = Text(f"export {prefix}", style=ACCENT, no_wrap=True, overflow="ellipsis")
     return panel(Group(export, table), "try it", "in a second terminal")
