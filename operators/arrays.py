@@ -34,6 +34,9 @@ class Users(NamedTuple):
     dedupe: Rows
     dedupe_free: Int32s
     dedupe_n_free: Int32s
+    exposures: Rows
+    exposures_free: Int32s
+    exposures_n_free: Int32s
 
 
 class Entities(NamedTuple):
@@ -120,9 +123,15 @@ EVENT = np.dtype(
         ("t_s", "<u4"),
         ("type", "u1"),
         ("weight", "<f4"),
+        ("reward", "<f4"),
+        ("slate", "<u8"),
     ]
 )
-"""One decoded event as the kernels see it: rows resolved, ids hashed, the type's weight looked up."""
+"""One decoded event as the kernels see it: rows resolved, ids hashed, weight and reward looked up.
+
+``slate`` is 0 where the event names none, :data:`operators.exposure.OTHER_SLATE` where that one is not of this
+partition, else the slate's offset plus 1.
+"""
 
 
 class Accumulators(NamedTuple):

@@ -2,7 +2,8 @@
 
 Key: ``id u64 big endian | kind u8 | page u16 big endian`` (11 bytes). Kind 0 is the header (page 0), kind ``1 + chain``
 a page of that chain, :data:`KIND_NAME` the UTF-8 string behind an item's id, :data:`KIND_GLOBALS` (id 0) what a
-partition learns for all of its users. Value: the leading bytes of the record's layout, memory-only fields cut off.
+partition learns for all of its users, :data:`KIND_POLICY` (id 0) its policy statistics, as JSON. Value: the leading
+bytes of the record's layout, memory-only fields cut off.
 """
 
 import struct
@@ -15,6 +16,7 @@ from state.layout import disk_bytes
 KIND_HEADER = 0
 KIND_NAME = 100
 KIND_GLOBALS = 200
+KIND_POLICY = 201
 
 _KEY = struct.Struct(">QBH")
 KEY_BYTES = _KEY.size

@@ -11,6 +11,7 @@ user        0      items the user had (512 bytes)
 user        1      categories the user had (384 bytes)
 user        2      items of the present session, with times (192 bytes)
 user        3      hashes of the latest event ids, a ring (128 bytes)
+user        4      slates shown last, a ring of one page each (124 bytes)
 entity      0      co-occurring entities and weights (192 bytes)
 ==========  =====  ==============================================================
 
@@ -24,19 +25,20 @@ from typing import Any
 
 import numpy as np
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 EPOCH_2000_S = 946_684_800
 
 N_FACTORS = 32
 N_SLOTS = 16
-N_CHAINS = 4
+N_CHAINS = 5
 N_RECENT = 20
 N_SLATE = 10
 N_DEDUPE = 32
+N_EXPOSURES = 4
 N_POPULARITIES = 3
 N_DELTAS = 7
 
-USER_ITEMS, USER_CATEGORIES, USER_CONTEXT, USER_DEDUPE = 0, 1, 2, 3
+USER_ITEMS, USER_CATEGORIES, USER_CONTEXT, USER_DEDUPE, USER_EXPOSURES = 0, 1, 2, 3, 4
 ENTITY_NEIGHBOURS = 0
 KIND_ITEM, KIND_CATEGORY = 0, 1
 FLAG_BOUGHT, FLAG_DISLIKED = 1, 2
@@ -69,6 +71,8 @@ USER_HEADER = np.dtype(
         ("n_recent", "u1"),
         ("n_shown", "u1"),
         ("shown_times", "u1", (N_SLATE,)),
+        ("n_exposures", "u1"),
+        ("exposure_at", "u1"),
         *_HEADER_MEMORY,
     ]
 )
@@ -104,6 +108,22 @@ USER_CATEGORY_PAGE = np.dtype(
 USER_CONTEXT_PAGE = np.dtype([("ids", "<u8", (N_SLOTS,)), ("t_s", "<u4", (N_SLOTS,)), *_PAGE_MEMORY])
 USER_DEDUPE_PAGE = np.dtype([("ids", "<u8", (N_SLOTS,)), *_PAGE_MEMORY])
 
+USER_EXPOSURE_PAGE = np.dtype(
+    [
+        ("offset", "<u8"),  # of the event that the slate answers
+        ("ids", "<u4", (N_SLOTS,)),  # lower halves of the items' ids
+        ("mask", "<u2", (N_SLOTS,)),  # one bit per type of event that was attributed
+        ("t_s", "<u4"),
+        ("seen_s", "<u4"),  # newest impression, 0 is none
+        ("reward", "<f4"),
+        ("arm", "<u4"),  # lower half of the hash of its name
+        ("n", "<u2"),
+        ("cell", "u1"),
+        ("group", "u1"),
+        *_PAGE_MEMORY,
+    ]
+)
+
 ENTITY_HEADER = np.dtype(
     [
         ("id", "<u8"),
@@ -133,7 +153,7 @@ NEIGHBOUR_PAGE = np.dtype(
     [("ids", "<u8", (N_SLOTS,)), ("weights", "<f4", (N_SLOTS,)), *_PAGE_MEMORY, ("rows", "<i4", (N_SLOTS,))]
 )
 
-USER_PAGES = (USER_ITEM_PAGE, USER_CATEGORY_PAGE, USER_CONTEXT_PAGE, USER_DEDUPE_PAGE)
+USER_PAGES = (USER_ITEM_PAGE, USER_CATEGORY_PAGE, USER_CONTEXT_PAGE, USER_DEDUPE_PAGE, USER_EXPOSURE_PAGE)
 ENTITY_PAGES = (NEIGHBOUR_PAGE,)
 
 

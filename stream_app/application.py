@@ -34,7 +34,7 @@ class WorkerStoppedError(Exception):
 
 
 class _WebOnly(BootStrategy):
-    """Start no Kafka client of Faust's own: it has no agent and no table, and would ask for topics of its own."""
+    """Start no Kafka client of this application's own: the policy agent is one for itself, started by the runtime."""
 
     enable_kafka = False
 
@@ -142,10 +142,12 @@ def run_worker(app: App) -> None:
 
 
 def default_plan(settings: Settings, collector: WorkerCollector) -> Callable[[Mapping[str, int]], Plan]:
-    """Return what makes the plan of a real worker: the replica's two tails, then both stages."""
+    """Return what makes the plan of a real worker: the tails, then both stages, then the policy agent."""
 
     def make(partitions: Mapping[str, int]) -> Plan:
         from stream_app.item_stage import ItemProcessor  # noqa: PLC0415  # numba: only a worker pays for it
+        from stream_app.policy_agent import PolicyAgent  # noqa: PLC0415
+        from stream_app.policy_view import PolicyView  # noqa: PLC0415
         from stream_app.replica import Replica  # noqa: PLC0415
         from stream_app.user_stage import UserProcessor  # noqa: PLC0415
         from stream_app.warmup import warm_up  # noqa: PLC0415
@@ -153,10 +155,12 @@ def default_plan(settings: Settings, collector: WorkerCollector) -> Callable[[Ma
         replica = Replica(settings)
         handover = Handover(replica.apply_pages)
         collector.set_replica(replica)
+        policy = PolicyView(settings)
+        collector.set_policy(policy)
         n_shards = partitions[settings.topic_item_updates]
 
         def open_user(partition: int, n_partitions: int, store: PageStore) -> Processor:
-            processor = UserProcessor(settings, partition, n_partitions, n_shards, store, replica)
+            processor = UserProcessor(settings, partition, n_partitions, n_shards, store, replica, policy)
             collector.add_user(processor)
             return processor
 
@@ -187,10 +191,12 @@ def default_plan(settings: Settings, collector: WorkerCollector) -> Callable[[Ma
         tails = [
             TailSpec(settings.topic_item_state, replica.apply_items, handover),
             TailSpec(settings.topic_catalog, replica.apply_catalog),
+            TailSpec(settings.topic_policy_state, policy.apply),
         ]
         return Plan(
             tails=tails,
             stages=[item, user],
+            make_agent=lambda **mode: PolicyAgent(settings, policy, **mode),
             warm_up=lambda: warm_up(settings),
             take_catalog_rejections=replica.take_catalog_rejections,
         )

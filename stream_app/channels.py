@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from state.layout import FORMAT_VERSION
 from stream_app.records.examples import BAD_EVENT, CATALOG_ENTRY, EVENT, REJECT_HEADER_VALUES, SLATE
 from stream_app.records.reject import PREFIX, REJECT_CODES, REJECT_HEADERS
 
@@ -103,9 +104,15 @@ _CHECKPOINT: Final = Message(
     _ref("Checkpoint"),
 )
 
+_STATISTICS: Final = Message(
+    "policyStatistics", "Statistics of one partition.", "the partition's number in digits", _ref("PolicyStatistics")
+)
+
 
 def _page(name: str, whose: str) -> Message:
-    summary = f"A header or a page of one row, in the bytes of state format 1; a null value erases it. {whose}"
+    summary = (
+        f"A header or a page of one row, in the bytes of state format {FORMAT_VERSION}; a null value erases it. {whose}"
+    )
     return Message(name, summary, "the row's 64-bit id, kind and page number", _BYTES, BINARY)
 
 
@@ -204,15 +211,23 @@ CHANNELS: Final = (
         "policy_updates",
         "own",
         "Policy statistics",
-        "Statistics of the policy, cumulative, one record for each partition of events.",
-        (Message("policyUpdate", "Statistics of one partition.", "the partition", _BYTES, BINARY),),
+        "What each partition of events has observed of the arms, cumulative: the newest record of a partition holds.",
+        (_STATISTICS,),
+        stage="policy",
+    ),
+    Channel(
+        "policy_table",
+        "own",
+        "Policy table",
+        "Changelog of the policy agent's table: the newest statistics of each partition.",
+        (_STATISTICS,),
     ),
     Channel(
         "policy_state",
         "own",
         "Policy",
-        "The policy that workers follow.",
-        (Message("policyState", "The policy.", "its name", _BYTES, BINARY),),
+        "The policy that all workers follow: shares of the arms, what they earn, and rewards per group.",
+        (Message("policyState", "The policy.", "the word `policy`", _ref("PolicyState")),),
     ),
 )
 """Every topic, those for others first."""

@@ -22,11 +22,13 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from stream_app.meters import Histogram, StageMeters
+from stream_app.policy_metrics import policy_metrics
 
 if TYPE_CHECKING:
     from stream_app.item_stage import ItemProcessor
     from stream_app.lag import PartitionLag
     from stream_app.observer import Observation
+    from stream_app.policy_view import PolicyView
     from stream_app.replica import Replica
     from stream_app.user_stage import UserProcessor
 
@@ -55,6 +57,8 @@ _LAGS: dict[str, tuple[str, Callable[["PartitionLag"], float | None]]] = {
         lambda lag: lag.lag_event_s,
     ),
 }
+
+_Z95 = 1.96
 
 
 class ArmReport(NamedTuple):
@@ -93,6 +97,7 @@ class WorkerCollector(Collector):
         """The worker's replica, None before there is one."""
         self._arms: Callable[[], Sequence[ArmReport]] = tuple
         self.meters = {"user": StageMeters(), "item": StageMeters()}
+        self._policy: PolicyView | None = None
 
     def add_user(self, processor: "UserProcessor") -> None:
         """Report a user task as long as it lives."""
@@ -113,6 +118,30 @@ class WorkerCollector(Collector):
     def arms(self) -> Sequence[ArmReport]:
         """Return what the policy's arms have earned so far; empty where there is no such policy."""
         return self._arms()
+
+    def set_policy(self, policy: "PolicyView") -> None:
+        """Report the policy that the worker follows, and its arms as 95 % intervals of their posteriors."""
+        self._policy = policy
+
+        def arms() -> list[ArmReport]:
+            state = policy.state
+            if state is None:
+                return []
+            slates = {arm.name: 0 for arm in state.arms}
+            for group in state.groups:
+                slates[group.arm] = slates.get(group.arm, 0) + group.n + group.n_pending
+            return [
+                ArmReport(
+                    arm.name,
+                    float(slates[arm.name]),
+                    arm.mean,
+                    arm.mean - _Z95 * arm.deviation,
+                    arm.mean + _Z95 * arm.deviation,
+                )
+                for arm in state.arms
+            ]
+
+        self.set_arms(arms)
 
     def quality(self) -> dict[str, dict[str, float]]:
         """Return the prequential quality of each user task, by partition."""
@@ -139,6 +168,8 @@ class WorkerCollector(Collector):
         yield from self._quality()
         yield from self._timings()
         yield from self._weights()
+        if self._policy is not None:
+            yield from policy_metrics(self._policy.version, self._policy.state)
 
     def _offsets(self, status: dict[str, Any]) -> Iterable[Metric]:
         labels = ["stage", "partition"]

@@ -52,6 +52,8 @@ class Plan:
     stages: Sequence[StageSpec]
     take_catalog_rejections: Callable[[], Sequence[Rejected]] | None = None
     """Called about once a second; the owner of partition 0 of the stage ``user`` reports what it returns."""
+    make_agent: Callable[..., Service] | None = None
+    """Called with mode's keywords when all stages are started: what runs beside them."""
     warm_up: Callable[[], object] | None = None
     """Called before anything else, in a thread of its own: compiles what would hold up the first records."""
 
@@ -130,6 +132,7 @@ class Runtime(Service):
         self._phase = "waiting for broker"
         self._tails: list[TailService] = []
         self._stages: dict[str, StageService] = {}
+        self._agent: Service | None = None
 
     @property
     def status(self) -> dict[str, Any]:
@@ -154,9 +157,10 @@ class Runtime(Service):
         return next((dict(tail.positions) for tail in self._tails if tail.topic == topic), {})
 
     async def on_stop(self) -> None:
-        """Commit and close all stages at the same time; the tails follow."""
+        """Commit and close all stages and the agent at the same time; the tails follow."""
         self._phase = "stopping"
-        await asyncio.gather(*(stage.stop() for stage in self._stages.values()))
+        agent = [self._agent] if self._agent is not None else []
+        await asyncio.gather(*(service.stop() for service in (*self._stages.values(), *agent)))
 
     async def on_shutdown(self) -> None:
         """Let the compute thread end."""
@@ -229,5 +233,8 @@ class Runtime(Service):
                 loop=self.loop,
             )
             await self.add_runtime_dependency(rejects)
+        if plan.make_agent is not None:
+            self._agent = plan.make_agent(beacon=self.beacon, loop=self.loop)
+            await self.add_runtime_dependency(self._agent)
         self._phase = "running"
         self._log.info("worker_running", stages=list(self._stages))

@@ -10,10 +10,11 @@ from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from operators.arms import Arm, parse_arms
+from operators.rewards import DEFAULT_REWARDS, parse_rewards
 
 PREFIX = "CROSSAISLE_"
 MARKERS = ("<!-- settings:begin -->", "<!-- settings:end -->")
-_OWN_TOPICS = ("item_updates", "item_state", "policy_updates", "policy_state", "user_state")
+_OWN_TOPICS = ("item_updates", "item_state", "policy_updates", "policy_state", "policy_table", "user_state")
 
 
 class Settings(BaseSettings):
@@ -89,12 +90,46 @@ class Settings(BaseSettings):
         0.0, ge=0.0, le=36_500.0, description="Items bought less than this many days ago are left out; 0 is never."
     )
 
-    policy: str = Field("greedy", description="Arm that fills all slates.")
+    policy: str = Field(
+        "learned", description="`learned`: the arms are shared out by what they earn; or one arm's name."
+    )
     policy_arms: str = Field(
         "greedy:temperature=0,epsilon=0; explore:temperature=0.1,epsilon=0.02; "
         "discover:temperature=0.1,epsilon=0.02,discovery_slots=4",
         description="Arms: policies that can fill slates. What an arm leaves out is temperature 0.1, epsilon 0.02, and "
         "the settings of discovery slots and category cap. The first one is the baseline.",
+    )
+
+    policy_half_life_days: float = Field(
+        30.0, gt=0.0, le=3_650.0, description="An observed reward weighs half after so many days."
+    )
+    policy_min_share: float = Field(0.02, ge=0.0, le=0.5, description="Share of slates that every arm gets at least.")
+    policy_baseline_share: float = Field(
+        0.1, gt=0.0, le=1.0, description="Share of slates that the baseline gets at least."
+    )
+    policy_fall_back_at: float = Field(
+        0.99,
+        gt=0.5,
+        le=1.0,
+        description="An arm that is worse than the baseline with this probability is held at the smallest share.",
+    )
+    policy_publish_ms: int = Field(
+        1_000, ge=50, le=3_600_000, description="The policy agent publishes this often at the most, in milliseconds."
+    )
+    holdout_share: float = Field(
+        0.05, ge=0.0, le=1.0, description="Share of users on a fixed arm, for comparison; always the same users."
+    )
+    holdout_policy: str = Field("", description="Arm of those users; empty: the baseline.")
+    holdout_salt: str = Field("crossaisle", description="Another salt picks other users for the holdout.")
+    attribution_window_ms: int = Field(
+        86_400_000,
+        ge=1_000,
+        le=30 * 86_400_000,
+        description="An event this long after a slate can be attributed to it, in milliseconds.",
+    )
+    rewards: str = Field(DEFAULT_REWARDS, description="Reward of each type of event; a rating's from -1 to 1 times it.")
+    reward_cap: float = Field(
+        3.0, gt=0.0, le=1_000.0, description="Reward of a slate, at most; with a minus, at least."
     )
 
     web_host: str = Field("127.0.0.1", description="Address that the worker's HTTP server binds to.")
@@ -133,6 +168,9 @@ class Settings(BaseSettings):
     topic_item_state: str = Field("", description="Topic of item rows, compacted; empty: `{app_id}.item-state`.")
     topic_policy_updates: str = Field("", description="Topic of policy statistics; empty: `{app_id}.policy-updates`.")
     topic_policy_state: str = Field("", description="Topic of the policy, compacted; empty: `{app_id}.policy-state`.")
+    topic_policy_table: str = Field(
+        "", description="Topic of the policy agent's table, compacted; empty: `{app_id}.policy-table`."
+    )
     topic_user_state: str = Field("", description="Topic of user rows, compacted; empty: `{app_id}.user-state`.")
 
     @model_validator(mode="before")
@@ -153,11 +191,24 @@ class Settings(BaseSettings):
         if self.ssl_keyfile and not self.ssl_certfile:
             msg = f"{PREFIX}SSL_KEYFILE without {PREFIX}SSL_CERTFILE: set both, or neither"
             raise ValueError(msg)
-        names = [arm.name for arm in self.arms]
-        if self.policy not in names:
-            msg = f"{PREFIX}POLICY must be one of the arms {', '.join(names)}, got {self.policy!r}"
-            raise ValueError(msg)
+        for name in {self.policy, self.holdout_policy} - {"learned", ""} | {self.arms[0].name}:
+            self.arm_number(name)
+        parse_rewards(self.rewards)
         return self
+
+    def arm_number(self, name: str) -> int:
+        """Return the number of an arm among :attr:`arms`.
+
+        Raises
+        ------
+        ValueError
+            There is no such arm.
+        """
+        names = [arm.name for arm in self.arms]
+        if name not in names:
+            msg = f"{PREFIX}POLICY_ARMS lists no arm {name!r}; there are {', '.join(names)}"
+            raise ValueError(msg)
+        return names.index(name)
 
     @property
     def arms(self) -> tuple[Arm, ...]:

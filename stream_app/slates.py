@@ -20,6 +20,15 @@ REASONS = {
 """Machine-readable reasons; "together" is followed by a colon and the item it goes with."""
 
 
+class SlatePolicy(NamedTuple):
+    """Which arm filled a slate, under which version of the policy, with what probability, in which group."""
+
+    arm: str
+    version: int
+    propensity: float
+    group: str
+
+
 class FilledSlate(NamedTuple):
     """One record of :data:`operators.rank.SLATE` as plain Python values: reading them singly is slow."""
 
@@ -54,7 +63,7 @@ def unpack(slates: Rows, ids: UInt64s) -> Iterator[FilledSlate]:
 
 
 def build_slate(
-    slate: FilledSlate, event: Event, partition: int, offset: int, now_ms: int, replica: "Replica", policy: str
+    slate: FilledSlate, event: Event, partition: int, offset: int, now_ms: int, replica: "Replica", policy: SlatePolicy
 ) -> bytes | None:
     """Return the bytes of a slate, or None when nothing may be recommended.
 
@@ -65,7 +74,7 @@ def build_slate(
     event, offset
         The user's newest event in the interval and where it came from.
     policy
-        Name of the arm that filled it.
+        Which arm filled it, and how it came to do so.
     """
     items = slate_items(slate, replica)
     if not items:
@@ -77,8 +86,10 @@ def build_slate(
             as_of=AsOf(partition=partition, offset=offset),
             event_time_ms=event.event_time_ms,
             emitted_at_ms=now_ms,
-            policy=policy,
-            policy_version=0,
+            policy=policy.arm,
+            policy_version=policy.version,
+            policy_propensity=policy.propensity,
+            group=policy.group,
             context_categories=context_names(slate, replica),
             items=items,
         )

@@ -39,11 +39,14 @@ class TopicSpec:
         The topic whose number of partitions it must have, or None where any number will do.
     config
         Settings that differ from the broker's defaults.
+    n_partitions
+        How many partitions it must have, or None where the operator decides.
     """
 
     name: str
     like: str | None
     config: Mapping[str, str] = field(default_factory=dict)
+    n_partitions: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +69,9 @@ def topic_specs(settings: "Settings") -> list[TopicSpec]:
         TopicSpec(settings.topic_rejects, events),
         TopicSpec(settings.topic_user_state, events, {**_COMPACT, **_LARGE}),
         TopicSpec(settings.topic_item_state, updates, {**_COMPACT, **_LARGE}),
-        TopicSpec(settings.topic_policy_updates, events, _COMPACT),
-        TopicSpec(settings.topic_policy_state, None, _COMPACT),
+        TopicSpec(settings.topic_policy_updates, None, _COMPACT, n_partitions=1),
+        TopicSpec(settings.topic_policy_table, settings.topic_policy_updates, _COMPACT, n_partitions=1),
+        TopicSpec(settings.topic_policy_state, None, _COMPACT, n_partitions=1),
     ]
 
 
@@ -100,6 +104,7 @@ async def create_topics(settings: "Settings", partitions: int, replication_facto
             if spec.name in counts:
                 continue
             n = counts.get(spec.like, partitions) if spec.like is not None else partitions
+            n = spec.n_partitions or n
             counts[spec.name] = n
             topic = NewTopic(spec.name, n, replication_factor, topic_configs=dict(spec.config))
             response = await admin.create_topics([topic])
@@ -151,6 +156,15 @@ async def check_topics(settings: "Settings", partitions: int | None = None) -> l
             if partitions is not None and counts.get(spec.name, partitions) != partitions:
                 problem = f"has {counts[spec.name]} partitions, wanted {partitions}"
                 findings.append(Finding(spec.name, problem, f"delete it and make it anew with: {CREATE}"))
+        findings += [
+            Finding(
+                spec.name,
+                f"has {counts[spec.name]} partitions, wanted {spec.n_partitions}",
+                f"delete it and make it anew with: {CREATE}; what it held is made again",
+            )
+            for spec in specs
+            if spec.name in counts and spec.n_partitions and counts[spec.name] != spec.n_partitions
+        ]
         findings += [
             Finding(
                 spec.name,

@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 
 from operators.arrays import EVENT, GLOBALS, Users, new_accumulators, new_globals, new_work
-from operators.draw import draw_keys, greedy_choices, make_choices
+from operators.draw import greedy_choices
 from operators.interval import clear, summed_updates, with_room
 from operators.learn import (
     DUPLICATE,
@@ -30,6 +30,8 @@ from state.layout import EPOCH_2000_S, KIND_ITEM, USER_HEADER, USER_PAGES
 from state.table import RowTable
 from state.updates import encode_update
 from stream_app.newest import NewestSlates
+from stream_app.policy_task import POLICY_KEY, PartitionPolicy
+from stream_app.policy_view import PolicyView
 from stream_app.processor import Flush, Output
 from stream_app.quality import OnlineQuality
 from stream_app.records import Event, EventLimits, decode_events, encode_reject
@@ -83,6 +85,8 @@ class UserProcessor:
         The local pages of this partition.
     replica
         The worker's read replica; read here, and rows of unknown items are added.
+    policy
+        The policy as the worker knows it; what holds before the first record if not given.
     """
 
     def __init__(
@@ -93,6 +97,7 @@ class UserProcessor:
         n_item_shards: int,
         store: "Store",
         replica: "Replica",
+        policy: PolicyView | None = None,
     ) -> None:
         self._settings = settings
         self.partition, self.n_partitions, self.n_item_shards = partition, n_partitions, n_item_shards
@@ -106,8 +111,7 @@ class UserProcessor:
             shown_limit=settings.shown_limit,
             bought_rest_s=int(settings.exclude_bought_days * 86_400),
         )
-        self._arms = settings.arms
-        self._arm = [arm.name for arm in self._arms].index(settings.policy)
+        self.policy = PartitionPolicy(settings, partition, policy or PolicyView(settings))
         self.table = RowTable(USER_HEADER, USER_PAGES)
         self.globals: Rows = new_globals()
         self.quality = OnlineQuality()
@@ -142,9 +146,10 @@ class UserProcessor:
         self._newest_s = int(state.get("newest_s", 0))
         self.by_type = {str(k): int(v) for k, v in state.get("by_type", {}).items()}
         self.rejects_by_code = {str(k): int(v) for k, v in state.get("rejects_by_code", {}).items()}
-        raw = self._store.get_many([GLOBALS_KEY])[0]
+        raw, policy = self._store.get_many([GLOBALS_KEY, POLICY_KEY])
         if raw is not None:
             self.globals = np.frombuffer(raw, GLOBALS, 1).copy()
+        self.policy.restore(policy)
 
     @property
     def stretch(self) -> int:
@@ -195,6 +200,7 @@ class UserProcessor:
             events, self._as_of_s, self._users(), entities, self.globals[0], self._pool(n), self._work, self._acc,
             self._learn, status, losses,
         )  # fmt: skip
+        self.policy.attribute(events, (status == DUPLICATE).astype(np.uint8), self._users())
         self._count(run, events, status)
         fresh = status != DUPLICATE
         self.quality.update(losses[fresh], shown[fresh & (events["weight"] > 0)])
@@ -229,6 +235,8 @@ class UserProcessor:
         events["t_s"] = np.fromiter((e.event_time_ms // 1000 - EPOCH_2000_S for e, _ in run), np.int64, n)
         events["type"] = np.fromiter((_TYPE_NUMBERS[e.type] for e, _ in run), np.uint8, n)
         events["weight"] = np.fromiter((event_weight(e) for e, _ in run), np.float32, n)
+        events["reward"] = self.policy.rewards([e for e, _ in run])
+        events["slate"] = self.policy.slate_marks([e for e, _ in run])
         return events
 
     @property
@@ -293,11 +301,13 @@ class UserProcessor:
     def flush(self, now_ms: int) -> Flush:
         """Fill the slates of the touched users and return all that the interval's transaction must hold."""
         outputs = [*self._slates(now_ms), *self._updates(), *self._rejects]
+        statistics, policy_pages = self.policy.flush()
+        outputs += statistics
         pages = self.table.changed(np.array(list(self._touched), np.int32))
         if self._gone:
             written = {key for key, _ in pages}
             pages.singles += [(key, None) for key in sorted(self._gone - written)]
-        pages.singles.append((GLOBALS_KEY, self.globals.tobytes()))
+        pages.singles += [(GLOBALS_KEY, self.globals.tobytes()), *policy_pages]
         state = {
             **self.counters,
             "by_type": self.by_type,
@@ -311,12 +321,14 @@ class UserProcessor:
             return []
         rows = np.array(list(self._latest), np.int32)
         offsets = np.fromiter((offset for _, offset in self._latest.values()), np.uint64, rows.size)
-        keys = draw_keys(self._settings.seed, self.table.headers.records["id"][rows], self.partition, offsets)
-        which = np.full(rows.size, self._arm, np.int32)
-        slates = self._fill(self._users(), rows, make_choices(self._arms, which, keys))
+        assigned = self.policy.assign(self.table.headers.records, rows, offsets)
+        self.table.reserve_pages(rows.size)
+        users = self._users()
+        slates = self._fill(users, rows, assigned.choices)
+        self.policy.expose(users, rows, slates, assigned, self._replica.entities())
         out = []
-        for slate, arm, (event, offset) in zip(slates, which.tolist(), self._latest.values(), strict=True):
-            policy = self._arms[arm].name
+        filled = zip(self._unpacked(slates), self.policy.of_slates(assigned), self._latest.values(), strict=True)
+        for slate, policy, (event, offset) in filled:
             value = build_slate(slate, event, self.partition, offset, now_ms, self._replica, policy)
             if value is not None:
                 key = event.user_id.encode()
@@ -331,13 +343,16 @@ class UserProcessor:
         Only what those rows have been shown changes, which is why it wants a table that is thrown away.
         """
         self._make_room()
-        return self._fill(users, rows, greedy_choices(rows.size, self._slate))
+        return self._unpacked(self._fill(users, rows, greedy_choices(rows.size, self._slate)))
 
-    def _fill(self, users: Users, rows: Int32s, choices: Rows) -> list[FilledSlate]:
+    def _unpacked(self, slates: Rows) -> list[FilledSlate]:
+        return list(unpack(slates, self._replica.entities().headers["id"]))
+
+    def _fill(self, users: Users, rows: Int32s, choices: Rows) -> Rows:
         slates = np.zeros(rows.size, SLATE)
         entities = candidates_at(self.load.level, self._replica.entities())
         fill_slates(users, rows, entities, self.globals[0], self._work, self._learn, self._slate, choices, slates)
-        return list(unpack(slates, entities.headers["id"]))
+        return slates
 
     def _updates(self) -> list[Output]:
         if not self._acc.n[0]:
@@ -356,4 +371,5 @@ class UserProcessor:
         """Start the next interval, and evict rows beyond the bound."""
         self.newest.commit()
         self._reset_interval()
+        self.policy.committed()
         self.table.evict(self._settings.hot_rows)

@@ -33,25 +33,27 @@ SLATE: Final[dict[str, Any]] = {
     "as_of": {"partition": 2, "offset": 88113},
     "event_time_ms": 1764000000000,
     "emitted_at_ms": 1764000000087,
-    "policy": "greedy",
-    "policy_version": 0,
+    "policy": "explore",
+    "policy_version": 17,
     "context_categories": ["GROCERY / FLUID MILK PRODUCTS"],
     "items": [
         {
             "item_id": "995242",
             "category": "PRODUCE / TROPICAL FRUIT",
             "score": 0.0312,
-            "propensity": 1.0,
+            "propensity": 0.8713,
             "reason": "repeat",
         },
         {
             "item_id": "866211",
             "category": "GROCERY / COLD CEREAL",
             "score": 0.0174,
-            "propensity": 1.0,
+            "propensity": 0.1042,
             "reason": "together:1029743",
         },
     ],
+    "policy_propensity": 0.38,
+    "group": "learned",
 }
 
 BAD_EVENT: Final[dict[str, Any]] = {

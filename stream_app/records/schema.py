@@ -8,6 +8,7 @@ import msgspec
 from stream_app.records.catalog import CatalogEntry
 from stream_app.records.checkpoint import Checkpoint
 from stream_app.records.event import FEWEST_STARS, MOST_STARS, Event
+from stream_app.records.policy import PolicyState, PolicyStatistics
 from stream_app.records.slate import Slate
 
 _DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
@@ -16,6 +17,8 @@ _STRUCTS: Final[dict[str, type[msgspec.Struct]]] = {
     "catalog": CatalogEntry,
     "slate": Slate,
     "checkpoint": Checkpoint,
+    "policy_statistics": PolicyStatistics,
+    "policy_state": PolicyState,
 }
 
 
@@ -38,7 +41,7 @@ _EVENT_RULES: Final[list[dict[str, Any]]] = [
 
 
 def json_schemas() -> dict[str, dict[str, Any]]:
-    """Return one JSON Schema (2020-12) per record: ``event``, ``catalog``, ``slate``, ``checkpoint``.
+    """Return one JSON Schema (2020-12) per record that is JSON: ``event``, ``slate``, ``policy_state`` and so on.
 
     They say all that decoding asks of a value, but for what no schema can: that ids have at most ``max_id_bytes``
     bytes of UTF-8, that a value has at most ``max_record_bytes``, that an event lies at most ``max_future_ms`` in the

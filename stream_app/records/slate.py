@@ -56,11 +56,15 @@ class Slate(msgspec.Struct, frozen=True):
     emitted_at_ms
         When it was made, in milliseconds since 1970 UTC.
     policy, policy_version
-        Which policy filled it.
+        Which policy (arm) filled it, under which version of what was learned about the arms.
     context_categories
         Categories of the user's present session: none of the items is of these.
     items
         The slots, best first.
+    policy_propensity
+        Probability with which that arm was chosen for this slate, in (0, 1].
+    group
+        ``learned``, or ``holdout`` for the share of users on a fixed arm.
     """
 
     slate_id: Annotated[str, msgspec.Meta(description="Unique; made of partition and offset.")]
@@ -72,6 +76,8 @@ class Slate(msgspec.Struct, frozen=True):
     policy_version: Annotated[int, msgspec.Meta(description="Version of the policy.")]
     context_categories: Annotated[list[str], msgspec.Meta(description="Categories the user is in, all excluded.")]
     items: Annotated[list[SlateItem], msgspec.Meta(description="The slots, best first.")]
+    policy_propensity: Annotated[float, msgspec.Meta(description="Probability that this policy was chosen.")] = 1.0
+    group: Annotated[str, msgspec.Meta(description="learned, or holdout for users on a fixed policy.")] = "learned"
 
 
 _encoder = msgspec.json.Encoder()

@@ -39,5 +39,5 @@ def test_wrong_arms_are_refused(text: str, message: str) -> None:
 
 def test_the_policy_must_be_an_arm() -> None:
     """Another name is refused with the names that there are."""
-    with pytest.raises(ValidationError, match="must be one of the arms greedy, explore, discover, got 'magic'"):
+    with pytest.raises(ValidationError, match="no arm 'magic'; there are greedy, explore, discover"):
         Settings(policy="magic")

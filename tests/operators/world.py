@@ -95,7 +95,7 @@ class World:
     """One partition, one item shard, one replica; commits by hand, as the runtime would make them."""
 
     def __init__(self, n_in_catalogue: int = N_ITEMS, **settings: Any) -> None:
-        self.settings = Settings(**settings)
+        self.settings = Settings(**{"policy": "greedy", **settings})
         self.replica = Replica(self.settings)
         self.store, self.item_store = MemoryPageStore(), MemoryPageStore()
         self.users = UserProcessor(self.settings, 0, 1, 1, self.store, self.replica)

@@ -85,9 +85,9 @@ def test_table_needs_its_markers() -> None:
     """A document without markers is refused; one with them keeps all but what is between."""
     with pytest.raises(ValueError, match="settings:begin"):
         with_settings_table("no markers")
-    text = "head\n<!-- settings:begin -->\nold\n<!-- settings:end -->\ntail"
+    text = "head\n<!-- settings:begin -->\nstale rows\n<!-- settings:end -->\ntail"
     renewed = with_settings_table(text)
     assert renewed.startswith("head\n")
     assert renewed.endswith("\ntail")
-    assert "old" not in renewed
+    assert "stale rows" not in renewed
     assert with_settings_table(renewed) == renewed

@@ -66,13 +66,14 @@ def test_slates_come_out(settings: Settings, tmp_path: Path) -> None:
     assert {slate.user_id for slate in found} == market.users
     for slate in found:
         assert users[slate.as_of.partition, slate.as_of.offset] == slate.user_id
-        assert (slate.policy, slate.policy_version) == ("greedy", 0)
+        assert slate.policy in {arm.name for arm in settings.arms}
+        assert 0 < slate.policy_propensity <= 1
         ids = [item.item_id for item in slate.items]
         assert 0 < len(ids) == len(set(ids)) <= settings.slate_size
         assert not {item.category for item in slate.items} & set(slate.context_categories)
         assert max(Counter(item.category for item in slate.items).values()) <= settings.category_cap
         assert not {int(i.removeprefix("item-")) for i in ids} & set(range(6))
-        assert all(item.propensity == 1.0 and 0.0 <= item.score <= 1.0 for item in slate.items)
+        assert all(0.0 < item.propensity <= 1.0 and 0.0 <= item.score <= 1.0 for item in slate.items)
         assert all(item.category == " / ".join(shop.category_of(int(item.item_id[5:]))) for item in slate.items)
     reasons = {item.reason.split(":")[0] for slate in found for item in slate.items}
     assert reasons <= {"repeat", "together", "taste", "category", "popular"}

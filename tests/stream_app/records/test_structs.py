@@ -20,11 +20,28 @@ from stream_app.records import (
     encode_slate,
     json_schemas,
 )
+from stream_app.records.policy import (
+    ArmState,
+    ArmStatistics,
+    GroupState,
+    PolicyState,
+    PolicyStatistics,
+    decode_policy_state,
+    decode_statistics,
+    encode_policy,
+)
 from stream_app.settings import Settings
 from tests.stream_app.records.samples import finite
 
 SCHEMAS = json_schemas()
-STRUCTS = {"event": Event, "catalog": CatalogEntry, "slate": Slate, "checkpoint": Checkpoint}
+STRUCTS = {
+    "event": Event,
+    "catalog": CatalogEntry,
+    "slate": Slate,
+    "checkpoint": Checkpoint,
+    "policy_statistics": PolicyStatistics,
+    "policy_state": PolicyState,
+}
 
 texts = st.text(max_size=8)
 counts = st.integers(0, 2**53)
@@ -51,6 +68,51 @@ checkpoints = st.builds(
     input_offset=counts,
     state=st.dictionaries(texts, counts | finite | texts | st.dictionaries(texts, counts, max_size=2), max_size=3),
 )
+
+sums = st.tuples(finite, finite, finite)
+totals = st.tuples(finite, finite, finite, finite)
+statistics = st.builds(
+    PolicyStatistics,
+    half_life_days=st.floats(0.1, 1e3),
+    window_s=st.integers(1, 10**6),
+    arms=st.dictionaries(
+        texts,
+        st.builds(
+            ArmStatistics,
+            cells=st.lists(sums, max_size=3),
+            final=st.dictionaries(texts, totals, max_size=2),
+            open=st.dictionaries(texts, st.lists(totals, max_size=4), max_size=2),
+        ),
+        max_size=3,
+    ),
+)
+arms = st.builds(
+    ArmState,
+    name=texts, temperature=finite, epsilon=finite, n=finite, mean=finite, deviation=finite, p_worse=finite,
+    shares=st.lists(finite, max_size=3),
+)  # fmt: skip
+groups = st.builds(GroupState, group=texts, arm=texts, mean=finite, variance=finite, pending_mean=finite)
+policies = st.builds(
+    PolicyState,
+    reward_cap=finite, noise=finite, cells=st.lists(texts, max_size=3), arms=st.lists(arms, max_size=3),
+    groups=st.lists(groups, max_size=3),
+)  # fmt: skip
+
+
+@given(statistics)
+def test_policy_statistics_round_trip(record: PolicyStatistics) -> None:
+    """Encoded statistics decode to themselves, and keep to the JSON Schema."""
+    raw = encode_policy(record)
+    assert decode_statistics(raw) == record
+    Draft202012Validator(SCHEMAS["policy_statistics"]).validate(json.loads(raw))
+
+
+@given(policies)
+def test_policy_state_round_trips(record: PolicyState) -> None:
+    """An encoded policy decodes to itself, and keeps to the JSON Schema."""
+    raw = encode_policy(record)
+    assert decode_policy_state(raw) == record
+    Draft202012Validator(SCHEMAS["policy_state"]).validate(json.loads(raw))
 
 
 @given(slates)
@@ -84,6 +146,8 @@ def test_slate_has_the_fields_of_the_design() -> None:
         "policy_version": 0,
         "context_categories": ["A / B"],
         "items": [{"item_id": "i", "category": "C / D", "score": 0.5, "propensity": 1.0, "reason": "taste"}],
+        "policy_propensity": 1.0,
+        "group": "learned",
     }
 
 

@@ -1,0 +1,295 @@
+"""Slates that a user was shown, kept in the user's pages until they are replaced, and the rewards they earn.
+
+An event is attributed to at most one slate: the one that it names, or else the last one of the user's pending slates
+that holds its item and was touched at most a window before it. A slate is touched when it is made, and again by
+each impression; two windows after it was made it earns nothing more. Each slot is rewarded at most once per type of
+event: the slot's mask has a bit for every type.
+
+A slate counts as one observation from the moment it is made; what it earns is added as it comes, and its square
+is kept right: if a slate's reward goes from ``a`` to ``b``, the sums grow by ``b - a`` and ``b**2 - a**2``. The sums
+that the bandit learns from are weighted by forward decay [1]_, ``2 ** ((t - as_of) / half-life)``, with the time of the
+slate for all of its rewards. The sums for comparing groups have no weights. They are kept by window-long periods of the
+slates' times and become final :data:`N_OPEN` periods later, when no event can change them: every slate is counted
+then, whatever it earned and whether or not its user came back.
+
+References
+----------
+.. [1] Cormode, Shkapenyuk, Srivastava, Xu (2009), ICDE, "Forward decay".
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+
+from operators.arrays import Entities, Users
+from operators.numeric import growth
+from state.arrays import Row, Rows, UInt8s
+from state.layout import N_EXPOSURES, N_SLOTS, USER_EXPOSURES
+from state.slab import pop_free
+
+OTHER_SLATE = 2**64 - 1
+"""An event names a slate that this partition did not make: nothing here can earn its reward."""
+TYPE_IMPRESSION = 0
+N_MOMENTS = 3
+"""Weighted number of slates, sum of their rewards, sum of the squares."""
+N_TOTALS = 4
+"""Unweighted number, sum, sum of squares, and the number of slates that somebody saw."""
+N_OPEN = 4
+"""Periods that are not final: the newest one and three before it."""
+
+SHOWN = np.dtype([("offset", "<u8"), ("arm", "<u4"), ("cell", "u1"), ("group", "u1")])
+"""What is kept of a slate besides its items: where it came from, and which policy filled it in which context."""
+
+
+class AttributionParams(NamedTuple):
+    """How events earn rewards.
+
+    Attributes
+    ----------
+    window_s
+        An event this many seconds after a slate was touched can still be attributed to it.
+    cap
+        A slate's reward is held in ``[-cap, cap]``.
+    half_life_days
+        Of an observation's weight.
+    """
+
+    window_s: int = 86_400
+    cap: float = 3.0
+    half_life_days: float = 30.0
+
+
+class PolicySums(NamedTuple):
+    """What a partition has observed, per arm.
+
+    Attributes
+    ----------
+    arms
+        Lower halves of the hashes of the arms' names, shape ``(n_arms,)``, uint32.
+    as_of_s
+        Time at which an observation weighs 1, shape ``(1,)``, int64; 0 before the first.
+    cells
+        Shape ``(n_arms, n_cells, N_MOMENTS)``, float64.
+    final
+        Totals of all periods that are over, shape ``(n_groups, n_arms, N_TOTALS)``, float64.
+    open
+        Totals of the periods that are not, shape ``(N_OPEN, n_groups, n_arms, N_TOTALS)``, float64; period ``b`` stands
+        at ``b % N_OPEN``.
+    period
+        Number of the newest period, shape ``(1,)``, int64.
+    """
+
+    arms: np.ndarray
+    as_of_s: np.ndarray
+    cells: np.ndarray
+    final: np.ndarray
+    open: np.ndarray
+    period: np.ndarray
+
+
+def new_sums(arms: np.ndarray, n_cells: int, n_groups: int) -> PolicySums:
+    """Return sums of nothing for arms with these marks (see :attr:`PolicySums.arms`)."""
+    return PolicySums(
+        arms=arms,
+        as_of_s=np.zeros(1, np.int64),
+        cells=np.zeros((arms.size, n_cells, N_MOMENTS)),
+        final=np.zeros((n_groups, arms.size, N_TOTALS)),
+        open=np.zeros((N_OPEN, n_groups, arms.size, N_TOTALS)),
+        period=np.zeros(1, np.int64),
+    )
+
+
+@njit(cache=True, nogil=True)
+def _arm_of(sums: PolicySums, arm: int) -> int:
+    for k in range(sums.arms.shape[0]):
+        if sums.arms[k] == arm:
+            return k
+    return -1
+
+
+@njit(cache=True, nogil=True)
+def _weight(sums: PolicySums, t_s: float, half_life_days: float) -> float:
+    """Return the weight of a slate of ``t_s``; when time has gone far, all sums are taken to a new time first."""
+    ahead = t_s - float(sums.as_of_s[0])
+    if sums.as_of_s[0] == 0 or ahead > 20.0 * half_life_days * 86_400.0:
+        if sums.as_of_s[0] != 0:
+            sums.cells[:] *= growth(-ahead, half_life_days)
+        sums.as_of_s[0] = int(t_s)
+        return 1.0
+    return growth(ahead, half_life_days)
+
+
+@njit(cache=True, nogil=True)
+def _enter_period(sums: PolicySums, period: np.int64) -> None:
+    """Make ``period`` the newest one if it is newer; what it pushes out is final."""
+    for _ in range(min(max(period - sums.period[0], 0), N_OPEN)):
+        at = (sums.period[0] + 1) % N_OPEN
+        sums.final[:] += sums.open[at]
+        sums.open[at] = 0.0
+        sums.period[0] += 1
+    sums.period[0] = max(sums.period[0], period)
+
+
+@njit(cache=True, nogil=True)
+def _add_total(sums: PolicySums, t_s: np.int64, window_s: int, group: int, arm: int, which: int, value: float) -> None:
+    """Add to a total of the period of a slate; nothing happens when that is final."""
+    period = t_s // window_s
+    if period > sums.period[0] - N_OPEN:
+        sums.open[period % N_OPEN, group, arm, which] += value
+
+
+@njit(cache=True, nogil=True)
+def _ring_page(users: Users, u: int, number: np.int64) -> int:
+    header = users.headers[u]
+    at = header.heads[USER_EXPOSURES]
+    previous = 0
+    for _ in range(number + 1):
+        if at == 0:
+            at = pop_free(users.exposures_free, users.exposures_n_free)
+            if previous == 0:
+                header.heads[USER_EXPOSURES] = at
+            else:
+                users.exposures[previous].next = at
+            header.n_pages[USER_EXPOSURES] += 1
+        previous = at
+        at = users.exposures[at].next
+    return previous
+
+
+@njit(cache=True, nogil=True)
+def expose_batch(
+    users: Users,
+    rows: np.ndarray,
+    slates: Rows,
+    shown: Rows,
+    entities: Entities,
+    sums: PolicySums,
+    params: AttributionParams,
+) -> None:
+    """Keep each user's new slate as pending, in place of the oldest one, and count it as an observation of its arm.
+
+    Parameters
+    ----------
+    rows
+        Rows of the users, shape ``(n,)``. The caller reserved a page of every chain for each.
+    slates
+        Dtype :data:`operators.rank.SLATE`, shape ``(n,)``; empty ones are passed over.
+    shown
+        Dtype :data:`SHOWN`, shape ``(n,)``.
+    """
+    for k in range(rows.shape[0]):
+        slate = slates[k]
+        if slate.n == 0:
+            continue
+        header = users.headers[rows[k]]
+        page = users.exposures[_ring_page(users, rows[k], np.int64(header.exposure_at))]
+        header.exposure_at = np.uint8((header.exposure_at + 1) % N_EXPOSURES)
+        header.n_exposures = min(header.n_exposures + 1, N_EXPOSURES)
+        page.offset = shown[k].offset
+        page.t_s = header.last_s
+        page.seen_s = 0
+        page.reward = 0.0
+        page.arm = shown[k].arm
+        page.cell = shown[k].cell
+        page.group = shown[k].group
+        page.n = slate.n
+        for j in range(N_SLOTS):
+            page.ids[j] = 0
+            page.mask[j] = 0
+        for j in range(np.int64(slate.n)):
+            page.ids[j] = np.uint32(entities.headers[slate.rows[j]].id & np.uint64(0xFFFFFFFF))
+        page.dirty = 1
+        arm = _arm_of(sums, page.arm)
+        if arm >= 0:
+            weight = _weight(sums, float(page.t_s), params.half_life_days)
+            sums.cells[arm, page.cell, 0] += weight
+            _enter_period(sums, np.int64(page.t_s) // params.window_s)
+            _add_total(sums, np.int64(page.t_s), params.window_s, page.group, arm, 0, 1.0)
+
+
+@njit(cache=True, nogil=True)
+def _slot_of(page: Row, item: np.uint32) -> int:
+    for k in range(np.int64(page.n)):
+        if page.ids[k] == item:
+            return k
+    return -1
+
+
+@njit(cache=True, nogil=True)
+def find_exposure(users: Users, u: int, e: Row, window_s: int) -> tuple[np.int64, np.int64]:
+    """Return page and slot of the slate that earns an event's reward, or ``(0, 0)``.
+
+    Parameters
+    ----------
+    e
+        One record of :data:`operators.arrays.EVENT`.
+    """
+    item = np.uint32(e.id & np.uint64(0xFFFFFFFF))
+    best, best_slot, best_touch, best_offset = np.int64(0), np.int64(0), np.int64(-1), np.uint64(0)
+    at = np.int64(users.headers[u].heads[USER_EXPOSURES])
+    while at > 0:
+        page = users.exposures[at]
+        named = e.slate != np.uint64(0)
+        other = named and e.slate != page.offset + np.uint64(1)
+        now_s, made_s, seen_s = np.int64(e.t_s), np.int64(page.t_s), np.int64(page.seen_s)
+        age = now_s - made_s
+        slot = np.int64(-1) if other or age < 0 else np.int64(_slot_of(page, item))
+        touch = seen_s if made_s < seen_s <= now_s else made_s
+        in_time = e.type == TYPE_IMPRESSION or (now_s - touch <= window_s and age <= 2 * window_s)
+        newer = touch > best_touch or (touch == best_touch and page.offset > best_offset)
+        if slot >= 0 and in_time and newer:
+            best, best_slot, best_touch, best_offset = at, slot, touch, np.uint64(page.offset)
+        at = np.int64(page.next)
+    return best, best_slot
+
+
+@njit(cache=True, nogil=True)
+def attribute_batch(events: Rows, skip: UInt8s, users: Users, sums: PolicySums, params: AttributionParams) -> int:
+    """Give each event's reward to the slate that earned it.
+
+    Parameters
+    ----------
+    events
+        Dtype :data:`operators.arrays.EVENT`, shape ``(n,)``, in their order.
+    skip
+        1 where an event is a duplicate: it earns nothing.
+
+    Returns
+    -------
+    int
+        Number of events that were attributed.
+    """
+    n = 0
+    for k in range(events.shape[0]):
+        e = events[k]
+        if skip[k] or users.headers[e.user].n_exposures == 0:
+            continue
+        at, slot = find_exposure(users, e.user, e, params.window_s)
+        if at == 0:
+            continue
+        page = users.exposures[at]
+        bit = np.uint16(1 << e.type)
+        if page.mask[slot] & bit:
+            continue
+        n += 1
+        arm = _arm_of(sums, page.arm)
+        unseen = True
+        for j in range(np.int64(page.n)):
+            unseen = unseen and page.mask[j] == 0
+        page.mask[slot] |= bit
+        if e.type == TYPE_IMPRESSION:
+            page.seen_s = max(page.seen_s, e.t_s)
+        before = float(page.reward)
+        page.reward = np.float32(min(max(before + float(e.reward), -params.cap), params.cap))
+        after = float(page.reward)
+        page.dirty = 1
+        if arm >= 0:
+            weight = _weight(sums, float(page.t_s), params.half_life_days)
+            sums.cells[arm, page.cell, 1] += weight * (after - before)
+            sums.cells[arm, page.cell, 2] += weight * (after * after - before * before)
+            t_s = np.int64(page.t_s)
+            _add_total(sums, t_s, params.window_s, page.group, arm, 1, after - before)
+            _add_total(sums, t_s, params.window_s, page.group, arm, 2, after * after - before * before)
+            _add_total(sums, t_s, params.window_s, page.group, arm, 3, 1.0 if unseen else 0.0)
+    return n

@@ -1,0 +1,185 @@
+"""Records of the policy: what a partition has observed, and what the policy agent makes of all partitions."""
+
+from typing import Annotated
+
+import msgspec
+
+FORMAT_VERSION = 1
+"""Format of both records."""
+
+
+class ArmStatistics(msgspec.Struct, frozen=True):
+    """What one partition has observed of one arm.
+
+    Attributes
+    ----------
+    cells
+        Per context cell: decayed number of slates, sum of their rewards, sum of the squares.
+    final
+        Per group: number of slates that can earn nothing more, sum of their rewards, sum of the squares, and how many
+        of them somebody saw.
+    open
+        Per group, the same of each of the last four periods, which are not final; period ``b`` stands at ``b % 4``.
+    """
+
+    cells: Annotated[list[tuple[float, float, float]], msgspec.Meta(description="Decayed sums per context cell.")]
+    final: Annotated[
+        dict[str, tuple[float, float, float, float]], msgspec.Meta(description="Sums per group, of slates gone by.")
+    ]
+    open: Annotated[
+        dict[str, list[tuple[float, float, float, float]]],
+        msgspec.Meta(description="Sums per group of the last four periods."),
+    ]
+
+
+class PolicyStatistics(msgspec.Struct, frozen=True):
+    """All that one partition has observed, cumulative: the newest record of a partition replaces the ones before it.
+
+    Attributes
+    ----------
+    format_version
+        Version of this record.
+    partition
+        Partition of the events topic.
+    as_of_s
+        Time at which an observation in ``cells`` weighs 1, in seconds since 2000 UTC; 0 before the first.
+    half_life_days
+        Half-life of an observation's weight, in days.
+    window_s
+        Length of a period, in seconds: the attribution window.
+    period
+        Number of the newest period: its slates' time divided by ``window_s``.
+    arms
+        By the arm's name.
+    """
+
+    format_version: Annotated[int, msgspec.Meta(description="Version of this record.")]
+    partition: Annotated[int, msgspec.Meta(description="Partition of the events topic.")]
+    as_of_s: Annotated[int, msgspec.Meta(description="Time at which an observation weighs 1, seconds since 2000 UTC.")]
+    half_life_days: Annotated[float, msgspec.Meta(gt=0, description="Half-life of an observation's weight.")]
+    window_s: Annotated[int, msgspec.Meta(ge=1, description="Length of a period in seconds.")]
+    period: Annotated[int, msgspec.Meta(description="Number of the newest period.")]
+    arms: Annotated[dict[str, ArmStatistics], msgspec.Meta(description="By the arm's name.")]
+
+
+class ArmState(msgspec.Struct, frozen=True):
+    """One arm: what it is, what it has earned, and how often it fills slates.
+
+    Attributes
+    ----------
+    name, temperature, epsilon, discovery_slots, category_cap
+        See :class:`operators.arms.Arm`.
+    n
+        Decayed number of its slates.
+    mean, deviation
+        Posterior of a slate's reward over the contexts as they occur.
+    p_worse
+        Probability that it earns less than the baseline.
+    held
+        Whether it is held at the smallest share because of that.
+    shares
+        Probability of being chosen, per context cell.
+    """
+
+    name: Annotated[str, msgspec.Meta(description="Its name.")]
+    temperature: Annotated[float, msgspec.Meta(description="Of the draw; 0 takes the best.")]
+    epsilon: Annotated[float, msgspec.Meta(description="Share of uniform draws.")]
+    discovery_slots: Annotated[int, msgspec.Meta(description="Slots kept for items the user never had.")]
+    category_cap: Annotated[int, msgspec.Meta(description="Items of one category at the most; 0 is no cap.")]
+    n: Annotated[float, msgspec.Meta(description="Decayed number of its slates.")]
+    mean: Annotated[float, msgspec.Meta(description="Posterior mean of a slate's reward.")]
+    deviation: Annotated[float, msgspec.Meta(description="Posterior standard deviation of that mean.")]
+    p_worse: Annotated[float, msgspec.Meta(description="Probability that it earns less than the baseline.")]
+    held: Annotated[bool, msgspec.Meta(description="Held at the smallest share because of that.")]
+    shares: Annotated[list[float], msgspec.Meta(description="Probability of being chosen, per context cell.")]
+
+
+class GroupState(msgspec.Struct, frozen=True):
+    """What the slates of one arm in one group have earned, without weights.
+
+    Attributes
+    ----------
+    group, arm
+        ``learned`` or ``holdout``; the arm's name.
+    n, n_seen, mean, variance
+        Slates that can earn nothing more, how many of them somebody saw, mean and variance of their rewards.
+    n_pending, pending_mean
+        Slates that may still earn something, and the mean of what they have earned so far.
+    """
+
+    group: Annotated[str, msgspec.Meta(description="learned or holdout.")]
+    arm: Annotated[str, msgspec.Meta(description="The arm's name.")]
+    n: Annotated[int, msgspec.Meta(description="Slates that can earn nothing more.")]
+    n_seen: Annotated[int, msgspec.Meta(description="How many of them somebody saw.")]
+    mean: Annotated[float, msgspec.Meta(description="Mean of their rewards.")]
+    variance: Annotated[float, msgspec.Meta(description="Variance of their rewards.")]
+    n_pending: Annotated[int, msgspec.Meta(description="Slates that may still earn something.")]
+    pending_mean: Annotated[float, msgspec.Meta(description="Mean of what those have earned so far.")]
+
+
+class PolicyState(msgspec.Struct, frozen=True):
+    """The policy that all workers follow. Record key: ``policy``.
+
+    Attributes
+    ----------
+    format_version
+        Version of this record.
+    version
+        Counts up with every change; slates name it.
+    as_of_ms
+        Time of the newest observation, in milliseconds since 1970 UTC; 0 before the first.
+    n_partitions
+        Partitions of events that it is the sum of.
+    reward_cap
+        A slate's reward lies between this and its negative.
+    noise
+        Variance of one slate's reward around the mean of its cell.
+    cells
+        Names of the context cells: activity, habit, quarter of the day.
+    arms
+        The first one is the baseline.
+    groups
+        For comparing the users whose arms are learned with those on a fixed arm.
+    """
+
+    format_version: Annotated[int, msgspec.Meta(description="Version of this record.")]
+    version: Annotated[int, msgspec.Meta(description="Counts up with every change.")]
+    as_of_ms: Annotated[int, msgspec.Meta(description="Time of the newest observation, ms since 1970 UTC.")]
+    n_partitions: Annotated[int, msgspec.Meta(description="Partitions of events that it is the sum of.")]
+    reward_cap: Annotated[float, msgspec.Meta(description="A slate's reward lies between this and its negative.")]
+    noise: Annotated[float, msgspec.Meta(description="Variance of one slate's reward around its cell's mean.")]
+    cells: Annotated[list[str], msgspec.Meta(description="Names of the context cells.")]
+    arms: Annotated[list[ArmState], msgspec.Meta(description="The first one is the baseline.")]
+    groups: Annotated[list[GroupState], msgspec.Meta(description="Rewards per group and arm.")]
+
+
+_encoder = msgspec.json.Encoder()
+_statistics = msgspec.json.Decoder(PolicyStatistics)
+_state = msgspec.json.Decoder(PolicyState)
+
+
+def encode_policy(record: PolicyStatistics | PolicyState) -> bytes:
+    """Return a record as JSON."""
+    return _encoder.encode(record)
+
+
+def decode_statistics(raw: bytes) -> PolicyStatistics:
+    """Return the statistics in ``raw``.
+
+    Raises
+    ------
+    msgspec.DecodeError
+        The bytes are no statistics of a partition.
+    """
+    return _statistics.decode(raw)
+
+
+def decode_policy_state(raw: bytes) -> PolicyState:
+    """Return the policy in ``raw``.
+
+    Raises
+    ------
+    msgspec.DecodeError
+        The bytes are no policy.
+    """
+    return _state.decode(raw)
