@@ -186,6 +186,7 @@ def default_plan(settings: Settings, collector: WorkerCollector) -> Callable[[Ma
             commit_interval_ms=settings.item_commit_interval_ms,
             open_processor=open_item,
             meters=collector.meters["item"],
+            reads_replica=False,
             handover=handover,
         )
         tails = [

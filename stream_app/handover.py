@@ -5,7 +5,8 @@ partition once it has read exactly what that partition's task in the same worker
 hands over its pages after each commit. When the task closes, the tail goes on where the last pages ended.
 
 Nothing is missed and nothing goes back: commits of a task follow each other, and whether one of them goes in memory is
-decided under a lock, together with noting how far both sides are.
+decided under a lock, together with noting how far both sides are. A task that closes while its pages are on their way
+only makes the tail read them once more.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ class Handover:
     Parameters
     ----------
     apply
-        Takes over pages; called in the compute thread.
+        Takes over pages.
     """
 
     def __init__(self, apply: Callable[[Pages], None]) -> None:
@@ -51,17 +52,30 @@ class Handover:
             if offset is not None:
                 self._released[partition] = self._read[partition] = offset
 
-    def settled(self, partition: int, pages: Pages, offset: int) -> None:
-        """Take a commit whose last changelog record is the one before ``offset``; called in the compute thread."""
+    def settled(self, partition: int, offset: int) -> bool:
+        """Note a commit whose last changelog record is the one before ``offset``.
+
+        Returns
+        -------
+        bool
+            Whether its pages go in memory: :meth:`apply` must follow before the next commit.
+        """
         with self._lock:
             if partition not in self._open:
-                return
+                return False
             self._committed[partition] = offset
-            mine = partition in self._taken
-            if mine or self._read.get(partition) == offset:
+            if partition in self._taken:
+                return True
+            if self._read.get(partition) == offset:
                 self._taken[partition] = offset
-        if mine:
-            self._apply(pages)
+            return False
+
+    def apply(self, partition: int, pages: Pages, offset: int) -> None:
+        """Bring the pages of a commit to the replica; called in the replica's thread."""
+        self._apply(pages)
+        with self._lock:
+            if partition in self._taken:
+                self._taken[partition] = offset
 
     def note_read(self, partition: int, offset: int) -> None:
         """Note that the tail has applied every record before ``offset``."""

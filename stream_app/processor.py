@@ -89,5 +89,7 @@ class StageSpec:
     """Called with the partition, the number of partitions and the task's store."""
     meters: StageMeters = field(default_factory=StageMeters)
     """What the stage's tasks measure of their own work."""
+    reads_replica: bool = True
+    """Whether its processors use the worker's replica, and so must run in the replica's thread."""
     handover: Handover | None = None
     """Gets the pages of every commit of this worker's tasks, for a replica in the same process."""

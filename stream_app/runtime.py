@@ -129,6 +129,7 @@ class Runtime(Service):
         self._make_plan = make_plan
         self._log = structlog.get_logger(__name__)
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="compute")
+        self._own_threads: list[ThreadPoolExecutor] = []
         self._phase = "waiting for broker"
         self._tails: list[TailService] = []
         self._stages: dict[str, StageService] = {}
@@ -144,7 +145,7 @@ class Runtime(Service):
 
     @property
     def executor(self) -> Executor:
-        """The worker's one thread for processors, stores and replicas."""
+        """The one thread for the replica, and for processors and stores of the stages that read it."""
         return self._executor
 
     def processors(self, stage: str) -> dict[int, Processor]:
@@ -163,8 +164,14 @@ class Runtime(Service):
         await asyncio.gather(*(service.stop() for service in (*self._stages.values(), *agent)))
 
     async def on_shutdown(self) -> None:
-        """Let the compute thread end."""
-        self._executor.shutdown(wait=False, cancel_futures=True)
+        """Let the compute threads end."""
+        for executor in (self._executor, *self._own_threads):
+            executor.shutdown(wait=False, cancel_futures=True)
+
+    def _own_thread(self, name: str) -> Executor:
+        executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
+        self._own_threads.append(executor)
+        return executor
 
     def _owns_first_partition(self) -> bool:
         user = self._stages.get("user")
@@ -220,7 +227,14 @@ class Runtime(Service):
             await tail.caught_up.wait()
         _calm_garbage_collector()
         for stage_spec in plan.stages:
-            stage = StageService(self._settings, stage_spec, self._executor, beacon=self.beacon, loop=self.loop)
+            stage = StageService(
+                self._settings,
+                stage_spec,
+                self._executor if stage_spec.reads_replica else self._own_thread(stage_spec.name),
+                self._executor,
+                beacon=self.beacon,
+                loop=self.loop,
+            )
             self._stages[stage_spec.name] = stage
             await self.add_runtime_dependency(stage)
         if plan.take_catalog_rejections is not None:

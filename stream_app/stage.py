@@ -43,14 +43,18 @@ class StageService(Service):
     spec
         Names, rhythm and processor of the stage.
     executor
-        The worker's one thread for processors, stores and replicas.
+        The one thread for processors and stores of the stage.
+    replica_executor
+        The one thread that owns the replica.
     """
 
-    def __init__(self, settings: Settings, spec: StageSpec, executor: Executor, **kwargs: Any) -> None:
+    def __init__(
+        self, settings: Settings, spec: StageSpec, executor: Executor, replica_executor: Executor, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self._settings = settings
         self._spec = spec
-        self._executor = executor
+        self._executor, self._replica_executor = executor, replica_executor
         self._log = structlog.get_logger(__name__).bind(stage=spec.name)
         self._consumer: AIOKafkaConsumer | None = None
         self._context: TaskContext | None = None
@@ -108,7 +112,14 @@ class StageService(Service):
         facts = TopicFactsCache(settings, [spec.input_topic, spec.changelog_topic])
         self._consumer = consumer
         self._context = TaskContext(
-            settings, spec, consumer, self._executor, facts, on_fenced=self._on_fenced, on_failed=self._on_failed
+            settings,
+            spec,
+            consumer,
+            self._executor,
+            self._replica_executor,
+            facts,
+            on_fenced=self._on_fenced,
+            on_failed=self._on_failed,
         )
         self._subscribe()
 

@@ -142,8 +142,8 @@ class TailService(Service):
             return
         for partition, offset in self._handover.take_released().items():
             tp = TopicPartition(self._topic, partition)
-            self._offsets[partition] = offset
-            consumer.seek(tp, offset)
+            self._offsets[partition] = max(offset, self._offsets.get(partition, 0))
+            consumer.seek(tp, self._offsets[partition])
             consumer.resume(tp)
         for partition in self._handover.taken:
             tp = TopicPartition(self._topic, partition)

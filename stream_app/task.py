@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from aiokafka import AIOKafkaConsumer
 
+    from state.pages import Pages
     from stream_app.records import KafkaRecord
     from stream_app.settings import Settings
     from stream_app.topic_facts import TopicFactsCache
@@ -68,7 +69,9 @@ class TaskContext:
     consumer: AIOKafkaConsumer
     """The stage's group consumer. Each task reads, seeks and resumes its own partition only."""
     executor: Executor
-    """One thread: everything that touches a processor, a store or a replica runs in it."""
+    """One thread: everything that touches a processor or a store of the stage runs in it."""
+    replica_executor: Executor
+    """The thread that owns the replica; the same one for a stage that reads it."""
     facts: TopicFactsCache
     on_fenced: Callable[[int], None]
     """Told the partition when another owner has taken it: the stage rejoins its group."""
@@ -294,7 +297,8 @@ class Task:
         if position < 0:
             msg = "the broker did not say where the changelog records are: reading them again"
             raise KafkaError(msg)
-        await self._call(self._settle, opened, flush, position, checkpoint)
+        await self._call(_settle, opened, flush, position, checkpoint)
+        await self._hand_over(flush.pages, position)
         opened.committed_offset = opened.next_offset
         self._n_failures = 0
         self._n_commits += 1
@@ -307,13 +311,11 @@ class Task:
             took_ms=round((time.monotonic() - started) * 1000, 1),
         )
 
-    def _settle(self, opened: Opened, flush: Flush, position: int, checkpoint: bytes) -> None:
-        faults.hit_during("in_local_write")
-        opened.store.write(flush.pages, position=position, checkpoint=checkpoint)
-        faults.survive()
-        opened.processor.committed()
-        if self._context.spec.handover is not None:
-            self._context.spec.handover.settled(self._partition, flush.pages, position)
+    async def _hand_over(self, pages: Pages, position: int) -> None:
+        handover = self._context.spec.handover
+        if handover is not None and handover.settled(self._partition, position):
+            loop = asyncio.get_running_loop()
+            await loop.run_in_executor(self._context.replica_executor, handover.apply, self._partition, pages, position)
 
     async def _close(self) -> None:
         opened, self._opened = self._opened, None
@@ -363,6 +365,13 @@ class Task:
 def _flush(processor: Processor, now_ms: int) -> tuple[Flush, list[PackedBatch]]:
     flush = processor.flush(now_ms)
     return flush, pack(flush.pages, now_ms)
+
+
+def _settle(opened: Opened, flush: Flush, position: int, checkpoint: bytes) -> None:
+    faults.hit_during("in_local_write")
+    opened.store.write(flush.pages, position=position, checkpoint=checkpoint)
+    faults.survive()
+    opened.processor.committed()
 
 
 def _now_ms() -> int:
