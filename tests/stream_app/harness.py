@@ -150,7 +150,12 @@ def wait_for(condition: Callable[[], bool], what: str, timeout_s: float = TIMEOU
 
 
 def send(
-    settings: Settings, events: Iterable[tuple[bytes, bytes]], *, topic: str | None = None, partition: int | None = None
+    settings: Settings,
+    events: Iterable[tuple[bytes | None, bytes | None]],
+    *,
+    topic: str | None = None,
+    partition: int | None = None,
+    headers: Sequence[tuple[str, bytes]] = (),
 ) -> None:
     """Send keys and values to a topic, the events topic if not given, and wait until the broker has them."""
     to = topic or settings.topic_events
@@ -159,7 +164,10 @@ def send(
         producer = AIOKafkaProducer(**client_options(settings), linger_ms=5, max_batch_size=1 << 17)
         await producer.start()
         try:
-            futures = [await producer.send(to, value, key=key, partition=partition) for key, value in events]
+            futures = [
+                await producer.send(to, value, key=key, partition=partition, headers=list(headers))
+                for key, value in events
+            ]
             await asyncio.gather(*futures)
         finally:
             await producer.stop()

@@ -210,6 +210,42 @@ def check_rejects(settings: Settings, topic: str, n_wanted: int, n_codes: int) -
         assert reject.reason
 
 
+def test_a_reject_is_the_original(settings: Settings, tmp_path: Path) -> None:
+    """Bytes, headers, time and position of a bad record survive, and its neighbours in the batch are learned."""
+    market = Shop()
+    _, good = market.event("ann", "item-1")
+    bad: list[tuple[str, bytes | None, bytes | None]] = [
+        ("oversized", b"ann", b" " * settings.max_record_bytes + b"{}"),
+        ("not_json", b"ann", b"\x00 nothing"),
+        ("not_utf8", b"ann", b'{"event_id": "\xff"}'),
+        ("empty", b"ann", None),
+        ("key_mismatch", b"bob", good),
+        ("key_mismatch", None, good),
+        ("bad_time", b"ann", good.replace(b"160000", b"960000", 1)),
+        ("bad_value", b"ann", good.replace(b'"purchase"', b'"rating"')[:-1] + b', "value": 6}'),
+        ("unknown_type", b"ann", good.replace(b"purchase", b"glance")),
+        ("empty_id", b"ann", good.replace(b'"item-1"', b'""')),
+        ("id_too_long", b"ann", good.replace(b"item-1", b"i" * 300)),
+        ("missing_field", b"ann", good.replace(b'"item_id"', b'"thing"')),
+        ("wrong_type", b"ann", b"[]"),
+    ]
+    headers = [("trace", b"\x00\xff"), ("trace", b"again"), ("", b"")]
+    records = [(key, value) for _, key, value in bad]
+    mixed = [record for pair in zip(records, market.events(len(records)), strict=True) for record in pair]
+    with Worker(settings, tmp_path / "log", REAL_WORKER) as worker:
+        harness.send(settings, mixed, partition=2, headers=headers)
+        shop.wait_learned(settings, len(records), worker)
+        harness.wait_for(lambda: shop.totals(settings)["n_rejected"] == len(bad), "all bad records to be rejected")
+        assert worker.terminate() == 0, worker.log
+    rejects = _rejects_of(settings, settings.topic_events)
+    originals = {r.offset: r for r in harness.read_committed(settings, settings.topic_events) if r.partition == 2}
+    assert [reject.code for reject in rejects] == [code for code, _, _ in bad]
+    for reject in rejects:
+        original = originals[reject.offset]
+        assert (reject.partition, reject.timestamp_ms, reject.n_cut_bytes) == (2, original.timestamp, 0)
+        assert (reject.key, reject.value, reject.headers) == (original.key, original.value, headers)
+
+
 @pytest.mark.slow
 def test_wrong_input_ends_in_rejects(settings: Settings, tmp_path: Path) -> None:
     """Of 10,000 random and mutated records on either topic each is used or rejected with a code; the worker lives."""
