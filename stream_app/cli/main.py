@@ -15,6 +15,7 @@ from stream_app.cli.doctor import doctor
 from stream_app.cli.evaluate import evaluate
 from stream_app.cli.inspect import inspect
 from stream_app.cli.lag import lag
+from stream_app.cli.ope import ope
 from stream_app.cli.produce import produce
 from stream_app.cli.schema import app as schema_app
 from stream_app.cli.topics import app as topics_app
@@ -37,6 +38,7 @@ app.command()(watch)
 app.command()(lag)
 app.command()(inspect)
 app.command()(doctor)
+app.command()(ope)
 app.add_typer(dataset_app, name="dataset")
 app.command()(evaluate)
 app.add_typer(schema_app, name="schema")
