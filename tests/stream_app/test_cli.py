@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from stream_app.settings import Settings
 
-COMMANDS = ("demo", "broker", "topics", "worker", "produce", "watch", "lag", "inspect", "dataset")
+COMMANDS = ("demo", "broker", "topics", "worker", "produce", "watch", "lag", "inspect", "ope", "dataset")
 
 
 def _run(*arguments: str, env: dict[str, str], cwd: Path) -> subprocess.CompletedProcess[str]:
