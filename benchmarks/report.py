@@ -84,13 +84,17 @@ def _b3(figures: dict[str, Any]) -> str:
     return f"{table(head, rows)}\n\n{note}\n\n![B3](performance/B3.svg)"
 
 
+def _number(value: float) -> str:
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.2f}"
+
+
 def _flat(figures: dict[str, Any]) -> str:
     rows = []
     for name, value in figures.items():
         if isinstance(value, dict):
-            rows += [[f"{name}: {key.replace('_', ' ')}", f"{number:,.2f}"] for key, number in value.items()]
+            rows += [[f"{name}: {key.replace('_', ' ')}", _number(number)] for key, number in value.items()]
         else:
-            rows.append([name.replace("_", " "), f"{value:,.2f}"])
+            rows.append([name.replace("_", " "), _number(value)])
     return table(["", "figure"], rows)
 
 

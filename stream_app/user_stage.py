@@ -1,7 +1,6 @@
 """The user stage's state and operators: events of one partition in; slates, item updates and rejects out."""
 
 from collections.abc import Sequence
-from functools import lru_cache
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
@@ -47,10 +46,7 @@ TYPES = ("impression", "view", "click", "favorite", "cart", "purchase", "rating"
 WEIGHTS = {"impression": 0.0, "view": 0.1, "click": 0.3, "favorite": 0.6, "cart": 0.8, "purchase": 1.0, "review": 0.5}
 """How much an event of a type teaches; a rating's weight comes from its value, a dislike is negative."""
 MAX_POOL = 128
-_CACHED_IDS = 1 << 16
 _TYPE_NUMBERS = {name: number for number, name in enumerate(TYPES)}
-_cached_id = lru_cache(_CACHED_IDS)(hash_id)
-"""Ids of users, items and sessions, which come again and again; event ids do not."""
 GLOBALS_KEY = page_key(0, KIND_GLOBALS)
 
 
@@ -213,8 +209,8 @@ class UserProcessor:
 
     def _columns(self, run: list[tuple[Event, int]]) -> Rows:
         n = len(run)
-        users = np.fromiter((_cached_id(e.user_id) for e, _ in run), np.uint64, n)
-        items = np.fromiter((_cached_id(e.item_id or "") for e, _ in run), np.uint64, n)
+        users = np.fromiter((hash_id(e.user_id) for e, _ in run), np.uint64, n)
+        items = np.fromiter((hash_id(e.item_id or "") for e, _ in run), np.uint64, n)
         unique, where = np.unique(users, return_inverse=True)
         rows, created = self.table.ensure(unique, self._get_many)
         start_users(self.table.headers.records, created)
@@ -231,7 +227,7 @@ class UserProcessor:
             self._names[int(unique_items[k])] = run[int(first[k])][0].item_id or ""
         events["id"] = items
         events["event_hash"] = np.fromiter((hash_id(e.event_id) for e, _ in run), np.uint64, n)
-        events["session"] = np.fromiter((_cached_id(e.session_id) if e.session_id else 0 for e, _ in run), np.uint64, n)
+        events["session"] = np.fromiter((hash_id(e.session_id) if e.session_id else 0 for e, _ in run), np.uint64, n)
         events["t_s"] = np.fromiter((e.event_time_ms // 1000 - EPOCH_2000_S for e, _ in run), np.int64, n)
         events["type"] = np.fromiter((_TYPE_NUMBERS[e.type] for e, _ in run), np.uint8, n)
         events["weight"] = np.fromiter((event_weight(e) for e, _ in run), np.float32, n)
