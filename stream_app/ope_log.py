@@ -232,13 +232,19 @@ class _Rows:
             at = "" if error.row is None else f":{lines[error.row]}"
             message = f"{self.path}{at}: {error}"
             raise LogError(message) from error
-        groups, group = self._groups(log, lines)
+        groups, group = self._groups(log, lines, position if slots is not position else None)
         return FileLog(self.path, log, lines, groups, group, notes)
 
-    def _groups(self, log: SlateLog, lines: NDArray[np.int64]) -> tuple[list[str] | None, NDArray[np.int64] | None]:
+    def _groups(
+        self, log: SlateLog, lines: NDArray[np.int64], alone: NDArray[np.int64] | None
+    ) -> tuple[list[str] | None, NDArray[np.int64] | None]:
+        """Return the groups and the group of each slot; ``alone`` are the positions of rows that are slates."""
         if self.group_by is None:
             return None, None
         if self.group_by == "position":
+            if alone is not None:
+                values, group = np.unique(alone, return_inverse=True)
+                return [str(k) for k in values], group[log.row]
             return [str(k) for k in np.unique(log.position)], None
         group = np.array(self.group)[log.row]
         mixed = np.flatnonzero((np.diff(log.slate) == 0) & (np.diff(group) != 0))
