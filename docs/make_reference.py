@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -15,6 +16,7 @@ from stream_app.cli.main import app
 from stream_app.doctor.finding import CHECKS
 from stream_app.metrics import ArmReport, Metrics
 from stream_app.observer import Observation
+from stream_app.policy_metrics import policy_metrics
 from stream_app.records import REJECT_CODES, REJECT_HEADERS
 from stream_app.settings import PREFIX, Settings
 from stream_app.web.answer import PROBLEMS
@@ -217,7 +219,8 @@ def metrics_page() -> str:
     ).collector
     collector.set_arms(lambda: [ArmReport("greedy", 0.0, 0.0, 0.0, 0.0)])
     rows = []
-    for family in collector.collect():
+    nothing_yet = SimpleNamespace(arms=(), groups=())
+    for family in [*collector.collect(), *policy_metrics(0, nothing_yet)]:
         suffix = {"counter": "_total", "info": "_info"}.get(family.type, "")
         labels = ", ".join(f"`{label}`" for label in getattr(family, "_labelnames", ()))
         rows.append([f"`{family.name}{suffix}`", family.type, labels, family.documentation])
