@@ -137,9 +137,9 @@ def slot_propensity(
     """Return the probability with which :func:`draw_slot`, with the same arguments, draws position ``at``."""
     if temperature <= 0.0:
         best = _best(scores, ids, eligible, n)
-        return (1.0 - epsilon if at == best else 0.0) + epsilon / n
+        return min((1.0 - epsilon if at == best else 0.0) + epsilon / n, 1.0)
     total = _total(scores, eligible, n, weights, temperature)  # may take the weights anew
-    return (1.0 - epsilon) * weights[eligible[at]] / total + epsilon / n
+    return min((1.0 - epsilon) * weights[eligible[at]] / total + epsilon / n, 1.0)  # rounding may pass 1 by a bit
 
 
 @njit(cache=True, nogil=True)
