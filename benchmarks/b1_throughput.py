@@ -45,7 +45,7 @@ class Sizes:
     warm_events: int
 
 
-FULL = Sizes(n_events=900_000, n_rounds=3, watch_s=12.0, warm_events=2_000)
+FULL = Sizes(n_events=900_000, n_rounds=3, watch_s=8.0, warm_events=2_000)
 QUICK = Sizes(n_events=20_000, n_rounds=1, watch_s=2.0, warm_events=100)
 
 
