@@ -59,7 +59,14 @@ class Process:
 
     def kill(self) -> None:
         """End it as a crash would."""
-        self._process.kill()
+        self.end(gently=False)
+
+    def end(self, *, gently: bool) -> None:
+        """End it with SIGTERM or SIGKILL."""
+        if gently:
+            self._process.terminate()
+        else:
+            self._process.kill()
         self._process.wait()
 
 
