@@ -7,9 +7,9 @@ import numpy as np
 from state.arrays import Floats, Int32s, Rows, UInt8s, UInt64s
 from state.layout import N_FACTORS, N_POPULARITIES
 
-N_BLEND = 24
+N_BLEND = 32
 """Features of the blend, per head."""
-N_CATEGORY = 14
+N_CATEGORY = 16
 """Features of the category model."""
 N_RING = 128
 """Recent positives kept as a source of negatives."""
@@ -61,16 +61,21 @@ class Entities(NamedTuple):
     top: Int32s
     top_key: Floats
     n_top: Int32s
+    fresh_top: Int32s
+    fresh_top_key: Floats
+    n_fresh_top: Int32s
     totals: np.ndarray
     n_categories: Int32s
 
 
 GLOBALS = np.dtype(
     [
-        ("blend", "<f4", (2, N_BLEND)),
-        ("blend_g", "<f4", (2, N_BLEND)),
+        ("blend", "<f4", (2 * N_BLEND,)),
+        ("blend_gram", "<f4", (2 * N_BLEND, 2 * N_BLEND)),
+        ("blend_pending", "<f4", (2 * N_BLEND + 1,)),
         ("category", "<f4", (N_CATEGORY,)),
-        ("category_g", "<f4", (N_CATEGORY,)),
+        ("category_gram", "<f4", (N_CATEGORY, N_CATEGORY)),
+        ("category_pending", "<f4", (N_CATEGORY + 1,)),
         ("ring", "<u8", (N_RING,)),
         ("ring_n", "<u4"),
         ("draws", "<u8"),
@@ -218,14 +223,13 @@ def new_accumulators(n_rows: int, n_records: int, n_pairs: int) -> Accumulators:
 def new_globals() -> Rows:
     """Return the start values: some weight on one's own slow counts, on popularity and on co-occurrence."""
     out = np.zeros(1, GLOBALS)
-    out["blend_g"] = 0.01
-    out["category_g"] = 0.01
     blend = out["blend"][0]
-    blend[0, 0] = 0.3
-    blend[:, 4] = 0.3
-    blend[:, 2] = 0.2
-    blend[:, 7] = 0.3
-    blend[:, 6] = 0.3
+    blend[0] = 0.3
+    for head in (0, N_BLEND):
+        blend[head + 4] = 0.3
+        blend[head + 2] = 0.2
+        blend[head + 7] = 0.3
+        blend[head + 6] = 0.3
     out["category"][0, 2] = 0.3
     out["category"][0, 7] = 0.3
     out["category"][0, 8] = 0.3

@@ -25,10 +25,12 @@ from numba import njit
 
 from operators.arrays import N_BLEND, Accumulators, Entities, Users, Work
 from operators.factors import accumulator, factor_score
+from operators.newton import newton_learn
 from operators.numeric import DAY_S, FIXED_POINT, decay, uniform
-from operators.params import FAST_DAYS, POPULARITY_DAYS, SLOW_DAYS
+from operators.params import FAST_DAYS, P_FIRST_LONG, P_FIRST_SHORT, POPULARITY_DAYS, SLOW_DAYS
 from operators.recall import shared_sessions
 from state.arrays import Floats, Row
+from state.layout import N_DELTAS
 
 MAX_SAMPLE = 64
 
@@ -49,7 +51,7 @@ def features(
     slow_all = item.popularity[2] * decay(passed, POPULARITY_DAYS[2])
     slow_category = parent.popularity[2] * decay(float(now_s) - parent.t_s, POPULARITY_DAYS[2])
     slow_own = 0.0
-    for k in (0, 1, 16, 17, 18, 19, 20, 23):
+    for k in (0, 1, 16, 17, 18, 19, 20, 23, 24, 25, 26, 27):
         x[k] = 0.0
     if c.had:
         page = users.items[c.page]
@@ -66,6 +68,7 @@ def features(
             x[19] = min(abs(math.log(since / gap + 0.02)), 4.0)
         x[20] = shared_sessions(page, k, work)
         x[23] = 1.0 if since < DAY_S else 0.0
+        _session_features(page, k, header.serial, x)
     x[2] = math.log(c.cooc + 1e-3)
     x[3] = math.log(c.cooc_cosine + 1e-3)
     x[4] = math.log(slow_all + 0.1)
@@ -81,18 +84,42 @@ def features(
     x[14] = header.n_repeat_decayed / (header.n_decayed + 2.0)
     x[15] = math.log(1.0 + n_context_categories)
     x[21] = 1.0
+    x[28] = math.log(item.popularity[P_FIRST_SHORT] * decay(passed, POPULARITY_DAYS[P_FIRST_SHORT]) + 0.1)
+    x[29] = math.log(item.popularity[P_FIRST_LONG] * decay(passed, POPULARITY_DAYS[P_FIRST_LONG]) + 0.1)
+    x[30] = work.category_features[where, 14] if where >= 0 else 0.0
+    x[31] = work.category_features[where, 15] if where >= 0 else 0.0
     x[22] = math.log(item.popularity[1] * decay(passed, POPULARITY_DAYS[1]) + 0.1)
+
+
+@njit(cache=True, nogil=True)
+def _session_features(page: Row, k: int, serial: int, x: Floats) -> None:
+    """Fill 24 to 27: what the last eight sessions with the item say, counted in the user's sessions, not in days."""
+    since = float(np.uint16(serial - page.serial[k]))
+    span = 0.0
+    n = 0
+    for d in range(N_DELTAS):
+        delta = page.deltas[k * N_DELTAS + d]
+        if delta == 0:
+            break
+        span += delta
+        n += 1
+    x[24] = math.log(1.0 + since)
+    x[25] = math.log((n + 1.0) / (since + span + 2.0))
+    if n > 0:
+        ratio = since * n / span
+        x[26] = min(ratio, 4.0)
+        x[27] = min(abs(math.log(ratio + 0.02)), 4.0)
 
 
 @njit(cache=True, nogil=True)
 def blend_score(entities: Entities, globals_: Row, work: Work, at: int) -> float:
     """Return the logit of candidate ``at``, whose features are filled."""
     c = work.candidates[at]
-    head = 0 if c.had else 1
+    head = 0 if c.had else N_BLEND
     score = float(entities.headers[c.row].blend_bias)
     score += entities.headers[entities.category_rows[entities.category[c.row]]].blend_bias
     for k in range(N_BLEND):
-        score += globals_.blend[head, k] * work.features[at, k]
+        score += globals_.blend[head + k] * work.features[at, k]
     return score
 
 
@@ -111,6 +138,7 @@ def learn_blend(
     now_s: int,
     weight: float,
     rate: float,
+    memory: float,
 ) -> float:
     """Make one softmax step of the blend towards candidate ``true``.
 
@@ -146,7 +174,7 @@ def learn_blend(
         total += p[k]
     if not math.isfinite(total):
         return math.nan
-    _blend_step(entities, globals_, work, acc, picked, p, m, total, weight, rate)
+    _blend_step(entities, globals_, work, acc, picked, p, m, total, weight, memory)
     return -math.log(max(p[0] / total, 1e-12))
 
 
@@ -161,23 +189,43 @@ def _blend_step(
     m: int,
     total: float,
     weight: float,
-    rate: float,
+    memory: float,
 ) -> None:
-    gradient = np.zeros((2, N_BLEND), np.float32)
+    gradient = np.zeros(2 * N_BLEND, np.float32)
     for k in range(m):
         g = weight * (p[k] / total - (1.0 if k == 0 else 0.0))
         c = work.candidates[picked[k]]
-        head = 0 if c.had else 1
+        head = 0 if c.had else N_BLEND
         for f in range(N_BLEND):
-            gradient[head, f] += g * work.features[picked[k], f]
-        if k == 0 or g > 0.05:  # noqa: PLR2004 - smaller ones move a bias by nothing and cost a record each
-            _bias(acc, c.row, g)
-            _bias(acc, entities.category_rows[entities.category[c.row]], g)
-    for head in range(2):
-        for f in range(N_BLEND):
-            if gradient[head, f] != 0.0:
-                globals_.blend_g[head, f] += gradient[head, f] ** 2
-                globals_.blend[head, f] -= rate * gradient[head, f] / math.sqrt(globals_.blend_g[head, f])
+            gradient[head + f] += g * work.features[picked[k], f]
+    drawn = _draw(p, m, total, uniform(globals_.draws))
+    if drawn != 0:
+        _learn_biases(entities, work, acc, picked[0], -weight)
+        _learn_biases(entities, work, acc, picked[drawn], weight)
+    newton_learn(globals_.blend, globals_.blend_gram, globals_.blend_pending, gradient, weight, memory)
+
+
+@njit(cache=True, nogil=True)
+def _draw(p: Floats, m: int, total: float, x: float) -> int:
+    """Return a number below ``m`` drawn with the probabilities ``p / total``; ``x`` is uniform in [0, 1)."""
+    left = x * total
+    for k in range(m):
+        left -= p[k]
+        if left < 0.0:
+            return k
+    return m - 1
+
+
+@njit(cache=True, nogil=True)
+def _learn_biases(entities: Entities, work: Work, acc: Accumulators, at: int, g: float) -> None:
+    """Add ``g`` to the bias gradients of a candidate's item and category.
+
+    The true candidate's bias rises, and that of one candidate drawn with the model's own probability falls: the same
+    in the mean as the whole softmax gradient, at two records an event.
+    """
+    row = work.candidates[at].row
+    _bias(acc, row, g)
+    _bias(acc, entities.category_rows[entities.category[row]], g)
 
 
 @njit(cache=True, nogil=True)

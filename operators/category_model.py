@@ -7,6 +7,7 @@ from numba import njit
 
 from operators.arrays import MAX_CATEGORY_CANDIDATES, N_CATEGORY, Accumulators, Entities, Users, Work
 from operators.factors import accumulator
+from operators.newton import newton_learn
 from operators.numeric import DAY_S, FIXED_POINT, decay
 from operators.params import FAST_DAYS, POPULARITY_DAYS, SLOW_DAYS
 from state.arrays import Row
@@ -101,6 +102,8 @@ def _user_features(users: Users, u: int, entities: Entities, work: Work, now_s: 
                 x[6] = min(abs(math.log(r + 0.02)), 4.0)
             else:
                 x[12] = 1.0
+            x[14] = math.log(1.0 + np.uint16(header.serial - page.serial[k]))
+            x[15] = math.log((page.n_sessions[k] + 0.5) / (header.serial + 1.5)) + 7.0
             work.category_user[n, 0] = page.n_sessions[k]
             work.category_user[n, 1] = slow
         left -= N_SLOTS
@@ -169,7 +172,7 @@ def predict_categories(
 
 @njit(cache=True, nogil=True)
 def learn_categories(
-    entities: Entities, globals_: Row, work: Work, acc: Accumulators, n: int, category: int, weight: float, rate: float
+    entities: Entities, globals_: Row, work: Work, acc: Accumulators, n: int, category: int, weight: float, memory: float
 ) -> None:
     """Make one softmax step of the category model towards ``category``; nothing happens if it is not listed."""
     if category < 0 or work.category_position[category] < 0:
@@ -184,6 +187,4 @@ def learn_categories(
             record = acc.records[accumulator(acc, entities.category_rows[work.category_list[k]])]
             record.bias += g
             record.bias_sq += g * g
-    for f in range(N_CATEGORY):
-        globals_.category_g[f] += gradient[f] * gradient[f]
-        globals_.category[f] -= rate * gradient[f] / math.sqrt(globals_.category_g[f])
+    newton_learn(globals_.category, globals_.category_gram, globals_.category_pending, gradient, weight, memory)

@@ -7,9 +7,10 @@ from operators.arrays import N_RING, Accumulators, Entities, Users, Work
 from operators.blend import learn_blend
 from operators.category_model import learn_categories
 from operators.factors import MAX_NEGATIVES, accumulator, build_query, sgd_step
+from operators.lists import list_candidates
 from operators.numeric import forward_weight, growth, splitmix, uniform
-from operators.params import POPULARITY_DAYS, LearnParams
-from operators.rank import gather, release
+from operators.params import N_OVERALL, POPULARITY_DAYS, LearnParams, SlateParams
+from operators.rank import gather, release, score_all
 from operators.user_profile import (
     add_category,
     add_context,
@@ -48,6 +49,9 @@ def learn_batch(
     params: LearnParams,
     status: UInt8s,
     losses: Floats,
+    slate: SlateParams,
+    wanted: UInt8s,
+    lists: Rows,
 ) -> None:
     """Learn events in their order.
 
@@ -63,6 +67,11 @@ def learn_batch(
         Overwritten: learned, duplicate (nothing was changed but the window), or learned late.
     losses
         Overwritten: log-loss of the blend for the event's item before it was learned, NaN where it made no step.
+    slate
+        What the slates of ``lists`` may hold.
+    wanted, lists
+        Where ``wanted`` is 1, ``lists`` (dtype :data:`operators.lists.LISTS`) is filled with what was known before the
+        event; both are empty in a worker. Listing changes nothing that is learned.
     """
     for k in range(events.shape[0]):
         e = events[k]
@@ -75,7 +84,10 @@ def learn_batch(
         record = acc.records[accumulator(acc, e.row)]
         record.n_events += 1
         if e.weight > 0.0:
-            losses[k] = _learn_interaction(e, as_of_s, users, entities, globals_, pool, work, acc, params)
+            at = k if k < wanted.shape[0] and wanted[k] else -1
+            losses[k] = _learn_interaction(
+                e, as_of_s, users, entities, globals_, pool, work, acc, params, slate, at, lists
+            )
         elif e.weight < 0.0:
             dislike_item(users, e.user, e.id, e.t_s)
         header.n_events += 1
@@ -93,16 +105,21 @@ def _learn_interaction(
     work: Work,
     acc: Accumulators,
     params: LearnParams,
+    slate: SlateParams,
+    at: int,
+    lists: Rows,
 ) -> float:
     u = e.user
     header = users.headers[u]
     enter_session(users, u, e.session, e.t_s, params.session_gap_s)
     now_s = int(max(header.last_s, e.t_s))
-    loss = _learn_ranking(e, now_s, users, entities, globals_, pool, work, acc, params)
+    loss = _learn_ranking(e, now_s, users, entities, globals_, pool, work, acc, params, slate, at, lists)
     category = entities.category[e.row]
     category_row = entities.category_rows[category] if category >= 0 else -1
     _pair_up(e, header, category_row, entities, acc, params)
     had = add_item(users, u, e.id, e.t_s, e.weight, e.type == TYPE_PURCHASE)
+    if at >= 0:
+        lists[at].had = 1 if had else 0
     header.n_decayed = header.n_decayed * REPEAT_MEMORY + 1.0
     header.n_repeat_decayed = header.n_repeat_decayed * REPEAT_MEMORY + (1.0 if had else 0.0)
     _count(acc, e.row, e.t_s, as_of_s, e.weight, had)
@@ -131,44 +148,37 @@ def _learn_ranking(
     work: Work,
     acc: Accumulators,
     params: LearnParams,
+    slate: SlateParams,
+    at: int,
+    lists: Rows,
 ) -> float:
     """One step of the category model, of the blend and of the factors, from the state before the event."""
     u = e.user
     loss = np.nan
-    if splitmix(e.event_hash) % np.uint64(params.rank_every) == np.uint64(0):
-        loss, n_sources = _learn_rankers(e, now_s, users, entities, globals_, work, acc, params)
+    teaches = splitmix(e.event_hash) % np.uint64(params.rank_every) == np.uint64(0)
+    if teaches or at >= 0:
+        n, n_categories, n_context, n_sources = gather(users, u, entities, globals_, work, now_s, params)
+        true = work.position[e.row]
+        if at >= 0:
+            log_total = score_all(users, u, entities, globals_, work, n, n_context, now_s)
+            list_candidates(users, u, entities, work, n, log_total, now_s, e.row, slate, lists[at])
+        if teaches and true >= 0:
+            loss = learn_blend(
+                users, u, entities, globals_, work, acc, n, true, params.n_blend, n_context, now_s, e.weight,
+                params.blend_rate, params.blend_memory,
+            )  # fmt: skip
+        if teaches:
+            learn_categories(
+                entities, globals_, work, acc, n_categories, entities.category[e.row], e.weight,
+                params.blend_memory,
+            )  # fmt: skip
+        release(users, u, entities, work, n, n_categories)
     else:
         n_sources = build_query(users, u, entities, work, params.recency)
     negatives = np.empty(MAX_NEGATIVES, np.int32)
     m = _draw_negatives(entities, globals_, pool, negatives, params.n_negatives)
     sgd_step(users, u, e.row, negatives, m, n_sources, e.weight, entities, work, acc, params)
     return loss
-
-
-@njit(cache=True, nogil=True)
-def _learn_rankers(
-    e: Row,
-    now_s: int,
-    users: Users,
-    entities: Entities,
-    globals_: Row,
-    work: Work,
-    acc: Accumulators,
-    params: LearnParams,
-) -> tuple[float, int]:
-    """One step of the category model and of the blend; return the blend's loss and the query's number of sources."""
-    u = e.user
-    loss = np.nan
-    n, n_categories, n_context, n_sources = gather(users, u, entities, globals_, work, now_s, params)
-    true = work.position[e.row]
-    if true >= 0:
-        loss = learn_blend(
-            users, u, entities, globals_, work, acc, n, true, params.n_blend, n_context, now_s, e.weight,
-            params.blend_rate,
-        )  # fmt: skip
-    learn_categories(entities, globals_, work, acc, n_categories, entities.category[e.row], e.weight, params.blend_rate)
-    release(users, u, entities, work, n, n_categories)
-    return loss, n_sources
 
 
 @njit(cache=True, nogil=True)
@@ -196,7 +206,7 @@ def _count(acc: Accumulators, row: int, t_s: int, as_of_s: int, weight: float, h
     record = acc.records[accumulator(acc, row)]
     record.n += 1
     record.n_repeat += 1 if had else 0
-    for k in range(N_POPULARITIES):
+    for k in range(N_OVERALL if had else N_POPULARITIES):
         record.popularity[k] += weight * growth(float(t_s) - float(as_of_s), POPULARITY_DAYS[k])
     record.cooc_count += forward_weight(float(t_s))
 

@@ -6,8 +6,11 @@ FAST_DAYS = 14.0
 """Half-life of a user's fast counts, in days."""
 SLOW_DAYS = 90.0
 """Half-life of a user's slow counts, in days."""
-POPULARITY_DAYS = (3.0, 14.0, 90.0)
-"""Half-lives of the three popularities of an entity, in days."""
+POPULARITY_DAYS = (3.0, 14.0, 90.0, 7.0, 30.0)
+"""Half-lives of the popularities of an entity, in days: of all events, then of users' first events with it."""
+N_OVERALL = 3
+"""How many of the popularities count all events."""
+P_SHORT, P_MIDDLE, P_LONG, P_FIRST_SHORT, P_FIRST_LONG = 0, 1, 2, 3, 4
 COOC_DAYS = 120.0
 """Half-life of co-occurrence, in days."""
 COOC_EPOCH_DAYS = 7305.0
@@ -34,7 +37,9 @@ class LearnParams(NamedTuple):
     rate
         Learning rate of the row-wise Adagrad of the factors.
     blend_rate
-        Learning rate of the category model and the blend.
+        Learning rate of the item and category biases of the blend.
+    blend_memory
+        Events that the category model and the blend remember, of those that teach them.
     n_negatives
         Sampled negatives per event, half from recent positives, half uniform.
     recency
@@ -51,11 +56,12 @@ class LearnParams(NamedTuple):
 
     rate: float = 0.1
     blend_rate: float = 0.1
+    blend_memory: float = 50_000.0
     n_negatives: int = 16
     recency: float = 0.9
     lag: float = 0.95
     n_blend: int = 48
-    rank_every: int = 1
+    rank_every: int = 4
     session_gap_s: int = 86_400
 
 

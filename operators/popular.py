@@ -6,16 +6,16 @@ from numba import njit
 
 from operators.arrays import Entities
 from operators.numeric import DAY_S
-from operators.params import N_CATEGORY_TOP, N_GLOBAL_TOP, POPULARITY_DAYS
+from operators.params import N_CATEGORY_TOP, N_GLOBAL_TOP, P_FIRST_LONG, P_FIRST_SHORT, P_MIDDLE, POPULARITY_DAYS
 from state.arrays import Floats, Int32s
 from state.layout import KIND_ITEM
 
 
 @njit(cache=True, nogil=True)
-def popularity_key(entities: Entities, row: int) -> float:
+def popularity_key(entities: Entities, row: int, which: int) -> float:
     """Return a number by which popularities as of different times compare: ``log2(popularity) + t / half-life``."""
     header = entities.headers[row]
-    return math.log2(header.popularity[2] + 1e-9) + header.t_s / (DAY_S * POPULARITY_DAYS[2])
+    return math.log2(header.popularity[which] + 1e-9) + header.t_s / (DAY_S * POPULARITY_DAYS[which])
 
 
 @njit(cache=True, nogil=True)
@@ -74,12 +74,23 @@ def update_top(entities: Entities, changed: Int32s) -> None:
         tops, keys = entities.category_top[category], entities.category_top_key[category]
         n = entities.category_n_top[category]
         if entities.available[row] and entities.headers[row].n > 0:
-            key = popularity_key(entities, row)
+            key = popularity_key(entities, row, P_FIRST_LONG)
             entities.category_n_top[category] = _offer(tops, keys, n, N_CATEGORY_TOP, row, key)
+            key = popularity_key(entities, row, P_MIDDLE)
             entities.n_top[0] = _offer(entities.top, entities.top_key, entities.n_top[0], N_GLOBAL_TOP, row, key)
+            key = popularity_key(entities, row, P_FIRST_SHORT)
+            entities.n_fresh_top[0] = _offer(
+                entities.fresh_top, entities.fresh_top_key, entities.n_fresh_top[0], N_GLOBAL_TOP, row, key
+            )
         else:
             entities.category_n_top[category] = _withdraw(tops, keys, n, row)
-            entities.n_top[0] = _withdraw(entities.top, entities.top_key, entities.n_top[0], row)
+            _withdraw_global(entities, row)
+
+
+@njit(cache=True, nogil=True)
+def _withdraw_global(entities: Entities, row: int) -> None:
+    entities.n_top[0] = _withdraw(entities.top, entities.top_key, entities.n_top[0], row)
+    entities.n_fresh_top[0] = _withdraw(entities.fresh_top, entities.fresh_top_key, entities.n_fresh_top[0], row)
 
 
 @njit(cache=True, nogil=True)
@@ -89,4 +100,4 @@ def withdraw_from_category(entities: Entities, row: int, category: int) -> None:
     entities.category_n_top[category] = _withdraw(
         entities.category_top[category], entities.category_top_key[category], n, row
     )
-    entities.n_top[0] = _withdraw(entities.top, entities.top_key, entities.n_top[0], row)
+    _withdraw_global(entities, row)

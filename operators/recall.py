@@ -19,7 +19,9 @@ N_COOC = 150
 """Co-occurring items taken at the most."""
 N_POPULAR = 100
 """Popular items taken at the most."""
-N_LIKELY_CATEGORIES = 15
+N_FRESH = 100
+"""Items that most users had for the first time lately, taken at the most."""
+N_LIKELY_CATEGORIES = 25
 N_PER_CATEGORY = 8
 MAX_SOURCES = 48
 """Context and recent items whose neighbours are looked at."""
@@ -219,6 +221,8 @@ def _cooccurring(users: Users, u: int, entities: Entities, work: Work, n: int, n
 def _popular(entities: Entities, work: Work, n: int, n_categories: int) -> int:
     for k in range(min(N_POPULAR, entities.n_top[0])):
         n = _add(work, n, entities.top[k])
+    for k in range(min(N_FRESH, entities.n_fresh_top[0])):
+        n = _add(work, n, entities.fresh_top[k])
     taken = np.zeros(n_categories, np.uint8)
     for _ in range(min(N_LIKELY_CATEGORIES, n_categories)):
         best = -1

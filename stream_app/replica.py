@@ -97,6 +97,9 @@ class Replica:
         self._top = np.zeros(N_GLOBAL_TOP, np.int32)
         self._top_key = np.zeros(N_GLOBAL_TOP, np.float32)
         self._n_top = np.zeros(1, np.int32)
+        self._fresh_top = np.zeros(N_GLOBAL_TOP, np.int32)
+        self._fresh_top_key = np.zeros(N_GLOBAL_TOP, np.float32)
+        self._n_fresh_top = np.zeros(1, np.int32)
         self._n_categories = np.zeros(1, np.int32)
         self.totals = np.zeros(2, np.float64)
 
@@ -140,6 +143,9 @@ class Replica:
             top=self._top,
             top_key=self._top_key,
             n_top=self._n_top,
+            fresh_top=self._fresh_top,
+            fresh_top_key=self._fresh_top_key,
+            n_fresh_top=self._n_fresh_top,
             totals=self.totals,
             n_categories=self._n_categories,
         )

@@ -18,6 +18,7 @@ from operators.learn import (
     RECORDS_PER_EVENT,
     learn_batch,
 )
+from operators.lists import LISTS
 from operators.load import STRETCH, Load, LoadParams, candidates_at, observe
 from operators.numeric import splitmix, start_users
 from operators.params import LearnParams, SlateParams
@@ -48,6 +49,8 @@ WEIGHTS = {"impression": 0.0, "view": 0.1, "click": 0.3, "favorite": 0.6, "cart"
 MAX_POOL = 128
 _TYPE_NUMBERS = {name: number for number, name in enumerate(TYPES)}
 GLOBALS_KEY = page_key(0, KIND_GLOBALS)
+NOTHING_WANTED = np.zeros(0, np.uint8)
+NO_LISTS = np.zeros(0, LISTS)
 
 
 def event_weight(event: Event) -> float:
@@ -194,7 +197,7 @@ class UserProcessor:
         status, losses = np.zeros(n, np.uint8), np.zeros(n, np.float32)
         learn_batch(
             events, self._as_of_s, self._users(), entities, self.globals[0], self._pool(n), self._work, self._acc,
-            self._learn, status, losses,
+            self._learn, status, losses, self._slate, NOTHING_WANTED, NO_LISTS,
         )  # fmt: skip
         self.policy.attribute(events, (status == DUPLICATE).astype(np.uint8), self._users())
         self._count(run, events, status)

@@ -1,0 +1,127 @@
+"""The lists that a prequential evaluation scores: made with the worker's own candidates and scores, before learning."""
+
+import math
+
+import numpy as np
+from numba import njit
+
+from operators.arrays import MAX_CANDIDATES, Entities, Users, Work
+from operators.params import SlateParams
+from operators.slate import pick
+from state.arrays import Floats, Int32s, Row
+from state.layout import N_SLATE
+
+LIST_X, LIST_O, LIST_E, LIST_SLATE = 0, 1, 2, 3
+N_LISTS = 4
+N_LIST = 10
+
+LISTS = np.dtype(
+    [
+        ("n", "u1", (N_LISTS,)),
+        ("rows", "<i4", (N_LISTS, N_LIST)),
+        ("n_categories", "<u2"),
+        ("n_candidates", "<u2"),
+        ("true_at", "<i2"),
+        ("had", "u1"),
+        ("had_category", "u1"),
+        ("in_context", "u1"),
+        ("log_total", "<f4"),
+        ("scores", "<f4", (MAX_CANDIDATES,)),
+    ]
+)
+"""What was known before one event: per list its entity rows, best first; logits of all candidates and the true one's
+number (-1: no candidate); whether the user had the item and its category, and whether the context held the category."""
+
+
+@njit(cache=True, nogil=True)
+def _best(entities: Entities, work: Work, n: int, scores: Floats, banned: np.ndarray, out: Int32s) -> int:
+    """Write the rows of the highest scores that are not banned to ``out``, ties to the smaller id; return how many."""
+    m = 0
+    at = np.empty(N_LIST, np.int32)
+    for k in range(n):
+        if banned[k] or not math.isfinite(scores[k]):
+            continue
+        row = work.candidates[k].row
+        j = m
+        while j > 0:
+            other = at[j - 1]
+            if scores[other] > scores[k]:
+                break
+            if scores[other] == scores[k]:
+                if entities.headers[work.candidates[other].row].id < entities.headers[row].id:
+                    break
+            j -= 1
+        if j >= N_LIST:
+            continue
+        for i in range(min(m, N_LIST - 1), j, -1):
+            at[i] = at[i - 1]
+        at[j] = k
+        m = min(m + 1, N_LIST)
+    for j in range(m):
+        out[j] = work.candidates[at[j]].row
+    return m
+
+
+@njit(cache=True, nogil=True)
+def in_context(entities: Entities, work: Work, row: int) -> bool:
+    """Tell whether an item's category is one of the context's; false where the item has none."""
+    category = entities.category[row]
+    if category < 0:
+        return False
+    where = work.category_position[category]
+    return where >= 0 and work.category_features[where, 10] > 0.0
+
+
+@njit(cache=True, nogil=True)
+def list_candidates(
+    users: Users,
+    u: int,
+    entities: Entities,
+    work: Work,
+    n: int,
+    log_total: float,
+    now_s: int,
+    row: int,
+    params: SlateParams,
+    out: Row,
+) -> None:
+    """Fill the four lists of a scored event from gathered and scored candidates.
+
+    Parameters
+    ----------
+    n, log_total
+        Candidates, and the log of their summed exponentiated scores.
+    row
+        Entity row of the event's item; it decides nothing but what is noted of it.
+    params
+        Of the slate.
+    out
+        One record of dtype :data:`LISTS`.
+    """
+    banned = np.zeros(n, np.uint8)
+    for k in range(n):
+        banned[k] = 0 if entities.available[work.candidates[k].row] else 1
+    out.n[LIST_O] = _best(entities, work, n, work.scored, banned, out.rows[LIST_O])
+    for k in range(n):
+        if in_context(entities, work, work.candidates[k].row):
+            banned[k] = 1
+    out.n[LIST_X] = _best(entities, work, n, work.scored, banned, out.rows[LIST_X])
+    for k in range(n):
+        if work.candidates[k].had:
+            banned[k] = 1
+    out.n[LIST_E] = _best(entities, work, n, work.scored, banned, out.rows[LIST_E])
+    out.n_candidates = n
+    out.log_total = log_total
+    for k in range(n):
+        out.scores[k] = work.scored[k]
+    at = work.position[row]
+    out.true_at = at if at >= 0 else -1
+    out.in_context = 1 if in_context(entities, work, row) else 0
+    category = entities.category[row]
+    where = work.category_position[category] if category >= 0 else -1
+    out.had_category = 1 if where >= 0 and work.category_user[where, 0] > 0.0 else 0
+    picked = np.empty(N_SLATE, np.int32)
+    m = pick(users, u, entities, work, n, now_s, params, picked, work.scored)
+    out.n[LIST_SLATE] = m
+    for j in range(m):
+        out.rows[LIST_SLATE, j] = work.candidates[picked[j]].row

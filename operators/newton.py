@@ -1,0 +1,112 @@
+r"""The optimiser of the small linear models: online Newton steps with a full matrix and forgetting.
+
+The models (blend, category model) have few weights and strongly correlated features, where a diagonal method such as
+Adagrad crawls: measured on the same events, offline logistic regression beat it by 3 to 7 % of hit rate. Per learned
+event the gradient :math:`g` is added to a pending sum and :math:`g g^T` to a matrix :math:`A`, the empirical Fisher
+information; every :data:`EVERY` events
+
+.. math:: w \leftarrow w - (A + \lambda I)^{-1} \sum g, \qquad A \leftarrow \gamma A.
+
+With :math:`\gamma = 1` this is the efficient online estimator; :math:`\gamma < 1` forgets with a window of
+:math:`1 / (1 - \gamma)` events, so that the weights follow a drift.
+
+References
+----------
+.. [1] Hazan, Agarwal, Kale (2007), Machine Learning 69, "Logarithmic regret algorithms for online convex optimization".
+.. [2] Amari (1998), Neural Computation 10(2), "Natural gradient works efficiently in learning".
+"""
+
+import math
+
+import numpy as np
+from numba import njit
+
+from state.arrays import Floats, Row
+
+EVERY = 16
+"""Learned events between two steps."""
+PRIOR = 8.0
+"""What stands on the diagonal besides the information, so that the first steps are small."""
+LONGEST_STEP = 1.0
+"""No weight moves further in one step."""
+
+
+@njit(cache=True, nogil=True)
+def _cholesky_solve(a: np.ndarray, b: np.ndarray) -> bool:
+    """Solve ``a x = b`` in place (``b`` becomes ``x``) for a symmetric positive definite ``a``; tell if it could be."""
+    n = b.shape[0]
+    for j in range(n):
+        total = a[j, j]
+        for k in range(j):
+            total -= a[j, k] * a[j, k]
+        if not total > 0.0 or not math.isfinite(total):
+            return False
+        pivot = math.sqrt(total)
+        a[j, j] = pivot
+        for i in range(j + 1, n):
+            total = a[i, j]
+            for k in range(j):
+                total -= a[i, k] * a[j, k]
+            a[i, j] = total / pivot
+    for i in range(n):
+        total = b[i]
+        for k in range(i):
+            total -= a[i, k] * b[k]
+        b[i] = total / a[i, i]
+    for i in range(n - 1, -1, -1):
+        total = b[i]
+        for k in range(i + 1, n):
+            total -= a[k, i] * b[k]
+        b[i] = total / a[i, i]
+    return True
+
+
+@njit(cache=True, nogil=True)
+def newton_learn(weights: Floats, gram: Floats, pending: Row, gradient: Floats, weight: float, memory: float) -> None:
+    """Take up one event's gradient, and make a step when :data:`EVERY` of them are pending.
+
+    Parameters
+    ----------
+    weights
+        Shape ``(n,)``, float32; overwritten by a step.
+    gram
+        Lower triangle of the information matrix, shape ``(n, n)``, float32; overwritten.
+    pending
+        Shape ``(n + 1,)``, float32: the summed gradients since the last step, then their number; overwritten.
+    gradient
+        Of this event, already multiplied by its weight, shape ``(n,)``. Passed over if it is not finite.
+    weight
+        Importance of the event, above 0, dimensionless.
+    memory
+        Window of the forgetting, in learned events.
+    """
+    n = weights.shape[0]
+    for i in range(n):
+        if not math.isfinite(gradient[i]):
+            return
+    scale = 1.0 / max(weight, 1e-3)
+    for i in range(n):
+        pending[i] += gradient[i]
+        g = scale * gradient[i]
+        if g != 0.0:
+            for j in range(i + 1):
+                gram[i, j] += g * gradient[j]
+    pending[n] += 1.0
+    if pending[n] < EVERY:
+        return
+    a = np.empty((n, n), np.float64)
+    b = np.empty(n, np.float64)
+    for i in range(n):
+        for j in range(i + 1):
+            a[i, j] = gram[i, j]
+        a[i, i] += PRIOR
+        b[i] = pending[i]
+        pending[i] = 0.0
+    pending[n] = 0.0
+    kept = 1.0 - EVERY / memory
+    for i in range(n):
+        for j in range(i + 1):
+            gram[i, j] *= kept
+    if _cholesky_solve(a, b):
+        for i in range(n):
+            weights[i] -= min(max(b[i], -LONGEST_STEP), LONGEST_STEP)
