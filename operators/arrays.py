@@ -13,7 +13,7 @@ N_CATEGORY = 16
 """Features of the category model."""
 N_RING = 128
 """Recent positives kept as a source of negatives."""
-MAX_CANDIDATES = 1024
+MAX_CANDIDATES = 1280
 MAX_TOUCHED_NEIGHBOURS = 8192
 MAX_CATEGORY_CANDIDATES = 512
 
@@ -64,6 +64,7 @@ class Entities(NamedTuple):
     fresh_top: Int32s
     fresh_top_key: Floats
     n_fresh_top: Int32s
+    scan: Int32s
     totals: np.ndarray
     n_categories: Int32s
 

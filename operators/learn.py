@@ -155,7 +155,8 @@ def _learn_ranking(
     """One step of the category model, of the blend and of the factors, from the state before the event."""
     u = e.user
     loss = np.nan
-    teaches = splitmix(e.event_hash) % np.uint64(params.rank_every) == np.uint64(0)
+    eager = globals_.ring_n < np.uint32(params.n_eager)
+    teaches = eager or splitmix(e.event_hash) % np.uint64(params.rank_every) == np.uint64(0)
     if teaches or at >= 0:
         n, n_categories, n_context, n_sources = gather(users, u, entities, globals_, work, now_s, params)
         true = work.position[e.row]

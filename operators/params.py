@@ -15,7 +15,7 @@ COOC_DAYS = 120.0
 """Half-life of co-occurrence, in days."""
 COOC_EPOCH_DAYS = 7305.0
 """2020-01-01 in days since 2000: where a forward-decayed co-occurrence weight is 1."""
-MAX_ITEMS = 256
+MAX_ITEMS = 512
 """Personal items kept per user; the weakest slow count is evicted."""
 MAX_CATEGORIES = 256
 """Categories kept per user."""
@@ -27,6 +27,8 @@ N_CATEGORY_TOP = 16
 """Most popular items kept per category."""
 N_GLOBAL_TOP = 128
 """Most popular items kept over all."""
+N_SCAN = 2048
+"""Most popular items that recall scores by their factors, whoever the user is."""
 
 
 class LearnParams(NamedTuple):
@@ -50,18 +52,21 @@ class LearnParams(NamedTuple):
         Candidates the blend's softmax is estimated with.
     rank_every
         One in so many events, chosen by its id, teaches the category model and the blend; all teach the rest.
+    n_eager
+        The first so many events of a partition all teach them.
     session_gap_s
         Events without a session that lie further apart start a new one, in seconds.
     """
 
     rate: float = 0.1
     blend_rate: float = 0.1
-    blend_memory: float = 50_000.0
+    blend_memory: float = 200_000.0
     n_negatives: int = 16
     recency: float = 0.9
     lag: float = 0.95
     n_blend: int = 48
     rank_every: int = 4
+    n_eager: int = 50_000
     session_gap_s: int = 86_400
 
 

@@ -4,6 +4,7 @@ import numpy as np
 from numba import njit
 
 from operators.arrays import MAX_CANDIDATES, MAX_TOUCHED_NEIGHBOURS, Entities, Users, Work
+from operators.factors import factor_score
 from state.arrays import Floats, Row
 from state.idmap import find
 from state.layout import (
@@ -19,6 +20,8 @@ N_COOC = 150
 """Co-occurring items taken at the most."""
 N_POPULAR = 100
 """Popular items taken at the most."""
+N_BY_FACTORS = 100
+"""Popular items with the highest factor scores taken at the most."""
 N_FRESH = 100
 """Items that most users had for the first time lately, taken at the most."""
 N_LIKELY_CATEGORIES = 25
@@ -185,7 +188,7 @@ def _touch_neighbours(entities: Entities, work: Work, source: int, weight: float
 @njit(cache=True, nogil=True)
 def _threshold(values: Floats, keep: int) -> float:
     if values.shape[0] <= keep:
-        return -1.0
+        return -np.inf
     return float(np.partition(values, values.shape[0] - keep)[values.shape[0] - keep])
 
 
@@ -214,6 +217,19 @@ def _cooccurring(users: Users, u: int, entities: Entities, work: Work, n: int, n
             c.cooc_cosine = work.neighbour_cosine[j]
             c.source = work.neighbour_source[j]
             c.source_weight = work.neighbour_best[j]
+    return n
+
+
+@njit(cache=True, nogil=True)
+def _by_factors(entities: Entities, work: Work, n: int) -> int:
+    """Add the popular items that the factors rate highest for the query in ``work``."""
+    scores = np.empty(entities.scan.shape[0], np.float32)
+    for k in range(scores.shape[0]):
+        scores[k] = factor_score(entities, entities.scan[k], work)
+    least = _threshold(scores, N_BY_FACTORS)
+    for k in range(scores.shape[0]):
+        if scores[k] >= least:
+            n = _add(work, n, entities.scan[k])
     return n
 
 
@@ -254,6 +270,7 @@ def recall(users: Users, u: int, entities: Entities, work: Work, n_categories: i
     """
     n = _personal(users, u, entities, work, 0)
     n = _cooccurring(users, u, entities, work, n, n_context)
+    n = _by_factors(entities, work, n)
     return _popular(entities, work, n, n_categories)
 
 
@@ -298,7 +315,7 @@ def mark_sessions(users: Users, u: int, entities: Entities, work: Work, clear: b
             serial = page.serial[k]
             for d in range(N_DELTAS + 1):
                 if serial != header.serial:
-                    work.serial_mark[serial] = 0 if clear else 1
+                    work.serial_mark[serial] = 0 if clear else min(work.serial_mark[serial] + 1, 255)
                 if d == N_DELTAS or page.deltas[k * N_DELTAS + d] in (0, 255):
                     break
                 serial = np.uint16((serial - page.deltas[k * N_DELTAS + d]) & 0xFFFF)
@@ -309,7 +326,7 @@ def mark_sessions(users: Users, u: int, entities: Entities, work: Work, clear: b
 
 @njit(cache=True, nogil=True)
 def shared_sessions(page: Row, k: int, work: Work) -> float:
-    """Return the share of a slot's sessions that are marked by :func:`mark_sessions`."""
+    """Return how many of the context's items the slot's sessions held in the mean, as :func:`mark_sessions` counted."""
     n = 0
     hits = 0
     serial = page.serial[k]

@@ -12,7 +12,7 @@ from numba import njit
 
 from operators.arrays import Entities
 from operators.numeric import start_entities
-from operators.params import N_CATEGORY_TOP, N_GLOBAL_TOP
+from operators.params import N_CATEGORY_TOP, N_GLOBAL_TOP, N_SCAN, P_LONG, POPULARITY_DAYS
 from operators.popular import update_top, withdraw_from_category
 from state.arrays import Floats, Int32s, Rows, UInt8s, UInt64s
 from state.codec import KEY_BYTES, KIND_HEADER, KIND_NAME, matrix, overwrite
@@ -100,6 +100,7 @@ class Replica:
         self._fresh_top = np.zeros(N_GLOBAL_TOP, np.int32)
         self._fresh_top_key = np.zeros(N_GLOBAL_TOP, np.float32)
         self._n_fresh_top = np.zeros(1, np.int32)
+        self._scan: Int32s = np.zeros(0, np.int32)
         self._n_categories = np.zeros(1, np.int32)
         self.totals = np.zeros(2, np.float64)
 
@@ -146,9 +147,22 @@ class Replica:
             fresh_top=self._fresh_top,
             fresh_top_key=self._fresh_top_key,
             n_fresh_top=self._n_fresh_top,
+            scan=self._scan,
             totals=self.totals,
             n_categories=self._n_categories,
         )
+
+    def refresh_scan(self) -> None:
+        """List the most popular recommendable items anew; called now and then, their order does not matter."""
+        headers = self.table.headers.records[: self._category.shape[0]]
+        rows = np.flatnonzero((self._category[: headers.shape[0]] >= 0) & (self._available[: headers.shape[0]] > 0))
+        rows = rows[headers["n"][rows] > 0]
+        if rows.size > N_SCAN:
+            age = headers["t_s"][rows] / (86_400.0 * POPULARITY_DAYS[P_LONG])
+            key = np.log2(headers["popularity"][rows, P_LONG] + 1e-9) + age
+            order = np.lexsort((headers["id"][rows], -key))[:N_SCAN]
+            rows = np.sort(rows[order])
+        self._scan = rows.astype(np.int32)
 
     def ensure(self, ids: UInt64s) -> Int32s:
         """Return the rows of distinct ids; unknown ones get a row with the start values every worker gives them."""
