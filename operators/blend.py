@@ -33,6 +33,15 @@ from state.arrays import Floats, Row
 from state.layout import N_DELTAS
 
 MAX_SAMPLE = 64
+FEATURES = (
+    "slow count", "fast count", "co-occurrence", "co-occurrence cosine", "popularity 90 d", "popularity 3 d", "factors",
+    "P(category)", "sessions with category", "share of category, user", "share of category, all", "new category",
+    "category in context", "repeat rate, item", "repeat rate, user", "context size", "count", "days since",
+    "interval ratio", "interval ratio, log", "shared sessions", "one", "popularity 14 d", "had today",
+    "sessions since", "share of sessions", "session ratio", "session ratio, log", "first-time popularity 7 d",
+    "first-time popularity 30 d", "sessions since category", "share of sessions, category",
+)
+"""Names of the features, in their order."""
 
 
 @njit(cache=True, nogil=True)

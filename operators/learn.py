@@ -50,6 +50,7 @@ def learn_batch(
     status: UInt8s,
     losses: Floats,
     slate: SlateParams,
+    choice: Row,
     wanted: UInt8s,
     lists: Rows,
 ) -> None:
@@ -67,8 +68,8 @@ def learn_batch(
         Overwritten: learned, duplicate (nothing was changed but the window), or learned late.
     losses
         Overwritten: log-loss of the blend for the event's item before it was learned, NaN where it made no step.
-    slate
-        What the slates of ``lists`` may hold.
+    slate, choice
+        What the slates of ``lists`` may hold, and how they are drawn (dtype :data:`operators.draw.CHOICE`).
     wanted, lists
         Where ``wanted`` is 1, ``lists`` (dtype :data:`operators.lists.LISTS`) is filled with what was known before the
         event; both are empty in a worker. Listing changes nothing that is learned.
@@ -86,10 +87,12 @@ def learn_batch(
         if e.weight > 0.0:
             at = k if k < wanted.shape[0] and wanted[k] else -1
             losses[k] = _learn_interaction(
-                e, as_of_s, users, entities, globals_, pool, work, acc, params, slate, at, lists
+                e, as_of_s, users, entities, globals_, pool, work, acc, params, slate, choice, at, lists
             )
         elif e.weight < 0.0:
+            enter_session(users, e.user, e.session, e.t_s, params.session_gap_s)
             dislike_item(users, e.user, e.id, e.t_s)
+            add_context(users, e.user, e.id, e.t_s)
         header.n_events += 1
         header.last_s = max(header.last_s, e.t_s)
 
@@ -106,6 +109,7 @@ def _learn_interaction(
     acc: Accumulators,
     params: LearnParams,
     slate: SlateParams,
+    choice: Row,
     at: int,
     lists: Rows,
 ) -> float:
@@ -113,7 +117,7 @@ def _learn_interaction(
     header = users.headers[u]
     enter_session(users, u, e.session, e.t_s, params.session_gap_s)
     now_s = int(max(header.last_s, e.t_s))
-    loss = _learn_ranking(e, now_s, users, entities, globals_, pool, work, acc, params, slate, at, lists)
+    loss = _learn_ranking(e, now_s, users, entities, globals_, pool, work, acc, params, slate, choice, at, lists)
     category = entities.category[e.row]
     category_row = entities.category_rows[category] if category >= 0 else -1
     _pair_up(e, header, category_row, entities, acc, params)
@@ -149,6 +153,7 @@ def _learn_ranking(
     acc: Accumulators,
     params: LearnParams,
     slate: SlateParams,
+    choice: Row,
     at: int,
     lists: Rows,
 ) -> float:
@@ -162,7 +167,7 @@ def _learn_ranking(
         true = work.position[e.row]
         if at >= 0:
             log_total = score_all(users, u, entities, globals_, work, n, n_context, now_s)
-            list_candidates(users, u, entities, work, n, log_total, now_s, e.row, slate, lists[at])
+            list_candidates(users, u, entities, work, n, log_total, now_s, e.row, slate, choice, lists[at])
         if teaches and true >= 0:
             loss = learn_blend(
                 users, u, entities, globals_, work, acc, n, true, params.n_blend, n_context, now_s, e.weight,

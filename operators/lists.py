@@ -83,6 +83,7 @@ def list_candidates(
     now_s: int,
     row: int,
     params: SlateParams,
+    choice: Row,
     out: Row,
 ) -> None:
     """Fill the four lists of a scored event from gathered and scored candidates.
@@ -93,7 +94,7 @@ def list_candidates(
         Candidates, and the log of their summed exponentiated scores.
     row
         Entity row of the event's item; it decides nothing but what is noted of it.
-    params
+    params, choice
         Of the slate.
     out
         One record of dtype :data:`LISTS`.
@@ -121,7 +122,7 @@ def list_candidates(
     where = work.category_position[category] if category >= 0 else -1
     out.had_category = 1 if where >= 0 and work.category_user[where, 0] > 0.0 else 0
     picked = np.empty(N_SLATE, np.int32)
-    m = pick(users, u, entities, work, n, now_s, params, picked, work.scored)
+    m = pick(users, u, entities, work, n, now_s, params, choice, picked, np.empty(N_SLATE, np.float64))
     out.n[LIST_SLATE] = m
     for j in range(m):
         out.rows[LIST_SLATE, j] = work.candidates[picked[j]].row

@@ -92,23 +92,36 @@ def enter_session(users: Users, u: int, session: np.uint64, t_s: int, gap_s: int
 
 @njit(cache=True, nogil=True)
 def add_context(users: Users, u: int, item: np.uint64, t_s: int) -> None:
-    """Put an item into the session's context; without sessions only the last ten events stay."""
+    """Put an item into the session's context; without sessions the last ten events stay, oldest first."""
     header = users.headers[u]
-    page, k = find_slot(users.context, header.heads[USER_CONTEXT], header.n_context, item)
-    if page > 0:
-        users.context[page].t_s[k] = t_s
-        users.context[page].dirty = 1
-        return
-    limit = MAX_CONTEXT if header.session != np.uint64(0) else SESSIONLESS_CONTEXT
     n = header.n_context
-    if n >= limit:
-        n = _oldest_context(users, u)
+    if header.session == np.uint64(0):
+        if n >= SESSIONLESS_CONTEXT:
+            _forget_oldest(users.context[header.heads[USER_CONTEXT]])
+            n = SESSIONLESS_CONTEXT - 1
+        else:
+            header.n_context += 1
     else:
-        header.n_context += 1
+        page, k = find_slot(users.context, header.heads[USER_CONTEXT], n, item)
+        if page > 0:
+            users.context[page].t_s[k] = t_s
+            users.context[page].dirty = 1
+            return
+        if n >= MAX_CONTEXT:
+            n = _oldest_context(users, u)
+        else:
+            header.n_context += 1
     page, k = nth_slot(header, users.context, users.context_free, users.context_n_free, USER_CONTEXT, n)
     users.context[page].ids[k] = item
     users.context[page].t_s[k] = t_s
     users.context[page].dirty = 1
+
+
+@njit(cache=True, nogil=True)
+def _forget_oldest(page: Row) -> None:
+    for k in range(SESSIONLESS_CONTEXT - 1):
+        page.ids[k] = page.ids[k + 1]
+        page.t_s[k] = page.t_s[k + 1]
 
 
 @njit(cache=True, nogil=True)

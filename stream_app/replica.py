@@ -30,6 +30,10 @@ if TYPE_CHECKING:
 _LAYOUTS = {KIND_HEADER: ENTITY_HEADER, 1 + ENTITY_NEIGHBOURS: ENTITY_PAGES[ENTITY_NEIGHBOURS]}
 
 
+SCAN_EVERY = 32
+"""The list of popular items is made anew when so many rows have changed per item on it."""
+
+
 @dataclass(frozen=True, slots=True)
 class ItemInfo:
     """What the catalogue says of an item, as far as slates and people need it."""
@@ -101,6 +105,7 @@ class Replica:
         self._fresh_top_key = np.zeros(N_GLOBAL_TOP, np.float32)
         self._n_fresh_top = np.zeros(1, np.int32)
         self._scan: Int32s = np.zeros(0, np.int32)
+        self._n_since_scan = 0
         self._n_categories = np.zeros(1, np.int32)
         self.totals = np.zeros(2, np.float64)
 
@@ -160,9 +165,9 @@ class Replica:
         if rows.size > N_SCAN:
             age = headers["t_s"][rows] / (86_400.0 * POPULARITY_DAYS[P_LONG])
             key = np.log2(headers["popularity"][rows, P_LONG] + 1e-9) + age
-            order = np.lexsort((headers["id"][rows], -key))[:N_SCAN]
-            rows = np.sort(rows[order])
+            rows = np.sort(rows[np.argpartition(-key, N_SCAN)[:N_SCAN]])
         self._scan = rows.astype(np.int32)
+        self._n_since_scan = 0
 
     def ensure(self, ids: UInt64s) -> Int32s:
         """Return the rows of distinct ids; unknown ones get a row with the start values every worker gives them."""
@@ -218,6 +223,9 @@ class Replica:
         self.totals[0] += (after - before)[item].sum()
         self.totals[1] += np.count_nonzero(item & (before == 0) & (after > 0))
         update_top(self.entities(), rows)
+        self._n_since_scan += rows.size
+        if self._n_since_scan > SCAN_EVERY * (self._scan.size + 1):
+            self.refresh_scan()
 
     def _apply_neighbours(self, ids: UInt64s, numbers: Int32s, values: UInt8s) -> None:
         rows = self.table.index.get_many(ids)

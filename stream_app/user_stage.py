@@ -23,7 +23,7 @@ from operators.load import STRETCH, Load, LoadParams, candidates_at, observe
 from operators.numeric import splitmix, start_users
 from operators.params import LearnParams, SlateParams
 from operators.rank import SLATE, fill_slates
-from state.arrays import Int32s, Rows
+from state.arrays import Int32s, Rows, UInt8s
 from state.codec import KIND_GLOBALS, page_key
 from state.ids import hash_id
 from state.layout import EPOCH_2000_S, KIND_ITEM, USER_HEADER, USER_PAGES
@@ -110,6 +110,7 @@ class UserProcessor:
             shown_limit=settings.shown_limit,
             bought_rest_s=int(settings.exclude_bought_days * 86_400),
         )
+        self._greedy = greedy_choices(1, self._slate)[0]
         self.policy = PartitionPolicy(settings, partition, policy or PolicyView(settings))
         self.table = RowTable(USER_HEADER, USER_PAGES)
         self.globals: Rows = new_globals()
@@ -167,12 +168,12 @@ class UserProcessor:
         run: list[tuple[Event, int]] = []
         for event, index in zip(decoded.events, decoded.index, strict=True):
             if event.type == "forget":
-                self._learn_run(run)
+                self.learn(run)
                 run = []
-                self._forget(event)
+                self.forget(event)
             else:
                 run.append((event, records[index].offset))
-        self._learn_run(run)
+        self.learn(run)
 
     def _get_many(self, keys: list[bytes]) -> list[bytes | None]:
         """Read pages from the store, without those that the present interval erased."""
@@ -181,9 +182,24 @@ class UserProcessor:
             return values
         return [None if key in self._gone else value for key, value in zip(keys, values, strict=True)]
 
-    def _learn_run(self, run: list[tuple[Event, int]]) -> None:
+    def learn(self, run: list[tuple[Event, int]], wanted: UInt8s = NOTHING_WANTED) -> Rows:
+        """Learn events that are decoded already, and are no ``forget``; results wait for :meth:`flush`.
+
+        Parameters
+        ----------
+        run
+            Events and their offsets, in order.
+        wanted
+            Shape ``(len(run),)``: 1 where an evaluation wants lists from before that event; empty in a worker.
+
+        Returns
+        -------
+        Rows
+            Shape of ``wanted``, dtype :data:`operators.lists.LISTS`, filled where they were wanted.
+        """
+        lists = np.zeros(wanted.size, LISTS) if wanted.size else NO_LISTS
         if not run:
-            return
+            return lists
         events = self._columns(run)
         entities = self._replica.entities()
         n = events.size
@@ -197,12 +213,13 @@ class UserProcessor:
         status, losses = np.zeros(n, np.uint8), np.zeros(n, np.float32)
         learn_batch(
             events, self._as_of_s, self._users(), entities, self.globals[0], self._pool(n), self._work, self._acc,
-            self._learn, status, losses, self._slate, NOTHING_WANTED, NO_LISTS,
+            self._learn, status, losses, self._slate, self._greedy, wanted, lists,
         )  # fmt: skip
         self.policy.attribute(events, (status == DUPLICATE).astype(np.uint8), self._users())
         self._count(run, events, status)
         fresh = status != DUPLICATE
         self.quality.update(losses[fresh], shown[fresh & (events["weight"] > 0)])
+        return lists
 
     def _make_room(self) -> None:
         if self._work.position.shape[0] < self._replica.n_rows or (
@@ -283,7 +300,7 @@ class UserProcessor:
             self._latest.pop(row, None)
             self._latest[row] = run[k]
 
-    def _forget(self, event: Event) -> None:
+    def forget(self, event: Event) -> None:
         """Erase a user: the row leaves memory, and tombstones go to the changelog and the store."""
         user = np.array([hash_id(event.user_id)], np.uint64)
         rows, created = self.table.ensure(user, self._get_many)
@@ -352,6 +369,12 @@ class UserProcessor:
         entities = candidates_at(self.load.level, self._replica.entities())
         fill_slates(users, rows, entities, self.globals[0], self._work, self._learn, self._slate, choices, slates)
         return slates
+
+    def take_updates(self) -> list[Output]:
+        """Return the interval's item updates and begin a new interval without slates, pages or transaction."""
+        updates = self._updates()
+        self._reset_interval()
+        return updates
 
     def _updates(self) -> list[Output]:
         if not self._acc.n[0]:

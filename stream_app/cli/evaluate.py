@@ -27,8 +27,13 @@ def evaluate(
         typer.Option(help="Model to evaluate; may be repeated. The first one is compared with the others."),
     ] = None,
     replica_lag: Annotated[
-        int, typer.Option(min=0, metavar="EVENTS", help="Events by which the item replica lags behind the users.")
-    ] = 0,
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="EVENTS",
+            help="Events between two updates of the item replica; if not given, 1 to 50 by the size of the file.",
+        ),
+    ] = None,
     *,
     json: Annotated[bool, typer.Option("--json", help="Print metrics.json as one line, and no table.")] = False,
 ) -> None:

@@ -1,0 +1,136 @@
+"""The product under evaluation: the worker's own processors and kernels, fed from a file instead of from Kafka.
+
+One user task and one item task share a read replica, as in a worker with one partition. Users learn at every event; what
+they teach about items reaches the replica after every ``replica_lag`` events, through the bytes of item updates and
+pages, as it does through the topics.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+import numpy as np
+
+from operators.blend import FEATURES
+from operators.lists import LISTS
+from state.store import MemoryPageStore
+from stream_app.evaluation.protocol import LISTS as LIST_NAMES
+from stream_app.evaluation.protocol import Answers, Bools, Scored
+from stream_app.item_stage import ItemProcessor
+from stream_app.replica import Replica
+from stream_app.user_stage import UserProcessor
+
+if TYPE_CHECKING:
+    from state.arrays import Row
+    from stream_app.records import Event, KafkaRecord
+    from stream_app.settings import Settings
+
+EVERYTHING: Final = 1 << 40
+"""Rows in memory: an evaluation evicts nothing, for it has no disk to load from."""
+
+
+class _Update(msgspec.Struct):
+    """An item update as the item stage's consumer would hand it over."""
+
+    value: bytes | None
+    key: bytes | None = None
+    topic: str = ""
+    partition: int = 0
+    offset: int = 0
+    timestamp: int = 0
+    headers: tuple[tuple[str, bytes], ...] = ()
+
+
+class ReplayModel:
+    """The product, as ``crossaisle evaluate`` runs it.
+
+    Parameters
+    ----------
+    settings
+        As of a worker. Slates are greedy: exploration is switched off.
+    catalog
+        All records of the catalogue, applied before the first event.
+    replica_lag
+        Events between two updates of the item replica, at least 1.
+    """
+
+    name = "crossaisle"
+
+    def __init__(self, settings: Settings, catalog: Iterable[KafkaRecord], *, replica_lag: int) -> None:
+        settings = settings.model_copy(update={"hot_rows": EVERYTHING})
+        self._lag = max(1, replica_lag)
+        self._replica = Replica(settings)
+        self._replica.apply_catalog(list(catalog))
+        self._users = UserProcessor(settings, 0, 1, 1, MemoryPageStore(), self._replica)
+        self._items = ItemProcessor(settings, 0, 1, MemoryPageStore())
+        self._users.restore(None)
+        self._items.restore(None)
+
+    def score_and_learn(self, events: Sequence[Event], first_index: int, scored: Bools) -> Answers:
+        """Answer for the events that are to be scored, and learn all of them; see :class:`.protocol.Model`.
+
+        The replica is brought up to date wherever the position in the file is a multiple of the lag, so that the
+        answers do not hang on how the file is cut into batches.
+        """
+        answers = Answers()
+        start = 0
+        while start < len(events):
+            end = min(len(events), start + self._lag - (first_index + start) % self._lag)
+            self._learn(events[start:end], first_index + start, scored[start:end], answers)
+            if (first_index + end) % self._lag == 0:
+                self._publish()
+            start = end
+        return answers
+
+    def _learn(self, events: Sequence[Event], first_index: int, scored: Bools, answers: Answers) -> None:
+        start = 0
+        for end in [*(k for k, event in enumerate(events) if event.type == "forget"), len(events)]:
+            run = [(event, first_index + k) for k, event in enumerate(events[start:end], start)]
+            wanted = scored[start:end].astype(np.uint8) if scored[start:end].any() else np.zeros(0, np.uint8)
+            lists = self._users.learn(run, wanted)
+            for k in np.flatnonzero(wanted).tolist():
+                answers.scored.append(self._answer(first_index + start + k, lists[k]))
+            if end < len(events):
+                self._users.forget(events[end])
+            start = end + 1
+
+    def _publish(self) -> None:
+        """Hand over what users taught about items, and let the replica follow."""
+        updates = [_Update(output.value) for output in self._users.take_updates()]
+        self._items.process(updates, 0)
+        pages = self._items.flush(0).pages
+        self._items.committed()
+        self._replica.apply_pages(pages)
+
+    def _answer(self, index: int, lists: Row) -> Scored:
+        names = {
+            name: [self._name(row) for row in lists["rows"][k][: int(lists["n"][k])].tolist()]
+            for k, name in enumerate(LIST_NAMES)
+        }
+        n, true = int(lists["n_candidates"]), int(lists["true_at"])
+        logits = lists["scores"][:n].astype(np.float64)
+        log_p = logits - float(lists["log_total"])
+        return Scored(
+            index=index,
+            lists=names,
+            loss=float(-log_p[true]) if true >= 0 else None,
+            scores=np.exp(log_p).astype(np.float32),
+            true_at=true if true >= 0 else None,
+        )
+
+    def _name(self, row: int) -> str:
+        return self._replica.info[int(self._replica.table.headers.records["id"][row])].item_id
+
+    def weights(self) -> dict[str, dict[str, float]]:
+        """Return the blend's weights by head and feature."""
+        blend = self._users.globals[0]["blend"]
+        n = len(blend) // 2
+        return {
+            head: {name: round(float(weight), 4) for name, weight in zip(FEATURES, blend[k : k + n], strict=True)}
+            for head, k in (("had", 0), ("new", n))
+        }
+
+
+assert LISTS["rows"].shape[0] == len(LIST_NAMES), "kernels and protocol must agree on the lists"  # noqa: S101
