@@ -172,7 +172,14 @@ def predict_categories(
 
 @njit(cache=True, nogil=True)
 def learn_categories(
-    entities: Entities, globals_: Row, work: Work, acc: Accumulators, n: int, category: int, weight: float, memory: float
+    entities: Entities,
+    globals_: Row,
+    work: Work,
+    acc: Accumulators,
+    n: int,
+    category: int,
+    weight: float,
+    memory: float,
 ) -> None:
     """Make one softmax step of the category model towards ``category``; nothing happens if it is not listed."""
     if category < 0 or work.category_position[category] < 0:
