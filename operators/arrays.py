@@ -7,7 +7,7 @@ import numpy as np
 from state.arrays import Floats, Int32s, Rows, UInt8s, UInt64s
 from state.layout import N_FACTORS, N_POPULARITIES
 
-N_BLEND = 32
+N_BLEND = 36
 """Features of the blend, per head."""
 N_CATEGORY = 16
 """Features of the category model."""
@@ -97,6 +97,7 @@ ACCUMULATOR = np.dtype(
         ("blend_bias_sq", "<f4"),
         ("popularity", "<f4", (N_POPULARITIES,)),
         ("cooc_count", "<f4"),
+        ("log_gaps", "<f4"),
         ("n", "<u4"),
         ("n_repeat", "<u4"),
         ("n_events", "<u4"),

@@ -33,6 +33,9 @@ from state.arrays import Floats, Row
 from state.layout import N_DELTAS
 
 MAX_SAMPLE = 64
+GAP_PRIOR = 3.0
+USUAL_LOG_GAP = 3.0
+"""``log(1 + days)`` between two of the same, before anything is known of an item: about 19 days."""
 FEATURES = (
     "slow count",
     "fast count",
@@ -66,6 +69,7 @@ FEATURES = (
     "first-time popularity 30 d",
     "sessions since category",
     "share of sessions, category",
+    "lateness", "lateness, absolute", "lateness squared", "usual interval, log",
 )
 """Names of the features, in their order."""
 
@@ -86,7 +90,7 @@ def features(
     slow_all = item.popularity[2] * decay(passed, POPULARITY_DAYS[2])
     slow_category = parent.popularity[2] * decay(float(now_s) - parent.t_s, POPULARITY_DAYS[2])
     slow_own = 0.0
-    for k in (0, 1, 16, 17, 18, 19, 20, 23, 24, 25, 26, 27):
+    for k in (0, 1, 16, 17, 18, 19, 20, 23, 24, 25, 26, 27, 32, 33, 34, 35):
         x[k] = 0.0
     if c.had:
         page = users.items[c.page]
@@ -104,6 +108,7 @@ def features(
         x[20] = shared_sessions(page, k, work)
         x[23] = 1.0 if since < DAY_S else 0.0
         _session_features(page, k, header.serial, x)
+        _gap_features(item, x)
     x[2] = math.log(c.cooc + 1e-3)
     x[3] = math.log(c.cooc_cosine + 1e-3)
     x[4] = math.log(slow_all + 0.1)
@@ -124,6 +129,20 @@ def features(
     x[30] = work.category_features[where, 14] if where >= 0 else 0.0
     x[31] = work.category_features[where, 15] if where >= 0 else 0.0
     x[22] = math.log(item.popularity[1] * decay(passed, POPULARITY_DAYS[1]) + 0.1)
+
+
+@njit(cache=True, nogil=True)
+def _gap_features(item: Row, x: Floats) -> None:
+    """Fill 32 to 35: the time since the user's last one, against the time that users of the item let pass.
+
+    The item's mean of ``log(1 + days)`` is drawn towards that of a month by :data:`GAP_PRIOR` made-up repeats.
+    """
+    usual = (item.log_gaps + GAP_PRIOR * USUAL_LOG_GAP) / (item.n_repeat + GAP_PRIOR)
+    late = x[17] - usual
+    x[32] = late
+    x[33] = abs(late)
+    x[34] = max(late, 0.0) ** 2
+    x[35] = usual
 
 
 @njit(cache=True, nogil=True)

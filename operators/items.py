@@ -33,6 +33,7 @@ def apply_counts(headers: Rows, rows: Int32s, counts: Rows, as_of_s: int, rate: 
         row.n_repeat += c.n_repeat
         row.n_events += c.n_events
         row.cooc_count += c.cooc_count
+        row.log_gaps += c.log_gaps
         for p in range(N_POPULARITIES):
             if as_of_s >= row.t_s:
                 kept = decay(float(as_of_s) - float(row.t_s), POPULARITY_DAYS[p])

@@ -1,5 +1,7 @@
 """The order of work for one event, and the loop over a batch of them."""
 
+import math
+
 import numpy as np
 from numba import njit
 
@@ -8,7 +10,7 @@ from operators.blend import learn_blend
 from operators.category_model import learn_categories
 from operators.factors import MAX_NEGATIVES, accumulator, build_query, sgd_step
 from operators.lists import list_candidates
-from operators.numeric import forward_weight, growth, splitmix, uniform
+from operators.numeric import DAY_S, forward_weight, growth, splitmix, uniform
 from operators.params import N_OVERALL, POPULARITY_DAYS, LearnParams, SlateParams
 from operators.rank import gather, release, score_all
 from operators.user_profile import (
@@ -18,11 +20,12 @@ from operators.user_profile import (
     add_recent,
     dislike_item,
     enter_session,
+    find_slot,
     is_duplicate,
 )
 from state.arrays import Floats, Int32s, Row, Rows, UInt8s
 from state.idmap import find
-from state.layout import N_POPULARITIES
+from state.layout import N_POPULARITIES, USER_ITEMS
 
 TYPE_PURCHASE = 5
 LEARNED, DUPLICATE, LEARNED_LATE = 0, 1, 2
@@ -121,12 +124,15 @@ def _learn_interaction(
     category = entities.category[e.row]
     category_row = entities.category_rows[category] if category >= 0 else -1
     _pair_up(e, header, category_row, entities, acc, params)
+    log_gap = _log_gap(users, u, e.id, e.t_s)
     had = add_item(users, u, e.id, e.t_s, e.weight, e.type == TYPE_PURCHASE)
     if at >= 0:
         lists[at].had = 1 if had else 0
     header.n_decayed = header.n_decayed * REPEAT_MEMORY + 1.0
     header.n_repeat_decayed = header.n_repeat_decayed * REPEAT_MEMORY + (1.0 if had else 0.0)
     _count(acc, e.row, e.t_s, as_of_s, e.weight, had)
+    if had:
+        acc.records[accumulator(acc, e.row)].log_gaps += log_gap
     if category_row > 0:
         category_id = entities.headers[category_row].id
         had_category = add_category(users, u, category_id, e.t_s, e.weight)
@@ -139,6 +145,16 @@ def _learn_interaction(
     globals_.ring[globals_.ring_n % N_RING] = e.id
     globals_.ring_n += 1
     return loss
+
+
+@njit(cache=True, nogil=True)
+def _log_gap(users: Users, u: int, item: np.uint64, t_s: int) -> float:
+    """Return ``log(1 + days)`` since the user's last event with an item; 0 where there is none."""
+    header = users.headers[u]
+    page, k = find_slot(users.items, header.heads[USER_ITEMS], header.n_items, item)
+    if page <= 0:
+        return 0.0
+    return math.log(1.0 + max(float(t_s) - float(users.items[page].last_s[k]), 0.0) / DAY_S)
 
 
 @njit(cache=True, nogil=True)

@@ -137,6 +137,7 @@ ENTITY_HEADER = np.dtype(
         ("blend_bias_g", "<f4"),
         ("popularity", "<f4", (N_POPULARITIES,)),
         ("cooc_count", "<f4"),
+        ("log_gaps", "<f4"),  # summed over repeats: log(1 + days since the user's last one)
         ("t_s", "<u4"),
         ("n", "<u4"),
         ("n_repeat", "<u4"),

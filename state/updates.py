@@ -35,6 +35,7 @@ COUNTS = np.dtype(
         ("n_events", "<u4"),
         ("popularity", "<f4", (N_POPULARITIES,)),
         ("cooc_count", "<f4"),
+        ("log_gaps", "<f4"),
         ("bias", "<f4"),
         ("bias_sq", "<f4"),
         ("blend_bias", "<f4"),
