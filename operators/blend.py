@@ -69,7 +69,10 @@ FEATURES = (
     "first-time popularity 30 d",
     "sessions since category",
     "share of sessions, category",
-    "lateness", "lateness, absolute", "lateness squared", "usual interval, log",
+    "lateness",
+    "lateness, absolute",
+    "lateness squared",
+    "usual interval, log",
 )
 """Names of the features, in their order."""
 

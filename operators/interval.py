@@ -8,7 +8,18 @@ from state.arrays import Floats, Int32s, Rows
 from state.layout import KIND_CATEGORY, KIND_ITEM
 from state.updates import COUNTS, GRADIENTS, PAIRS, ItemUpdate
 
-_COPIED = ("n", "n_repeat", "n_events", "popularity", "cooc_count", "log_gaps", "bias", "bias_sq", "blend_bias", "blend_bias_sq")
+_COPIED = (
+    "n",
+    "n_repeat",
+    "n_events",
+    "popularity",
+    "cooc_count",
+    "log_gaps",
+    "bias",
+    "bias_sq",
+    "blend_bias",
+    "blend_bias_sq",
+)
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 MAX_GRADIENT = 60_000.0
 """Summed gradients are clipped to what half precision holds."""

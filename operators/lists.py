@@ -47,9 +47,9 @@ def _best(entities: Entities, work: Work, n: int, scores: Floats, banned: np.nda
             other = at[j - 1]
             if scores[other] > scores[k]:
                 break
-            if scores[other] == scores[k]:
-                if entities.headers[work.candidates[other].row].id < entities.headers[row].id:
-                    break
+            older = entities.headers[work.candidates[other].row].id < entities.headers[row].id
+            if scores[other] == scores[k] and older:
+                break
             j -= 1
         if j >= N_LIST:
             continue

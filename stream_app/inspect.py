@@ -270,7 +270,8 @@ def item_report(item_id: str, table: RowTable, row: int, names: Names) -> dict[s
         "n_interactions": int(header["n"]),
         "n_repeat": int(header["n_repeat"]),
         "popularity": {
-            f"{days}d": round(float(value), 3) for days, value in zip((3, 14, 90), header["popularity"], strict=True)
+            f"{days}d": round(float(value), 3)
+            for days, value in zip((3, 14, 90), header["popularity"][:3], strict=True)
         },
         "as_of_ms": _ms(header["t_s"]),
         "neighbours": sorted(neighbours, key=lambda n: (-n["share"], str(n["item_id"]))),

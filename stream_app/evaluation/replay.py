@@ -1,8 +1,8 @@
 """The product under evaluation: the worker's own processors and kernels, fed from a file instead of from Kafka.
 
-One user task and one item task share a read replica, as in a worker with one partition. Users learn at every event; what
-they teach about items reaches the replica after every ``replica_lag`` events, through the bytes of item updates and
-pages, as it does through the topics.
+One user task and one item task share a read replica, as in a worker with one partition. Users learn at every event;
+what they teach about items reaches the replica after every ``replica_lag`` events, through the bytes of item updates
+and pages, as it does through the topics.
 """
 
 from __future__ import annotations

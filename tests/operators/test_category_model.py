@@ -7,6 +7,7 @@ from hypothesis import given, settings
 
 from operators.arrays import new_accumulators
 from operators.category_model import learn_categories
+from operators.newton import EVERY
 from tests.operators.world import HISTORIES, N_AISLES, Gathered, Step, World, is_clear, no_nan, shoppers
 
 
@@ -44,13 +45,14 @@ def test_learning_makes_the_true_category_likelier() -> None:
         acc = new_accumulators(world.replica.n_rows, 512, 1)
         true = int(found.work.category_list[found.n_categories - 1])
         weights = found.globals_["category"].copy()
-        learn_categories(found.entities, found.globals_, found.work, acc, found.n_categories, true, 1.0, 0.1)
+        for _ in range(EVERY):
+            learn_categories(found.entities, found.globals_, found.work, acc, found.n_categories, true, 1.0, 50_000.0)
         moved = found.globals_["category"] - weights
         features = found.work.category_features[: found.n_categories].astype(np.float64)
         gain = features @ moved
         place = found.work.category_position[true]
         assert gain[place] >= gain @ probabilities(found), "the step goes up the likelihood"
-        assert no_nan(found.globals_["category"], found.globals_["category_g"])
+        assert no_nan(found.globals_["category"], found.globals_["category_gram"])
         assert acc.records[acc.slot[found.entities.category_rows[true]]]["bias"] < 0
 
 

@@ -9,11 +9,12 @@ from hypothesis import strategies as st
 from operators.arrays import Accumulators, new_accumulators
 from operators.factors import accumulator
 from operators.interval import MAX_GRADIENT, clear, summed_updates, with_room
-from state.layout import KIND_CATEGORY, KIND_ITEM, N_FACTORS
+from state.layout import KIND_CATEGORY, KIND_ITEM, N_FACTORS, N_POPULARITIES
 from state.updates import ItemUpdate, decode_update, encode_update
 from tests.operators.world import HISTORIES, N_AISLES, N_ITEMS, Step, World
 
-COPIED = ("n", "n_repeat", "n_events", "popularity", "cooc_count", "bias", "bias_sq", "blend_bias", "blend_bias_sq")
+COPIED = ("n", "n_repeat", "n_events", "popularity", "cooc_count", "log_gaps")
+COPIED += ("bias", "bias_sq", "blend_bias", "blend_bias_sq")
 
 
 def touched(world: World, seed: int, n: int) -> Accumulators:
@@ -24,7 +25,8 @@ def touched(world: World, seed: int, n: int) -> Accumulators:
     for row in rng.choice(known, min(n, known.size), replace=False).tolist():
         record = acc.records[accumulator(acc, row)]
         record["n"], record["n_events"] = rng.integers(1, 9), rng.integers(1, 9)
-        record["popularity"] = rng.random(3)
+        record["popularity"] = rng.random(N_POPULARITIES)
+        record["log_gaps"] = rng.random()
         record["bias"] = rng.normal()
         record["target"], record["target_sq"] = rng.normal(size=N_FACTORS), rng.random()
         record["context"], record["context_sq"] = rng.normal(size=N_FACTORS), rng.random()

@@ -6,6 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from operators.params import P_FIRST_LONG, P_LONG, P_MIDDLE
 from operators.popular import popularity_key, update_top, withdraw_from_category
 from state.layout import KIND_CATEGORY
 from tests.operators.world import DAY_S, N_AISLES, N_ITEMS, World
@@ -40,11 +41,11 @@ def test_lists_are_the_most_popular(changes: list[tuple[int, float, int, bool]])
     overall, by_category = lists_of(world)
     shown = [r for r in map(world.item_row, range(N_ITEMS)) if e.available[r] and e.headers[r]["n"] > 0]
     assert sorted(overall) == sorted(shown)
-    keys = [np.float32(popularity_key(e, row)) for row in overall]
+    keys = [np.float32(popularity_key(e, row, P_MIDDLE)) for row in overall]
     assert keys == sorted(keys, reverse=True)
     for category, rows in by_category.items():
         assert sorted(rows) == sorted(row for row in shown if e.category[row] == category)
-        keys = [np.float32(popularity_key(e, row)) for row in rows]
+        keys = [np.float32(popularity_key(e, row, P_FIRST_LONG)) for row in rows]
         assert keys == sorted(keys, reverse=True)
 
 
@@ -96,4 +97,4 @@ def test_keys_compare_popularities_of_different_times() -> None:
     a, b = world.item_row(1), world.item_row(2)
     e.headers[a]["popularity"], e.headers[a]["t_s"] = 8.0, 0
     e.headers[b]["popularity"], e.headers[b]["t_s"] = 4.0, 90 * DAY_S
-    assert np.isclose(popularity_key(e, a), popularity_key(e, b), atol=1e-6)
+    assert np.isclose(popularity_key(e, a, P_LONG), popularity_key(e, b, P_LONG), atol=1e-6)

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from state.layout import N_POPULARITIES
 from state.updates import COUNTS, GRADIENTS, PAIRS, ItemUpdate, UpdateError, decode_update, encode_update
 
 
@@ -13,7 +14,7 @@ def an_update(n: int, seed: int) -> ItemUpdate:
     rng = np.random.default_rng(seed)
     counts, gradients, pairs = np.zeros(n, COUNTS), np.zeros(n, GRADIENTS), np.zeros(2 * n, PAIRS)
     counts["id"] = rng.integers(1, 2**63, n)
-    counts["popularity"] = rng.random((n, 3))
+    counts["popularity"] = rng.random((n, N_POPULARITIES))
     gradients["gradient"] = rng.normal(size=(n, 32))
     pairs["b"] = rng.integers(1, 2**63, 2 * n)
     names = {int(i): f"item-{i}" for i in counts["id"]}
