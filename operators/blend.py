@@ -194,7 +194,6 @@ def learn_blend(
     n_context_categories: int,
     now_s: int,
     weight: float,
-    rate: float,
     memory: float,
 ) -> float:
     """Make one softmax step of the blend towards candidate ``true``.

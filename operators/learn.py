@@ -187,7 +187,7 @@ def _learn_ranking(
         if teaches and true >= 0:
             loss = learn_blend(
                 users, u, entities, globals_, work, acc, n, true, params.n_blend, n_context, now_s, e.weight,
-                params.blend_rate, params.blend_memory,
+                params.blend_memory,
             )  # fmt: skip
         if teaches:
             learn_categories(

@@ -38,8 +38,6 @@ class LearnParams(NamedTuple):
     ----------
     rate
         Learning rate of the row-wise Adagrad of the factors.
-    blend_rate
-        Learning rate of the item and category biases of the blend.
     blend_memory
         Events that the category model and the blend remember, of those that teach them.
     n_negatives
@@ -59,7 +57,6 @@ class LearnParams(NamedTuple):
     """
 
     rate: float = 0.1
-    blend_rate: float = 0.1
     blend_memory: float = 200_000.0
     n_negatives: int = 16
     recency: float = 0.9
