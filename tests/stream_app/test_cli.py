@@ -17,7 +17,20 @@ if TYPE_CHECKING:
 
     from stream_app.settings import Settings
 
-COMMANDS = ("demo", "broker", "topics", "worker", "produce", "watch", "lag", "inspect", "ope", "dataset")
+COMMANDS = (
+    "demo",
+    "broker",
+    "topics",
+    "worker",
+    "produce",
+    "watch",
+    "lag",
+    "inspect",
+    "ope",
+    "dataset",
+    "doctor",
+    "schema",
+)
 
 
 def _run(*arguments: str, env: dict[str, str], cwd: Path) -> subprocess.CompletedProcess[str]:
