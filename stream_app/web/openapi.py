@@ -111,6 +111,21 @@ def _paths(settings: Settings) -> dict[str, Any]:
                 },
             }
         },
+        "/events/stream": {
+            "get": {
+                "operationId": "stream",
+                "summary": "What the page at / shows, as it changes",
+                "description": "Server-sent events without end: `history` once, `state` every second, `slates` and "
+                "`rejects` as they come.",
+                "responses": {
+                    "200": {
+                        "description": "Events whose data is JSON.",
+                        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+                    },
+                    **_problems(["busy", *problems]),
+                },
+            }
+        },
         "/health/live": {"get": _health("live", "Whether the event loop turns", {"200": _json("It does.", _OBJECT)})},
         "/health/ready": {
             "get": _health(
@@ -156,10 +171,14 @@ def _problems(codes: Sequence[str]) -> dict[str, Any]:
     by_status: dict[str, list[str]] = {}
     for code in codes:
         by_status.setdefault(str(PROBLEMS[code][0]), []).append(code)
-    return {
+    found: dict[str, Any] = {
         status: {
             "description": " ".join(f"`{code}`: {PROBLEMS[code][1]}" for code in sorted(those)),
             "content": {"application/problem+json": {"schema": {"$ref": _REF.format(name="Problem")}}},
         }
         for status, those in sorted(by_status.items())
     }
+    if "400" in found:  # what is no HTTP never reaches a handler
+        found["400"]["description"] += " Plain text where the request line has more than 8 KB."
+        found["400"]["content"]["text/plain"] = {"schema": {"type": "string"}}
+    return found

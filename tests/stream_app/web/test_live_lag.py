@@ -1,0 +1,167 @@
+"""The truth about lag: a worker that hangs, an independent client, and what a real Prometheus gets of it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import urllib.parse
+import urllib.request
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from confluent_kafka import Consumer, TopicPartition
+from prometheus_client.parser import text_string_to_metric_families
+
+from stream_app.broker.ports import free_port
+from tests.stream_app.web.conftest import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.stream_app.web.conftest import Pair
+
+ROOT = Path(__file__).parents[3]
+MONITORING = ROOT / "docs" / "monitoring"
+PROMETHEUS = shutil.which("prometheus")
+
+
+def metric_lag(pair: Pair, worker: int) -> dict[int, float]:
+    """Return the lag in events of each partition of the user stage, as a worker's /metrics says it."""
+    families = {f.name: f for f in text_string_to_metric_families(pair.text(worker, "/metrics"))}
+    samples = families["crossaisle_lag_events"].samples
+    return {int(s.labels["partition"]): s.value for s in samples if s.labels["stage"] == "user"}
+
+
+def test_a_worker_that_hangs_is_seen_by_the_other(pair: Pair) -> None:
+    """Frozen with SIGSTOP, its lag grows in the command, in the other's metrics and on the other's page."""
+    frozen, watching = 0, 1
+    theirs = set(pair.owned(frozen))
+    pair.workers[frozen].signal(signal.SIGSTOP)
+    try:
+        seen: list[int] = []
+        for _ in range(2):
+            pair.send(120)
+            least = seen[-1] if seen else 0
+
+            def command() -> int:
+                return sum(lag.lag_events for lag in pair.lags() if lag.stage == "user" and lag.partition in theirs)
+
+            wait_until(lambda: command() > least, "the command to show the lag grow")  # noqa: B023 - called at once
+            seen.append(command())
+            wait_until(
+                lambda: sum(metric_lag(pair, watching)[p] for p in theirs) >= seen[-1],
+                "the metric of the other worker to show the lag",
+            )
+        state = pair.get(watching, "/state")[1]
+        assert state["health"]["level"] == "bad"
+        address = pair.url(frozen).removeprefix("http://")
+        assert f"Worker {address} does not answer" in state["health"]["words"][0]
+        assert all(lag["lag_s"] > 0 for lag in state["lags"] if lag["stage"] == "user" and lag["lag_events"])
+    finally:
+        pair.workers[frozen].signal(signal.SIGCONT)
+    wait_until(lambda: sum(lag.lag_events for lag in pair.lags()) == 0, "the worker to catch up")
+    wait_until(lambda: pair.get(watching, "/state")[1]["health"]["level"] == "good", "the page to say that all is well")
+
+
+def test_an_independent_client_agrees(pair: Pair) -> None:
+    """Librdkafka's own client for groups says the same committed offsets and ends, partition by partition."""
+    wait_until(lambda: sum(lag.lag_events for lag in pair.lags()) == 0, "everything to be learned")
+    settings = pair.settings[0]
+    for stage, topic in (("user", settings.topic_events), ("item", settings.topic_item_updates)):
+        ours = {lag.partition: (lag.committed, lag.end) for lag in pair.lags() if lag.stage == stage}
+        assert ours == group_offsets(settings.bootstrap_servers, f"{settings.app_id}.{stage}", topic)
+
+
+def group_offsets(bootstrap_servers: str, group: str, topic: str) -> dict[int, tuple[int, int]]:
+    """Return committed offset and end of each partition of a group, as librdkafka tells them."""
+    consumer = Consumer({"bootstrap.servers": bootstrap_servers, "group.id": group, "enable.auto.commit": False})
+    try:
+        partitions = [TopicPartition(topic, p) for p in consumer.list_topics(topic).topics[topic].partitions]
+        committed = {tp.partition: tp.offset for tp in consumer.committed(partitions, timeout=30)}
+        ends = {tp.partition: consumer.get_watermark_offsets(tp, timeout=30)[1] for tp in partitions}
+    finally:
+        consumer.close()
+    return {partition: (committed[partition], ends[partition]) for partition in ends}
+
+
+@pytest.fixture(scope="module")
+def prometheus(pair: Pair, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Return the address of a real Prometheus that scrapes both workers and evaluates the rules of docs/monitoring."""
+    if PROMETHEUS is None:
+        pytest.skip("Prometheus is not here: apt-get install prometheus")
+    folder = tmp_path_factory.mktemp("prometheus")
+    targets = [pair.url(worker).removeprefix("http://") for worker in (0, 1)]
+    config = {
+        "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
+        "rule_files": [str(MONITORING / "rules.yml")],
+        "scrape_configs": [{"job_name": "crossaisle", "static_configs": [{"targets": targets}]}],
+    }
+    (folder / "prometheus.yml").write_text(json.dumps(config))
+    address = f"127.0.0.1:{free_port()}"
+    command = [PROMETHEUS, f"--config.file={folder / 'prometheus.yml'}", f"--storage.tsdb.path={folder / 'data'}"]
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen([*command, f"--web.listen-address={address}"], stdout=log, stderr=log)
+    try:
+        yield f"http://{address}"
+    finally:
+        process.kill()
+        process.wait()
+
+
+def asked(prometheus: str, path: str, **parameters: str) -> Any:
+    """Return what Prometheus answers, None if it does not."""
+    url = f"{prometheus}/api/v1/{path}?{urllib.parse.urlencode(parameters)}"
+    try:
+        with urllib.request.urlopen(url, timeout=10) as response:  # noqa: S310 - our own Prometheus
+            return json.load(response)["data"]
+    except OSError:
+        return None
+
+
+def values(prometheus: str, query: str) -> list[float]:
+    """Return the values of a query's result, without those that are no number."""
+    data = asked(prometheus, "query", query=query)
+    found = [float(each["value"][1]) for each in data["result"]] if data else []
+    return [value for value in found if value == value]  # noqa: PLR0124 - NaN is not itself
+
+
+def test_a_real_prometheus_gets_every_series_of_the_dashboard(pair: Pair, prometheus: str) -> None:
+    """Each query of the dashboard returns data, and each rule was evaluated without an error."""
+    wait_until(lambda: len(values(prometheus, 'up{job="crossaisle"} == 1')) == 2, "Prometheus to scrape both workers")
+    pair.learn(200)
+    learned = pair.market.n_events
+    query = "sum(crossaisle_events_total)"
+    wait_until(lambda: values(prometheus, query) == [learned], "Prometheus to have counted every event once")
+    panels = json.loads((MONITORING / "dashboard.json").read_text())["panels"]
+    queries = [target["expr"].replace("$__rate_interval", "30s") for panel in panels for target in panel["targets"]]
+    assert len(queries) > 20
+    for each in queries:
+        wait_until(lambda e=each: values(prometheus, e) != [], f"data for {each}")  # type: ignore[misc]
+    wait_until(lambda: rules_are_good(prometheus), "every rule to be evaluated")
+    assert values(prometheus, "max(crossaisle:lag_events:max)") != []
+    firing = [
+        alert["labels"]["alertname"] for alert in asked(prometheus, "alerts")["alerts"] if alert["state"] == "firing"
+    ]
+    assert set(firing) <= {"CrossaisleDrift"}
+
+
+def rules_are_good(prometheus: str) -> bool:
+    """Whether all rules have been evaluated, none with an error."""
+    data = asked(prometheus, "rules")
+    health = [rule["health"] for group in data["groups"] for rule in group["rules"]] if data else []
+    assert "err" not in health
+    return bool(health) and set(health) == {"ok"}
+
+
+def test_metrics_name_no_user(pair: Pair) -> None:
+    """Nor do the logs of the workers."""
+    for worker in (0, 1):
+        page = pair.text(worker, "/metrics")
+        assert "crossaisle_events_total" in page
+        for text in (page, pair.workers[worker].log):
+            assert "user-1" not in text
+            assert "item-1" not in text
+            assert "odd-1" not in text

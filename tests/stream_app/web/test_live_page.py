@@ -1,0 +1,150 @@
+"""The page in a real Chromium: what people see, with no error in the console, and usable without a mouse or eyes."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+from typing import TYPE_CHECKING
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import expect, sync_playwright
+
+from tests.stream_app import harness
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from playwright.sync_api import Browser, Page
+
+    from tests.stream_app.web.conftest import Pair
+
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+WAIT_MS = 60_000
+
+
+@pytest.fixture(scope="module")
+def browser(pair: Pair) -> Iterator[Browser]:
+    """Return a real Chromium, started after the workers: Playwright keeps an event loop in this thread."""
+    del pair
+    if CHROMIUM is None:
+        pytest.skip("Chromium is not here: apt-get install chromium")
+    expect.set_options(timeout=WAIT_MS)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    """Return a tab that fails the test when anything is printed to its console or asked of another host."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    page = context.new_page()
+    page.set_default_timeout(WAIT_MS)
+    trouble: list[str] = []
+    page.on("console", lambda message: "404" in message.text or trouble.append(message.text))  # Chromium tells each one
+    page.on("pageerror", lambda error: trouble.append(str(error)))
+    page.on("request", lambda request: "127.0.0.1" in request.url or trouble.append(request.url))
+    yield page
+    context.close()
+    assert trouble == []
+
+
+def opened(page: Page, pair: Pair, fragment: str = "") -> None:
+    """Open the page at the second worker, and wait until it shows slates and the state."""
+    page.goto(pair.url(1, "/" + fragment))
+    pair.send(12)
+    page.wait_for_selector("#slates li")
+    page.wait_for_selector("#lags tr")
+
+
+def test_people_see_what_goes_on(page: Page, pair: Pair) -> None:
+    """Health in words, rates, slates with titles, partitions with owners, workers, rejects with reasons."""
+    opened(page, pair)
+    expect(page.locator("#health")).to_contain_text("Everything is learned")
+    expect(page.locator("#link")).to_have_text("live")
+    expect(page.locator("#slates")).to_contain_text("Thing item-")
+    expect(page.locator("#lags tr")).to_have_count(2 * harness.N_PARTITIONS)
+    for worker in (0, 1):
+        expect(page.locator("#workers")).to_contain_text(pair.url(worker).removeprefix("http://"))
+    expect(page.locator("#rejects")).to_contain_text("not_json")
+    expect(page.locator("#types")).to_contain_text("purchase")
+    expect(page.locator("svg.spark[aria-label*='Events learned']")).to_be_visible()
+
+
+def test_a_user_and_an_item_are_looked_up_with_the_keyboard(page: Page, pair: Pair) -> None:
+    """Type an id, press Enter, follow a recommendation with Enter; the address keeps what is shown."""
+    opened(page, pair)
+    page.locator("#id").focus()
+    page.keyboard.type("user-1")
+    page.keyboard.press("Enter")
+    found = page.locator("#found")
+    expect(found).to_contain_text("Recommended now")
+    expect(found).to_contain_text("What they did")
+    expect(found).to_contain_text("p 1")
+    found.locator("ol .link").first.focus()
+    page.keyboard.press("Enter")
+    expect(found).to_contain_text("Goes with")
+    assert "#item=" in page.url
+    page.go_back()
+    expect(found).to_contain_text("User user-1")
+    page.locator("#id").fill("<img src=x onerror=alert(1)>")
+    page.locator("#kind").select_option("item")
+    page.keyboard.press("Tab")
+    page.locator("form.look button").press("Enter")
+    expect(found).to_contain_text("no event about it was learned")
+    assert page.locator("#found img").count() == 0
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (1280, "dark"), (390, "light"), (390, "dark")])
+def test_axe_finds_nothing(page: Page, pair: Pair, width: int, scheme: str) -> None:
+    """No violation of accessibility at desktop and phone width, light and dark; nothing sticks out of the screen."""
+    page.set_viewport_size({"width": width, "height": 844})
+    page.emulate_media(color_scheme="dark" if scheme == "dark" else "light", reduced_motion="reduce")
+    opened(page, pair, "#user=user-1")
+    expect(page.locator("#found")).to_contain_text("Recommended now")
+    results = Axe().run(page)
+    assert results.violations_count == 0, results.generate_report()
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert page.evaluate("document.documentElement.dataset.theme") == scheme
+
+
+def test_the_theme_can_be_chosen_and_the_feed_paused(page: Page, pair: Pair) -> None:
+    """The choice outlives a visit; a paused feed stands still."""
+    opened(page, pair)
+    page.locator("#theme").press("Enter")
+    assert page.evaluate("document.documentElement.dataset.theme") == "dark"
+    page.locator("#pause").press("Enter")
+    before = page.locator("#slates").inner_text()
+    points = page.evaluate("points.length")
+    pair.send(12)
+    page.wait_for_function(f"points.length >= {points + 3}")
+    assert page.locator("#slates").inner_text() == before
+    page.reload()
+    assert page.evaluate("document.documentElement.dataset.theme") == "dark"
+
+
+def test_a_worker_that_hangs_shows_on_the_page_of_the_other(page: Page, pair: Pair) -> None:
+    """Its partitions' lag grows there, and the health says which worker does not answer."""
+    opened(page, pair)
+    address = pair.url(0).removeprefix("http://")
+    pair.workers[0].signal(signal.SIGSTOP)
+    try:
+        pair.send(200)
+        expect(page.locator("#health")).to_contain_text(f"Worker {address} does not answer")
+        theirs = page.locator("#lags tr", has_text=address).filter(has_text="events")
+        page.wait_for_function("state.lag_events > 0")
+        expect(theirs.first).to_be_visible()
+    finally:
+        pair.workers[0].signal(signal.SIGCONT)
+    expect(page.locator("#health")).to_contain_text("Everything is learned")
