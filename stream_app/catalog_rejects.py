@@ -48,6 +48,8 @@ class CatalogRejects(Service):
         The worker's one thread for processors, stores and replicas.
     """
 
+    mundane_level = "debug"  # what it starts and stops is told by events of our own
+
     def __init__(
         self,
         settings: Settings,

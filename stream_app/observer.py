@@ -64,6 +64,8 @@ class Observer(Service):
         Returns the next offset of item-state that this worker's replica wants, by partition.
     """
 
+    mundane_level = "debug"  # what it starts and stops is told by events of our own
+
     def __init__(
         self, settings: Settings, replica_positions: Callable[[], Mapping[int, int]] = dict, **kwargs: Any
     ) -> None:

@@ -116,6 +116,8 @@ class Runtime(Service):
         Called with the partition count of each of ``topics`` when the broker has answered.
     """
 
+    mundane_level = "debug"  # what it starts and stops is told by events of our own
+
     def __init__(
         self,
         settings: Settings,

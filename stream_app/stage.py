@@ -48,6 +48,8 @@ class StageService(Service):
         The one thread that owns the replica.
     """
 
+    mundane_level = "debug"  # what it starts and stops is told by events of our own
+
     def __init__(
         self, settings: Settings, spec: StageSpec, executor: Executor, replica_executor: Executor, **kwargs: Any
     ) -> None:

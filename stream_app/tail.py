@@ -45,6 +45,8 @@ class TailService(Service):
         Tells which partitions reach the replica without this tail.
     """
 
+    mundane_level = "debug"  # what it starts and stops is told by events of our own
+
     def __init__(
         self,
         settings: Settings,

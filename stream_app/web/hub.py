@@ -59,6 +59,8 @@ class Hub(Service):
         Adds titles to a slate.
     """
 
+    mundane_level = "debug"  # what it starts and stops is told by events of our own
+
     def __init__(
         self,
         settings: Settings,

@@ -128,7 +128,7 @@ def test_the_theme_can_be_chosen_and_the_feed_paused(page: Page, pair: Pair) -> 
     before = page.locator("#slates").inner_text()
     points = page.evaluate("points.length")
     pair.send(12)
-    page.wait_for_function(f"points.length >= {points + 3}")
+    harness.wait_for(lambda: page.evaluate("points.length") >= points + 3, "three more states")
     assert page.locator("#slates").inner_text() == before
     page.reload()
     assert page.evaluate("document.documentElement.dataset.theme") == "dark"
@@ -143,7 +143,7 @@ def test_a_worker_that_hangs_shows_on_the_page_of_the_other(page: Page, pair: Pa
         pair.send(200)
         expect(page.locator("#health")).to_contain_text(f"Worker {address} does not answer")
         theirs = page.locator("#lags tr", has_text=address).filter(has_text="events")
-        page.wait_for_function("state.lag_events > 0")
+        harness.wait_for(lambda: page.evaluate("state.lag_events") > 0, "the page to show the lag")
         expect(theirs.first).to_be_visible()
     finally:
         pair.workers[0].signal(signal.SIGCONT)

@@ -1,0 +1,66 @@
+"""Logs: one line of JSON with keys where no terminal reads them, words where one does, libraries from warnings on."""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import TYPE_CHECKING
+
+import pytest
+import structlog
+
+from stream_app.logs import configure_logging
+from stream_app.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture(autouse=True)
+def kept() -> Iterator[None]:
+    """Leave logging as it was."""
+    root = logging.getLogger()
+    handlers, level = root.handlers, root.level
+    yield
+    root.handlers, root.level = handlers, level
+    structlog.reset_defaults()
+
+
+def test_without_a_terminal_a_line_is_json(capsys: pytest.CaptureFixture[str]) -> None:
+    """Ours and those of libraries alike: event, level, time in UTC, keys."""
+    configure_logging(Settings())
+    structlog.get_logger("x").info("task_opened", partition=3)
+    logging.getLogger("aiokafka").warning("broker %s is gone", 1)
+    ours, theirs = (json.loads(line) for line in capsys.readouterr().err.splitlines())
+    assert (ours["event"], ours["level"], ours["partition"]) == ("task_opened", "info", 3)
+    assert ours["timestamp"].endswith("Z")
+    assert (theirs["event"], theirs["level"]) == ("broker 1 is gone", "warning")
+
+
+def test_an_error_is_one_line_with_its_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+    """Whoever collects logs line by line gets it whole."""
+    configure_logging(Settings(json_logs=True))
+    try:
+        _ = 1 / 0
+    except ZeroDivisionError as error:
+        structlog.get_logger("x").error("task_failed", exc_info=error)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "ZeroDivisionError" in json.loads(line)["exception"]
+
+
+def test_what_is_asked_for_is_written_for_people(capsys: pytest.CaptureFixture[str]) -> None:
+    """Set to false, JSON goes even where no terminal reads."""
+    configure_logging(Settings(json_logs=False))
+    structlog.get_logger("x").info("task_opened", partition=3)
+    written = capsys.readouterr().err
+    assert not written.startswith("{")
+    assert "task_opened" in written
+
+
+def test_the_chatter_of_libraries_and_of_commits_is_left_out(capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing per event or per commit at the usual level."""
+    configure_logging(Settings())
+    logging.getLogger("aiokafka.consumer").info("fetched")
+    logging.getLogger("aiohttp.access").info("GET /users/ann")
+    structlog.get_logger("stream_app.task").debug("task_committed", n_pages=3)
+    assert capsys.readouterr().err == ""
