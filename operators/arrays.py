@@ -44,7 +44,8 @@ class Entities(NamedTuple):
 
     ``category`` is the dense category number of an item row (-1 unknown), ``available`` 1 where it may be recommended;
     ``category_rows`` maps dense numbers to entity rows, ``category_of_row`` back.
-    ``totals`` holds the number of interactions and the number of items, float64.
+    ``scan`` lists popular items, ``scan_factors`` their target factors and, in the last row, biases side by side, shape
+    ``(N_FACTORS + 1, scan.size)``. ``totals`` holds the number of interactions and the number of items, float64.
     """
 
     headers: Rows
@@ -65,6 +66,7 @@ class Entities(NamedTuple):
     fresh_top_key: Floats
     n_fresh_top: Int32s
     scan: Int32s
+    scan_factors: Floats
     totals: np.ndarray
     n_categories: Int32s
 

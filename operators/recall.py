@@ -4,13 +4,13 @@ import numpy as np
 from numba import njit
 
 from operators.arrays import MAX_CANDIDATES, MAX_TOUCHED_NEIGHBOURS, Entities, Users, Work
-from operators.factors import factor_score
 from state.arrays import Floats, Row
 from state.idmap import find
 from state.layout import (
     ENTITY_NEIGHBOURS,
     FLAG_DISLIKED,
     N_DELTAS,
+    N_FACTORS,
     N_SLOTS,
     USER_CONTEXT,
     USER_ITEMS,
@@ -223,12 +223,14 @@ def _cooccurring(users: Users, u: int, entities: Entities, work: Work, n: int, n
 @njit(cache=True, nogil=True)
 def _by_factors(entities: Entities, work: Work, n: int) -> int:
     """Add the popular items that the factors rate highest for the query in ``work``."""
-    scores = np.empty(entities.scan.shape[0], np.float32)
-    for k in range(scores.shape[0]):
-        scores[k] = factor_score(entities, entities.scan[k], work)
+    scores = entities.scan_factors[N_FACTORS].copy()
+    for f in range(N_FACTORS):
+        weight, factors = work.query[f], entities.scan_factors[f]
+        for k in range(scores.shape[0]):
+            scores[k] += weight * factors[k]
     least = _threshold(scores, N_BY_FACTORS)
     for k in range(scores.shape[0]):
-        if scores[k] >= least:
+        if scores[k] >= least and entities.category[entities.scan[k]] >= 0:
             n = _add(work, n, entities.scan[k])
     return n
 

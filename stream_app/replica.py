@@ -17,7 +17,7 @@ from operators.popular import update_top, withdraw_from_category
 from state.arrays import Floats, Int32s, Rows, UInt8s, UInt64s
 from state.codec import KEY_BYTES, KIND_HEADER, KIND_NAME, matrix, overwrite
 from state.ids import hash_category, hash_id
-from state.layout import ENTITY_HEADER, ENTITY_NEIGHBOURS, ENTITY_PAGES, KIND_CATEGORY, KIND_ITEM
+from state.layout import ENTITY_HEADER, ENTITY_NEIGHBOURS, ENTITY_PAGES, KIND_CATEGORY, KIND_ITEM, N_FACTORS
 from state.pages import KEYS, Pages
 from state.slab import pop_free
 from state.table import RowTable
@@ -105,6 +105,8 @@ class Replica:
         self._fresh_top_key = np.zeros(N_GLOBAL_TOP, np.float32)
         self._n_fresh_top = np.zeros(1, np.int32)
         self._scan: Int32s = np.zeros(0, np.int32)
+        self._scan_factors: Floats = np.zeros((N_FACTORS + 1, 0), np.float32)
+        self._scan_place: Int32s = np.zeros(0, np.int32)
         self._n_since_scan = 0
         self._n_categories = np.zeros(1, np.int32)
         self.totals = np.zeros(2, np.float64)
@@ -153,6 +155,7 @@ class Replica:
             fresh_top_key=self._fresh_top_key,
             n_fresh_top=self._n_fresh_top,
             scan=self._scan,
+            scan_factors=self._scan_factors,
             totals=self.totals,
             n_categories=self._n_categories,
         )
@@ -167,7 +170,17 @@ class Replica:
             key = np.log2(headers["popularity"][rows, P_LONG] + 1e-9) + age
             rows = np.sort(rows[np.argpartition(-key, N_SCAN)[:N_SCAN]])
         self._scan = rows.astype(np.int32)
+        self._scan_factors = np.empty((N_FACTORS + 1, rows.size), np.float32)
+        self._scan_place = np.full(self.n_rows, -1, np.int32)
+        self._scan_place[rows] = np.arange(rows.size)
+        self._copy_scan(np.arange(rows.size))
         self._n_since_scan = 0
+
+    def _copy_scan(self, places: np.ndarray) -> None:
+        """Bring the factors and biases at these places of the list up to date."""
+        headers = self.table.headers.records[self._scan[places]]
+        self._scan_factors[:N_FACTORS, places] = headers["target"].T
+        self._scan_factors[N_FACTORS, places] = headers["bias"]
 
     def ensure(self, ids: UInt64s) -> Int32s:
         """Return the rows of distinct ids; unknown ones get a row with the start values every worker gives them."""
@@ -226,6 +239,9 @@ class Replica:
         self._n_since_scan += rows.size
         if self._n_since_scan > SCAN_EVERY * (self._scan.size + 1):
             self.refresh_scan()
+        elif self._scan.size:
+            places = self._scan_place[rows[rows < self._scan_place.size]]
+            self._copy_scan(places[places >= 0])
 
     def _apply_neighbours(self, ids: UInt64s, numbers: Int32s, values: UInt8s) -> None:
         rows = self.table.index.get_many(ids)
