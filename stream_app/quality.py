@@ -1,30 +1,103 @@
-"""Prequential quality of a running task with River: hit rate of past slates, loss of the blend, drift of that loss."""
+"""Prequential quality of a running task with River: what it foresaw before it learned, and alarms when that drops.
+
+Observations are gathered to means of a fixed number of events first: an alarm then hangs on the events, and not on how
+they were cut into batches, and the detector costs nothing worth measuring.
+"""
 
 import math
-from typing import Any
+from typing import Final
 
 import numpy as np
-from river import drift, stats
+from river import drift, metrics, stats
 
-SMOOTHING = 0.01
-"""Weight of the newest observation in the exponential means."""
+SMOOTHING: Final = 0.01
+"""Weight of the newest block in the exponential means."""
+BLOCK_EVENTS: Final = 100
+"""Observations that make one block."""
+CONFIDENCE: Final = 1e-4
+"""ADWIN's delta: how rarely a block that is like the others may raise an alarm."""
+AUC_WINDOW: Final = 1_000
+"""Observations of the rolling AUC."""
 
 
-class OnlineQuality:
-    """Running means of what the task predicted before it learned, and an ADWIN detector on the loss.
+class Blocks:
+    """Gathers numbers to means of :data:`BLOCK_EVENTS`.
+
+    Examples
+    --------
+    >>> blocks = Blocks(2)
+    >>> blocks.add(np.array([1.0, 3.0, 5.0])), blocks.add(np.array([7.0]))
+    ([2.0], [6.0])
+    """
+
+    def __init__(self, size: int = BLOCK_EVENTS) -> None:
+        self._size = size
+        self._sum = 0.0
+        self._n = 0
+
+    def add(self, values: np.ndarray) -> list[float]:
+        """Add numbers and return the means of the blocks that they complete."""
+        means = []
+        for value in values.tolist():
+            self._sum += value
+            self._n += 1
+            if self._n == self._size:
+                means.append(self._sum / self._n)
+                self._sum, self._n = 0.0, 0
+        return means
+
+
+class Watched:
+    """A mean that follows its numbers, and counts the alarms of ADWIN when it gets worse.
+
+    Parameters
+    ----------
+    worse
+        ``1`` if larger numbers are worse, ``-1`` if smaller ones are.
 
     References
     ----------
     .. [1] Bifet, Gavaldà (2007), SDM, "Learning from time-changing data with adaptive windowing".
     """
 
-    def __init__(self) -> None:
-        self._hits = stats.EWMean(SMOOTHING)
-        self._loss = stats.EWMean(SMOOTHING)
-        self._drift: Any = drift.ADWIN(delta=1e-4)
-        self.n_drifts = 0
+    def __init__(self, worse: int) -> None:
+        self._worse = worse
+        self._mean = stats.EWMean(SMOOTHING)
+        self._blocks = Blocks()
+        self._adwin = drift.ADWIN(delta=CONFIDENCE)
+        self.n_alarms = 0
+        self.n_blocks = 0
 
-    def update(self, losses: np.ndarray, hits: np.ndarray) -> None:
+    def add(self, values: np.ndarray) -> None:
+        """Add numbers."""
+        for mean in self._blocks.add(values):
+            self.n_blocks += 1
+            self._mean.update(mean)
+            before = self._adwin.estimation
+            self._adwin.update(mean)
+            if self._adwin.drift_detected and self._worse * (self._adwin.estimation - before) > 0:
+                self.n_alarms += 1
+
+    @property
+    def mean(self) -> float:
+        """The smoothed mean; 0 before the first block."""
+        value = self._mean.get()
+        return value if self.n_blocks and math.isfinite(value) else 0.0
+
+
+class OnlineQuality:
+    """Hit rate, log-loss and AUC of what the task predicted before it learned, and alarms of their drift.
+
+    The loss falls while a new task learns: only changes for the worse are alarms.
+    """
+
+    def __init__(self) -> None:
+        self._hits = Watched(worse=-1)
+        self._loss = Watched(worse=1)
+        self._auc = metrics.RollingROCAUC(AUC_WINDOW)
+        self._n_auc = 0
+
+    def update(self, losses: np.ndarray, hits: np.ndarray, pairs: np.ndarray | None = None) -> None:
         """Add a batch.
 
         Parameters
@@ -33,21 +106,29 @@ class OnlineQuality:
             Log-losses of the blend in nats; NaN where it made no step.
         hits
             Per positive event, whether its item was on the user's last slate.
+        pairs
+            Shape ``(n, 2)``: the score of a true item and of one other candidate, drawn at random, for the AUC.
         """
-        if hits.size:
-            self._hits.update(float(hits.mean()))
-        known = losses[np.isfinite(losses)]
-        if known.size:
-            mean = float(known.mean())
-            self._loss.update(mean)
-            self._drift.update(mean)
-            self.n_drifts += int(self._drift.drift_detected)
+        self._hits.add(hits.astype(np.float64))
+        self._loss.add(losses[np.isfinite(losses)].astype(np.float64))
+        if pairs is not None:
+            self._n_auc += len(pairs)
+            for true, other in pairs.tolist():
+                self._auc.update(True, true)
+                self._auc.update(False, other)
+
+    @property
+    def n_drifts(self) -> int:
+        """Alarms so far, of all that is watched."""
+        return self._hits.n_alarms + self._loss.n_alarms
 
     def summary(self) -> dict[str, float]:
-        """Return hit rate, loss in nats and drift alarms so far; NaN becomes 0 before the first event."""
-        hit_rate, loss = self._hits.get(), self._loss.get()
+        """Return hit rate, loss in nats, AUC and drift alarms so far; 0 stands where there is nothing yet."""
         return {
-            "hit_rate": hit_rate if math.isfinite(hit_rate) else 0.0,
-            "log_loss": loss if math.isfinite(loss) else 0.0,
+            "hit_rate": self._hits.mean,
+            "log_loss": self._loss.mean,
+            "auc": float(self._auc.get()) if self._n_auc else 0.0,
             "n_drifts": float(self.n_drifts),
+            "n_drifts_hit_rate": float(self._hits.n_alarms),
+            "n_drifts_log_loss": float(self._loss.n_alarms),
         }
