@@ -64,7 +64,7 @@ class Watched:
         self._worse = worse
         self._mean = stats.EWMean(SMOOTHING)
         self._blocks = Blocks()
-        self._adwin = drift.ADWIN(delta=CONFIDENCE)
+        self._adwin = drift.ADWIN(delta=CONFIDENCE, clock=1)
         self.n_alarms = 0
         self.n_blocks = 0
 
