@@ -188,7 +188,7 @@ def _bump(page: Row, k: int, t_s: int, weight: float) -> None:
 
 @njit(cache=True, nogil=True)
 def add_item(users: Users, u: int, item: np.uint64, t_s: int, weight: float, bought: bool) -> bool:
-    """Count an item for the user; return whether the user had it already."""
+    """Count an item for the user; return whether the user had it already. Taking an item up ends a dislike of it."""
     header = users.headers[u]
     page, k = find_slot(users.items, header.heads[USER_ITEMS], header.n_items, item)
     had = bool(page > 0)
@@ -212,6 +212,8 @@ def add_item(users: Users, u: int, item: np.uint64, t_s: int, weight: float, bou
     p = users.items[page]
     _bump(p, k, t_s, weight)
     p.count[k] = min(p.count[k] + 1, 65535)
+    if weight > 0.0:
+        p.flags[k] &= ~FLAG_DISLIKED & 0xFF
     if bought:
         p.flags[k] |= FLAG_BOUGHT
     if p.serial[k] != header.serial:
