@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from operators.params import MAX_ITEMS
 from state.arrays import Floats, Int32s, Rows, UInt8s, UInt64s
 from state.layout import N_FACTORS, N_POPULARITIES
 
@@ -175,6 +176,8 @@ class Work(NamedTuple):
     category_user: Floats
     category_context: Int32s
     serial_mark: UInt8s
+    context_slots: Int32s
+    n_context_slots: Int32s
     query: Floats
     gradient: Floats
     sources: Int32s
@@ -203,6 +206,8 @@ def new_work(n_rows: int, n_categories: int) -> Work:
         category_user=np.zeros((MAX_CATEGORY_CANDIDATES, 4), f4),
         category_context=np.zeros(n_categories, i4),
         serial_mark=np.zeros(65_536, np.uint8),
+        context_slots=np.zeros((MAX_ITEMS, 2), i4),
+        n_context_slots=np.zeros(1, i4),
         query=np.zeros(N_FACTORS, f4),
         gradient=np.zeros(N_FACTORS, f4),
         sources=np.zeros(64, i4),

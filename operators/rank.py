@@ -57,14 +57,14 @@ def gather(
     n_categories = collect_categories(users, u, entities, work, n_context_categories)
     predict_categories(users, u, entities, globals_, work, n_categories, n_context_categories, now_s)
     n = recall(users, u, entities, work, n_categories, n_context)
-    mark_sessions(users, u, entities, work, False)
+    mark_sessions(users, u, work, False)
     return n, n_categories, n_context_categories, n_sources
 
 
 @njit(cache=True, nogil=True)
 def release(users: Users, u: int, entities: Entities, work: Work, n: int, n_categories: int) -> None:
     """Clear the marks that :func:`gather` left in the scratch space."""
-    mark_sessions(users, u, entities, work, True)
+    mark_sessions(users, u, work, True)
     forget_candidates(users, u, entities, work, n)
     release_context(users, u, entities, work)
     forget_categories(work, n_categories)

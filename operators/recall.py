@@ -124,13 +124,20 @@ def _add(work: Work, n: int, row: int) -> int:
 
 @njit(cache=True, nogil=True)
 def _personal(users: Users, u: int, entities: Entities, work: Work, n: int) -> int:
+    """Add the user's items; note the slots of those in the context in ``work.context_slots``."""
     header = users.headers[u]
+    n_here = 0
     at = header.heads[USER_ITEMS]
     left = header.n_items
     while at > 0 and left > 0:
         page = users.items[at]
         for k in range(min(N_SLOTS, left)):
             row = find(entities.keys, entities.rows, page.ids[k])
+            if row > 0 and work.position[row] == -2:  # noqa: PLR2004 - the mark of a context item
+                work.context_slots[n_here, 0] = at
+                work.context_slots[n_here, 1] = k
+                n_here += 1
+                continue
             if row <= 0 or entities.category[row] < 0:
                 continue
             if page.flags[k] & FLAG_DISLIKED:
@@ -145,6 +152,7 @@ def _personal(users: Users, u: int, entities: Entities, work: Work, n: int) -> i
                 work.candidates[before].slot = k
         left -= N_SLOTS
         at = page.next
+    work.n_context_slots[0] = n_here
     return n
 
 
@@ -295,35 +303,22 @@ def forget_candidates(users: Users, u: int, entities: Entities, work: Work, n: i
 
 
 @njit(cache=True, nogil=True)
-def mark_sessions(users: Users, u: int, entities: Entities, work: Work, clear: bool) -> int:
-    """Mark (or clear) the session serials in which the context's items occurred before, in ``work.serial_mark``.
+def mark_sessions(users: Users, u: int, work: Work, clear: bool) -> None:
+    """Count (or clear) in ``work.serial_mark`` how many of the context's items each earlier session of the user held.
 
-    Returns
-    -------
-    int
-        Number of context items among the personal ones.
+    The slots of the context's items are those that :func:`recall` noted.
     """
-    header = users.headers[u]
-    n = 0
-    at = header.heads[USER_ITEMS]
-    left = header.n_items
-    while at > 0 and left > 0:
-        page = users.items[at]
-        for k in range(min(N_SLOTS, left)):
-            row = find(entities.keys, entities.rows, page.ids[k])
-            if row <= 0 or work.position[row] != -2:  # noqa: PLR2004 - the mark of a context item
-                continue
-            n += 1
-            serial = page.serial[k]
-            for d in range(N_DELTAS + 1):
-                if serial != header.serial:
-                    work.serial_mark[serial] = 0 if clear else min(work.serial_mark[serial] + 1, 255)
-                if d == N_DELTAS or page.deltas[k * N_DELTAS + d] in (0, 255):
-                    break
-                serial = np.uint16((serial - page.deltas[k * N_DELTAS + d]) & 0xFFFF)
-        left -= N_SLOTS
-        at = page.next
-    return n
+    own = users.headers[u].serial
+    for j in range(work.n_context_slots[0]):
+        page = users.items[work.context_slots[j, 0]]
+        k = work.context_slots[j, 1]
+        serial = page.serial[k]
+        for d in range(N_DELTAS + 1):
+            if serial != own:
+                work.serial_mark[serial] = 0 if clear else min(work.serial_mark[serial] + 1, 255)
+            if d == N_DELTAS or page.deltas[k * N_DELTAS + d] in (0, 255):
+                break
+            serial = np.uint16((serial - page.deltas[k * N_DELTAS + d]) & 0xFFFF)
 
 
 @njit(cache=True, nogil=True)
