@@ -30,6 +30,8 @@ from operators.policy_context import N_CELLS, cell_features
 
 PRIOR_SLATES = 10.0
 SMALLEST_NOISE = 1e-4
+Z95 = 1.959964
+"""Half a 95 % interval of a normal, in deviations."""
 N_POINTS = 801
 """Points of the integral over an arm's posterior, from 7 deviations below its mean to 7 above."""
 

@@ -58,7 +58,8 @@ _LAGS: dict[str, tuple[str, Callable[["PartitionLag"], float | None]]] = {
     ),
 }
 
-_Z95 = 1.96
+_Z95 = 1.959964
+"""Half a 95 % interval of a normal, in deviations."""
 
 
 class ArmReport(NamedTuple):

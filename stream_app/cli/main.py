@@ -16,6 +16,7 @@ from stream_app.cli.evaluate import evaluate
 from stream_app.cli.inspect import inspect
 from stream_app.cli.lag import lag
 from stream_app.cli.ope import ope
+from stream_app.cli.policy import policy
 from stream_app.cli.produce import produce
 from stream_app.cli.schema import app as schema_app
 from stream_app.cli.topics import app as topics_app
@@ -37,6 +38,7 @@ app.command()(produce)
 app.command()(watch)
 app.command()(lag)
 app.command()(inspect)
+app.command()(policy)
 app.command()(doctor)
 app.command()(ope)
 app.add_typer(dataset_app, name="dataset")

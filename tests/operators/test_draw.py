@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from operators.draw import draw_key, draw_slot, set_weights, slot_propensity
+from tests.operators.chi_square import chi_square_z
 
 LOGITS = st.lists(st.floats(-300, 300, width=32), min_size=1, max_size=40)
 TEMPERATURES = st.sampled_from([0.0, 0.01, 0.1, 1.0, 50.0])
@@ -85,15 +86,3 @@ def test_frequencies_match_the_propensities(temperature: float) -> None:
     for key in range(draws):
         counts[draw_slot(scores, ids, eligible, n, weights, temperature, 0.1, np.uint64(key))] += 1
     assert chi_square_z(counts, p * draws) < 4.0
-
-
-def chi_square_z(counts: np.ndarray, expected: np.ndarray) -> float:
-    """Return how many standard deviations chi-square lies above its mean (Wilson and Hilferty's cube root)."""
-    rare = expected < 5
-    observed = np.append(counts[~rare], counts[rare].sum())
-    wanted = np.append(expected[~rare], expected[rare].sum())
-    observed, wanted = observed[wanted > 0], wanted[wanted > 0]
-    degrees = observed.size - 1
-    chi_square = float(((observed - wanted) ** 2 / wanted).sum())
-    spread = 2 / (9 * degrees)
-    return float(((chi_square / degrees) ** (1 / 3) - (1 - spread)) / np.sqrt(spread))

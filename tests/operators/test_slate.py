@@ -23,6 +23,7 @@ from stream_app.item_stage import ItemProcessor
 from stream_app.replica import Replica
 from stream_app.settings import Settings
 from stream_app.user_stage import UserProcessor
+from tests.operators.chi_square import chi_square_z
 
 if TYPE_CHECKING:
     from state.arrays import Rows
@@ -168,8 +169,6 @@ def test_logged_propensities_are_those_of_the_rules(context: Context, arm: Arm) 
 @pytest.mark.parametrize("arm", ARMS, ids=lambda arm: arm.name)
 def test_frequencies_match_the_logged_propensities(context: Context, arm: Arm) -> None:
     """Over 200,000 slates of one context: the first slot, and the next ones given the likeliest ones before them."""
-    from tests.operators.test_draw import chi_square_z  # noqa: PLC0415 - collected once, as a test of its own
-
     out, _ = context.draw(choices(arm, 200_000), SlateParams(size=3))
     left = out
     taken: list[int] = []

@@ -1,0 +1,72 @@
+"""``crossaisle policy``: shows what the arms earn, how they are shared out, and how the groups compare."""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from rich.console import Console
+
+
+def policy(
+    *,
+    alpha: Annotated[
+        float, typer.Option(min=1e-6, max=0.5, help="Probability that an interval of the groups is ever wrong.")
+    ] = 0.05,
+    json: Annotated[bool, typer.Option("--json", help="Print one line of JSON per row.")] = False,
+) -> None:
+    """Show every arm (slates, reward, probability to be worse than the baseline, share) and every group.
+
+    Arms: posterior means with 95 % intervals, recent slates weighing more. Groups: plain means of the slates that can
+    earn nothing more, with confidence sequences: intervals that hold however often one looks at them.
+    """
+    import asyncio
+    from json import dumps
+
+    from rich.console import Console
+
+    from stream_app.cli import CommandError
+    from stream_app.inspect import UnknownIdError
+    from stream_app.policy_report import NoPolicyError, policy_rows, read_policy
+    from stream_app.settings import Settings
+
+    try:
+        rows = policy_rows(asyncio.run(read_policy(Settings())), alpha)
+    except (NoPolicyError, UnknownIdError) as error:
+        raise CommandError(str(error)) from error
+    if json:
+        for row in rows:
+            typer.echo(dumps(row))
+        return
+    _show(Console(), rows)
+
+
+def _interval(row: dict[str, Any]) -> str:
+    return f"{row['mean']:.4f}  [{row['low']:.4f}, {row['high']:.4f}]"
+
+
+def _show(console: "Console", rows: "Iterable[dict[str, Any]]") -> None:
+    from rich.markup import escape
+    from rich.table import Table
+
+    arms = Table("arm", "recent slates", "reward of a slate", "P(worse)", "share", "", title="Arms")
+    groups = Table("group", "arm", "slates", "seen", "pending", "reward of a slate", title="Groups")
+    for row in rows:
+        match row["kind"]:
+            case "arm":
+                marks = ["baseline"] * row["baseline"] + ["held"] * row["held"]
+                numbers = (f"{row['n']:,.1f}", _interval(row), f"{row['p_worse']:.3f}", f"{row['share']:.1%}")
+                arms.add_row(escape(row["arm"]), *numbers, ", ".join(marks))
+            case "group" | "group_arm":
+                counts = (f"{row['n']:,}", f"{row['n_seen']:,}", f"{row['n_pending']:,}")
+                name = escape(row["group"]) if row["kind"] == "group" else ""
+                groups.add_row(name, escape(row.get("arm", "all")), *counts, _interval(row))
+            case "difference":
+                groups.add_section()
+                groups.add_row(escape(row["of"]), "", "", "", "", _interval(row))
+            case _:
+                console.print(f"Policy version {row['version']}, of {row['n_partitions']} partitions")
+    console.print(arms)
+    console.print(groups)
