@@ -325,7 +325,7 @@ def test_the_command_names_the_line_of_a_bad_record(
 def test_the_command_ends_cleanly_on_ctrl_c(topics: Settings, environment: dict[str, str], tmp_path: Path) -> None:
     """Interrupted, it says how many records were produced, exits 130, and the topic holds exactly those."""
     path = tmp_path / "events.jsonl"
-    path.write_text("".join(json.dumps(event(number, str(number))) + "\n" for number in range(10_000)))
+    path.write_text("".join(json.dumps(event(number, str(number))) + "\n" for number in range(100_000)))
     code = "import typer; from stream_app.cli.produce import produce; typer.run(produce)"
     command = [sys.executable, "-c", code, str(path), "--rate", "200", "--json"]
     process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from aiokafka import TopicPartition
@@ -27,6 +27,15 @@ def settings(app_settings: Settings) -> Settings:
     return app_settings
 
 
+def committed(settings: Settings, topic: str, n: int) -> list[Any]:
+    """Return the committed records of a topic when there are ``n`` of them.
+
+    Kafka answers a commit before its markers stand in every partition, and until then a reader is held back.
+    """
+    harness.wait_for(lambda: len(harness.read_committed(settings, topic)) >= n, f"{n} committed records")
+    return harness.read_committed(settings, topic)
+
+
 def test_commit_keeps_order_over_many_batches(settings: Settings) -> None:
     """Records that fill several batches come out complete, in order, and the end offset is the one after the last."""
     topic = settings.topic_recommendations
@@ -40,7 +49,7 @@ def test_commit_keeps_order_over_many_batches(settings: Settings) -> None:
         return ends
 
     ends = asyncio.run(run())
-    records = harness.read_committed(settings, topic)
+    records = committed(settings, topic, len(values) + 1)
     assert [record.value for record in records if record.partition == 2] == values
     assert {(r.key, r.headers, r.timestamp) for r in records if r.partition == 2} == {
         (b"key", (("name", b"value"),), 7)
@@ -61,7 +70,7 @@ def test_large_record_goes_in_a_batch_of_its_own(settings: Settings) -> None:
         await producer.discard()
 
     asyncio.run(run())
-    assert [len(r.value) for r in harness.read_committed(settings, topic)] == [1, 1 << 20, 3 << 20]
+    assert [len(r.value) for r in committed(settings, topic, 3)] == [1, 1 << 20, 3 << 20]
 
 
 def test_refused_record_takes_its_transaction_with_it(settings: Settings) -> None:
@@ -99,4 +108,4 @@ def test_older_producer_is_fenced(settings: Settings) -> None:
         await new.discard()
 
     asyncio.run(run())
-    assert [record.value for record in harness.read_committed(settings, topic)] == [b"old", b"new"]
+    assert [record.value for record in committed(settings, topic, 2)] == [b"old", b"new"]
