@@ -1,0 +1,162 @@
+"""The policy's part of a user task, in memory: statistics in the same commit as the state, whatever crashes."""
+
+from __future__ import annotations
+
+import json
+import random
+from typing import Any
+
+import numpy as np
+import pytest
+
+from stream_app.policy_publish import make_state
+from stream_app.policy_task import POLICY_KEY
+from stream_app.policy_view import PolicyView
+from stream_app.records import decode_slate
+from stream_app.records.policy import PolicyState, decode_policy_state, decode_statistics, encode_policy
+from stream_app.settings import Settings
+from tests.stream_app.test_user_stage import ITEMS, NOW_MS, Record, World, event
+
+
+def react(world: World, n: int, rng: random.Random) -> list[Record]:
+    """Return what ten users do next: something new, or something with a slate that they have."""
+    newest = {slate.user_id: slate for slate in map(decode_slate, world.slates)}
+    records = []
+    for k in range(10):
+        user = f"u{k}"
+        slate = newest.get(user)
+        kind = rng.choice(["impression", "click", "purchase", "view", "dislike", "click"])
+        if slate is not None and rng.random() < 0.7:
+            position = rng.randrange(len(slate.items))
+            named: dict[str, Any] = {"slate_id": slate.slate_id} if rng.random() < 0.5 else {}
+            records.append(event(n + k, user, slate.items[position].item_id, kind, position=position, **named))
+        else:
+            records.append(event(n + k, user, f"i{rng.randrange(30)}"))
+    return records
+
+
+def live(crash_every: int) -> World:
+    """Let ten users live for thirty commits; every ``crash_every``-th one is first lost in the middle."""
+    world, rng = World(holdout_share=0.3), random.Random(6)  # noqa: S311 - shoppers, not secrets
+    world.catalogue(ITEMS)
+    for turn in range(30):
+        records = react(world, 100 * turn, rng)
+        if turn % crash_every == crash_every - 1:
+            world.users.process(records[:7], NOW_MS)
+            world.users.flush(NOW_MS)  # the transaction never committed
+            world.open()
+        world.users.process(records, NOW_MS)
+        world.users.process(records[:3], NOW_MS)  # sent twice
+        world.commit()
+    return world
+
+
+@pytest.mark.parametrize("crash_every", [3, 1])
+def test_crashes_change_no_statistics(crash_every: int) -> None:
+    """Statistics, pending slates and slates equal those of an uninterrupted run, byte for byte."""
+    straight, crashed = live(100), live(crash_every)
+    assert straight.user_store._pages == crashed.user_store._pages
+    assert straight.slates == crashed.slates
+    found = decode_statistics(straight.user_store.get_many([POLICY_KEY])[0] or b"")
+    slates = [decode_slate(raw) for raw in straight.slates]
+    for name, arm in found.arms.items():
+        for group in arm.final:
+            n = arm.final[group][0] + sum(row[0] for row in arm.open[group])
+            assert n == sum(s.policy == name and s.group == group for s in slates)
+    assert sum(row[1] for arm in found.arms.values() for rows in arm.open.values() for row in rows) > 1.0
+
+
+def test_the_update_is_the_page() -> None:
+    """What goes to the policy agent is what the partition keeps, in the same commit; nothing when nothing happened."""
+    world = World()
+    world.catalogue(ITEMS)
+    world.users.process([event(k, f"u{k % 3}", f"i{k}") for k in range(12)], NOW_MS)
+    world.commit()
+    world.users.process([event(20, "u1", "i20")], NOW_MS)
+    flush = world.commit()
+    (update,) = [o for o in flush.outputs if o.topic == world.settings.topic_policy_updates]
+    assert (update.key, update.partition) == (b"0", 0)
+    assert update.value == world.user_store.get_many([POLICY_KEY])[0]
+    quiet = world.users.flush(NOW_MS)
+    assert not [o for o in quiet.outputs if o.topic == world.settings.topic_policy_updates]
+
+
+def test_arms_may_come_and_go() -> None:
+    """With other arms than before, those that are left keep their statistics; a new one starts with none."""
+    world = live(100)
+    before = world.users.policy.statistics().arms
+    world.settings = world.settings.model_copy(update={"policy_arms": "greedy:temperature=0,epsilon=0; fresh"})
+    world.open()
+    after = world.users.policy.statistics().arms
+    assert set(after) == {"greedy", "fresh"}
+    assert after["greedy"] == before["greedy"]
+    assert not np.any(after["fresh"].cells)
+    world.users.process(react(world, 90_000, random.Random(1)), NOW_MS)  # noqa: S311 - shoppers, not secrets
+    world.commit()
+
+
+def test_another_window_closes_all_periods() -> None:
+    """Periods of another length are final at once: nothing is counted in the wrong one."""
+    world = live(100)
+    before = world.users.policy.statistics()
+    world.settings = world.settings.model_copy(update={"attribution_window_ms": 3_600_000})
+    world.open()
+    after = world.users.policy.statistics()
+    assert after.period == before.period * 24
+    for name, arm in after.arms.items():
+        for group in arm.final:
+            wanted = np.sum([before.arms[name].final[group], *before.arms[name].open[group]], axis=0)
+            np.testing.assert_allclose(arm.final[group], wanted)
+            assert not np.any(arm.open[group])
+
+
+def test_a_forgotten_user_earns_nothing_any_more() -> None:
+    """Pending slates go with the user; what they earned stays in the sums."""
+    world = live(100)
+    before = world.users.policy.statistics()
+    newest = {slate.user_id: slate for slate in map(decode_slate, world.slates)}["u3"]
+    world.users.process([event(90_000, "u3", None, "forget")], NOW_MS)
+    item = newest.items[0].item_id
+    world.users.process([event(90_001, "u3", item, slate_id=newest.slate_id)], NOW_MS)
+    assert world.users.policy.statistics() == before
+
+
+@pytest.mark.parametrize("slate_id", ["1-5", "0-", "0-x", "0--1", "0-99999999999999999999", "mine", "0-٣"])
+def test_slates_of_others(slate_id: str) -> None:
+    """An event that names a slate of another partition, or none of ours, is learned and earns nothing."""
+    world = live(100)
+    before = world.users.policy.statistics()
+    newest = {slate.user_id: slate for slate in map(decode_slate, world.slates)}["u3"]
+    item = newest.items[0].item_id
+    world.users.process([event(90_000, "u3", item, "purchase", slate_id=slate_id)], NOW_MS)
+    assert world.users.policy.statistics() == before
+
+
+def state(version: int, shares: dict[str, float]) -> PolicyState:
+    """Return a policy with these shares in all cells."""
+    made = make_state(Settings(), version, [])
+    fields = json.loads(encode_policy(made))
+    for arm in fields["arms"]:
+        arm["shares"] = [shares[arm["name"]]] * len(fields["cells"])
+    return decode_policy_state(json.dumps(fields).encode())
+
+
+def test_the_view_follows_the_newest_policy() -> None:
+    """Shares are by name; what cannot be read is passed over; an arm of one's own setting overrules all."""
+    view = PolicyView(Settings())
+    start = view.shares
+    np.testing.assert_allclose(start.sum(axis=1), 1.0)
+    raw = encode_policy(state(7, {"greedy": 0.25, "explore": 0.25, "discover": 0.5}))
+    view.apply([Record(b"policy", raw), Record(b"policy", b"{}"), Record(b"other", raw), Record(b"policy", None)])
+    assert view.version == 7
+    np.testing.assert_allclose(view.shares[0], [0.25, 0.25, 0.5])
+    some = PolicyView(Settings(policy_arms="new; discover; greedy"))
+    some.apply([Record(b"policy", raw)])
+    np.testing.assert_allclose(some.shares[0], [0, 2 / 3, 1 / 3])
+    fixed = PolicyView(Settings(policy="explore"))
+    fixed.apply([Record(b"policy", raw)])
+    assert (fixed.version, fixed.version_seen) == (0, 7)
+    np.testing.assert_allclose(fixed.shares[0], [0, 1, 0])
+    broken = encode_policy(state(8, {"greedy": 0.0, "explore": 0.0, "discover": 0.0}))
+    view.apply([Record(b"policy", broken)])
+    np.testing.assert_allclose(view.shares, start)
