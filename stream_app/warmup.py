@@ -1,7 +1,7 @@
 """Compile the kernels, or load them from numba's cache, before the worker takes partitions.
 
-The first start on a machine compiles for about a minute; every later one loads in a few seconds. Until it is done the
-worker is not ready, and holds no partition that another worker could serve meanwhile.
+The first start on a machine compiles for one to two minutes; every later one loads in a few seconds. Until it is done
+the worker is not ready, and holds no partition that another worker could serve meanwhile.
 """
 
 import time
@@ -46,7 +46,7 @@ def warm_up(settings: Settings) -> float:
         Seconds taken.
     """
     started = time.perf_counter()
-    log.info("kernels_loading", note="the first start on a machine compiles them, which takes about a minute")
+    log.info("kernels_loading", note="the first start on a machine compiles them, which takes one to two minutes")
     replica = Replica(settings)
     replica.apply_catalog(
         [
