@@ -1,6 +1,6 @@
 """The blend: one softmax over two linear models, one for items the user had and one for new ones.
 
-Its 24 features, by number:
+Its 36 features, by number; :data:`FEATURES` names them:
 
 ==  ======================================  ==  ======================================
 0   log slow count (had only)               12  category is in the context
@@ -15,6 +15,12 @@ Its 24 features, by number:
 9   item's share of its category, user      21  1
 10  item's share of its category, all       22  log popularity, 14 days
 11  category is new to the user             23  had within the last day (had only)
+24  log(1 + sessions since) (had only)      30  log(1 + sessions since category)
+25  log share of sessions (had only)        31  log share of sessions with category
+26  session ratio, at most 4 (had only)     32  lateness, see _gap_features (had only)
+27  abs log session ratio (had only)        33  lateness, absolute (had only)
+28  log first-time popularity, 7 days       34  lateness squared where late (had only)
+29  log first-time popularity, 30 days      35  usual interval of the item, log (had only)
 ==  ======================================  ==  ======================================
 """
 
@@ -138,7 +144,7 @@ def features(
 def _gap_features(item: Row, x: Floats) -> None:
     """Fill 32 to 35: the time since the user's last one, against the time that users of the item let pass.
 
-    The item's mean of ``log(1 + days)`` is drawn towards that of a month by :data:`GAP_PRIOR` made-up repeats.
+    The item's mean of ``log(1 + days)`` is drawn towards :data:`USUAL_LOG_GAP` by :data:`GAP_PRIOR` made-up repeats.
     """
     usual = (item.log_gaps + GAP_PRIOR * USUAL_LOG_GAP) / (item.n_repeat + GAP_PRIOR)
     late = x[17] - usual

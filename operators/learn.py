@@ -126,8 +126,6 @@ def _learn_interaction(
     _pair_up(e, header, category_row, entities, acc, params)
     log_gap = _log_gap(users, u, e.id, e.t_s)
     had = add_item(users, u, e.id, e.t_s, e.weight, e.type == TYPE_PURCHASE)
-    if at >= 0:
-        lists[at].had = 1 if had else 0
     header.n_decayed = header.n_decayed * REPEAT_MEMORY + 1.0
     header.n_repeat_decayed = header.n_repeat_decayed * REPEAT_MEMORY + (1.0 if had else 0.0)
     _count(acc, e.row, e.t_s, as_of_s, e.weight, had)

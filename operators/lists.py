@@ -19,18 +19,14 @@ LISTS = np.dtype(
     [
         ("n", "u1", (N_LISTS,)),
         ("rows", "<i4", (N_LISTS, N_LIST)),
-        ("n_categories", "<u2"),
         ("n_candidates", "<u2"),
         ("true_at", "<i2"),
-        ("had", "u1"),
-        ("had_category", "u1"),
-        ("in_context", "u1"),
         ("log_total", "<f4"),
         ("scores", "<f4", (MAX_CANDIDATES,)),
     ]
 )
-"""What was known before one event: per list its entity rows, best first; logits of all candidates and the true one's
-number (-1: no candidate); whether the user had the item and its category, and whether the context held the category."""
+"""What was known before one event: per list its entity rows, best first; logits of all candidates, and the true
+one's number (-1: no candidate)."""
 
 
 @njit(cache=True, nogil=True)
@@ -63,7 +59,7 @@ def _best(entities: Entities, work: Work, n: int, scores: Floats, banned: np.nda
 
 
 @njit(cache=True, nogil=True)
-def in_context(entities: Entities, work: Work, row: int) -> bool:
+def _in_context(entities: Entities, work: Work, row: int) -> bool:
     """Tell whether an item's category is one of the context's; false where the item has none."""
     category = entities.category[row]
     if category < 0:
@@ -104,7 +100,7 @@ def list_candidates(
         banned[k] = 0 if entities.available[work.candidates[k].row] else 1
     out.n[LIST_O] = _best(entities, work, n, work.scored, banned, out.rows[LIST_O])
     for k in range(n):
-        if in_context(entities, work, work.candidates[k].row):
+        if _in_context(entities, work, work.candidates[k].row):
             banned[k] = 1
     out.n[LIST_X] = _best(entities, work, n, work.scored, banned, out.rows[LIST_X])
     for k in range(n):
@@ -117,10 +113,6 @@ def list_candidates(
         out.scores[k] = work.scored[k]
     at = work.position[row]
     out.true_at = at if at >= 0 else -1
-    out.in_context = 1 if in_context(entities, work, row) else 0
-    category = entities.category[row]
-    where = work.category_position[category] if category >= 0 else -1
-    out.had_category = 1 if where >= 0 and work.category_user[where, 0] > 0.0 else 0
     picked = np.empty(N_SLATE, np.int32)
     m = pick(users, u, entities, work, n, now_s, params, choice, picked, np.empty(N_SLATE, np.float64))
     out.n[LIST_SLATE] = m
