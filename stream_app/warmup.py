@@ -1,18 +1,22 @@
 """Compile the kernels, or load them from numba's cache, before the worker takes partitions.
 
-The first start on a machine compiles for one to two minutes; every later one loads in a few seconds. Until it is done
-the worker is not ready, and holds no partition that another worker could serve meanwhile.
+The first start of a version on a machine compiles for one to two minutes; every later one loads in a few seconds. Of
+several processes that start at once, one compiles and the others wait for it. Until it is done the worker is not ready,
+and holds no partition that another worker could serve meanwhile.
 """
 
 import time
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import msgspec
 import structlog
 
+from state.kernel_cache import KERNELS
 from state.store import MemoryPageStore
 from stream_app.item_stage import ItemProcessor
 from stream_app.logs import configure_logging
+from stream_app.packing import pack
 from stream_app.processor import Output
 from stream_app.records import CatalogEntry, Event
 from stream_app.replica import Replica
@@ -46,7 +50,23 @@ def warm_up(settings: Settings) -> float:
         Seconds taken.
     """
     started = time.perf_counter()
-    log.info("kernels_loading", note="the first start on a machine compiles them, which takes one to two minutes")
+    if KERNELS.is_complete:
+        log.info("kernels_loading", folder=str(KERNELS.folder))
+    else:
+        log.info(
+            "kernels_compiling",
+            folder=str(KERNELS.folder),
+            note="takes one to two minutes, once per version and machine; the next start loads them",
+        )
+    with KERNELS.compiling() if not KERNELS.is_complete else nullcontext():
+        _run_all(settings)
+    KERNELS.note_complete()
+    took_s = time.perf_counter() - started
+    log.info("kernels_ready", took_s=round(took_s, 1))
+    return took_s
+
+
+def _run_all(settings: Settings) -> None:
     replica = Replica(settings)
     replica.apply_catalog(
         [
@@ -75,9 +95,8 @@ def warm_up(settings: Settings) -> float:
         pages = items.flush(0).pages
         items.committed()
         replica.apply_items([_Record(key, value) for key, value in pages])
-    took_s = time.perf_counter() - started
-    log.info("kernels_ready", took_s=round(took_s, 1))
-    return took_s
+        replica.apply_pages(pages)
+        pack(flush.pages, 0)
 
 
 def main() -> None:

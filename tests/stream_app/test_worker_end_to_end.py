@@ -281,7 +281,7 @@ def test_termination_while_kernels_compile(settings: Settings, tmp_path: Path) -
     """A first start that is still compiling ends within 5 seconds of SIGTERM, with exit code 0."""
     empty = {"NUMBA_CACHE_DIR": str(tmp_path / "numba")}
     with Worker(settings, tmp_path / "log", REAL_WORKER, extra=empty) as worker:
-        harness.wait_for(lambda: "kernels_loading" in worker.log, "the worker to compile", shop.COMPILE_S)
+        harness.wait_for(lambda: "kernels_compiling" in worker.log, "the worker to compile", shop.COMPILE_S)
         worker.signal(signal.SIGTERM)
         assert worker.wait(harness.stop_limit_s()) == 0, worker.log
         assert "kernels_ready" not in worker.log
