@@ -62,7 +62,8 @@ _METRICS_HEAD = """\
 # Metrics
 
 `/metrics` of each worker, for Prometheus. Counters are those of the partitions that the worker owns and go on from the
-last commit when a partition moves: their sum over all workers is the truth. No label holds a user or an item.
+last commit when a partition moves: their sum over all workers is the truth. Lag and rejects of the catalogue are told
+by every worker for all: take their maximum. No label holds a user or an item.
 
 """
 _HTTP_HEAD = """\

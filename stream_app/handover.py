@@ -90,6 +90,12 @@ class Handover:
         with self._lock:
             return frozenset(self._taken)
 
+    @property
+    def positions(self) -> dict[int, int]:
+        """Offset after the last record that the replica has, of the partitions that the tail must not read."""
+        with self._lock:
+            return dict(self._taken)
+
     def take_released(self) -> dict[int, int]:
         """Return the partitions that the tail must read again since the last call, and from which offset."""
         with self._lock:

@@ -1,7 +1,8 @@
 """``/metrics`` for Prometheus: what the worker's tasks have learned, where they stand, and what they weigh.
 
 Counters are those of the partitions that this worker owns; they continue from the last commit when a partition moves,
-so the sum over workers is the truth. Lag is measured by every worker for all partitions: take its maximum over workers.
+so the sum over workers is the truth. Lag is measured by every worker for all partitions, and every worker reads the
+whole catalogue: take the maximum over workers.
 No label holds a user or an item.
 """
 
@@ -222,6 +223,12 @@ class WorkerCollector(Collector):
             for code, n in sorted(user.rejects_by_code.items()):
                 rejects.add_metric([str(user.partition), code], float(n))
         yield from (events, rejects)
+        catalog = CounterMetricFamily(
+            "crossaisle_catalog_rejects", "Catalogue records met that could not be read, by code", labels=["code"]
+        )
+        for code, n in sorted(self.replica.catalog_rejects.items()) if self.replica is not None else ():
+            catalog.add_metric([code], float(n))
+        yield catalog
         for counter, (name, text) in _USER_COUNTERS.items():
             family = CounterMetricFamily(name, text, labels=["partition"])
             for user in users:

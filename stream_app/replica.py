@@ -3,6 +3,7 @@
 Called from the worker's single compute thread only, so nothing here locks.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -89,6 +90,8 @@ class Replica:
         self.category_paths: list[tuple[str, ...]] = []
         self.n_collisions = 0
         self._rejections: list[tuple[KafkaRecord, Rejection]] = []
+        self.catalog_rejects: Counter[str] = Counter()
+        """Catalogue records met that could not be read, by code."""
         self._category: Int32s = np.zeros(0, np.int32)
         self._available: UInt8s = np.zeros(0, np.uint8)
         self._category_of_row: Int32s = np.zeros(0, np.int32)
@@ -265,6 +268,7 @@ class Replica:
         """Take over a batch of catalogue records; what cannot be read is kept for :meth:`take_catalog_rejections`."""
         decoded = decode_catalog(records, limits=self._limits)
         self._rejections += [(records[r.index], r) for r in decoded.rejections]
+        self.catalog_rejects.update(r.code for r in decoded.rejections)
         latest = dict(decoded.entries)
         if not latest:
             return

@@ -74,13 +74,13 @@ class TailService(Service):
 
     @property
     def positions(self) -> dict[int, int]:
-        """Next offset per partition."""
-        return self._offsets
+        """Next offset per partition, whoever brings its records."""
+        return {**self._offsets, **(self._handover.positions if self._handover is not None else {})}
 
     @property
     def status(self) -> dict[str, Any]:
         """What ``/health/ready`` shows of the tail: next offset per partition, and whether it has caught up."""
-        return {"ready": self.caught_up.is_set(), "offsets": {str(p): o for p, o in sorted(self._offsets.items())}}
+        return {"ready": self.caught_up.is_set(), "offsets": {str(p): o for p, o in sorted(self.positions.items())}}
 
     @Service.task
     async def _follow(self) -> None:

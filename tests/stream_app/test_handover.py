@@ -59,7 +59,7 @@ class Shard:
 
 @given(STEPS)
 def test_nothing_is_missed_and_nothing_goes_back(steps: list[str]) -> None:
-    """Whatever commits, fails, closes, opens or is read when, the replica ends with all, in order.
+    """Whatever commits, fails, closes, opens or is read when, the replica ends with all, in order; its position is known.
 
     A record comes twice only where its task closed while it was on its way.
     """
@@ -81,6 +81,7 @@ def test_nothing_is_missed_and_nothing_goes_back(steps: list[str]) -> None:
             shard.fetch()
             shard.read(None if step == "read" else 1)
         assert shard.seen == sorted(shard.seen)
+        assert shard.handover.positions.get(PARTITION, len(set(shard.seen))) == len(set(shard.seen))
     shard.handover.closed(PARTITION)
     shard.share_work()
     for _ in range(2):  # what was fetched already, then the rest

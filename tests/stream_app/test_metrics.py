@@ -13,8 +13,11 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families
 
 from stream_app.lag import PartitionLag
-from stream_app.metrics import ArmReport, Metrics
+from stream_app.metrics import Metrics
 from stream_app.observer import Observation
+from stream_app.policy_view import PolicyView
+from stream_app.records.policy import ArmState, GroupState, PolicyState
+from stream_app.settings import Settings
 from tests.stream_app.test_user_stage import NOW_MS, World, event
 
 ROOT = Path(__file__).parents[2]
@@ -30,6 +33,15 @@ def lag(**fields: Any) -> PartitionLag:
     return PartitionLag(**{**known, "lag_s": 1.5, "lag_event_s": 60.0, **fields})
 
 
+def policy() -> PolicyView:
+    """Return a policy of one arm that has filled ten slates."""
+    view = PolicyView(Settings())
+    arm = ArmState("greedy", 0.0, 0.0, 2, 2, 10.0, 0.2, 0.05, 0.5, held=False, shares=[1.0, 0.5])
+    group = GroupState("learned", "greedy", 7, 5, 0.2, 0.01, 3, 0.1)
+    view.state = PolicyState(1, 3, NOW_MS, 1, 3.0, 0.1, ["a", "b"], [arm], [group])
+    return view
+
+
 @pytest.fixture
 def metrics() -> Metrics:
     """Return the metrics of a worker that has learned something, rejected something, and restores something."""
@@ -43,10 +55,11 @@ def metrics() -> Metrics:
     observed = Observation(NOW_MS, (lag(), lag(stage="item", lag_s=None)), (), (lag(stage="replica", lag_s=0.4),))
     found = Metrics(lambda: status, lambda: observed)
     world.users.rejects_by_code["not_json"] = 2
+    world.replica.catalog_rejects["no_key"] = 3
     found.collector.add_user(world.users)
     found.collector.add_item(world.items)
     found.collector.set_replica(world.replica)
-    found.collector.set_arms(lambda: [ArmReport("greedy", 10.0, 0.2, 0.1, 0.3)])
+    found.collector.set_policy(policy())
     found.collector.meters["user"].note_latencies([NOW_MS - 120], NOW_MS)
     found.world = world  # type: ignore[attr-defined]  # the collector holds tasks weakly
     return found
@@ -65,12 +78,15 @@ def test_what_was_learned_is_counted(metrics: Metrics) -> None:
     found = samples(page)
     assert found["crossaisle_events_total", (("partition", "0"), ("type", "purchase"))] == 12
     assert found["crossaisle_rejects_total", (("code", "not_json"), ("partition", "0"))] == 2
+    assert found["crossaisle_catalog_rejects_total", (("code", "no_key"),)] == 3
     assert found["crossaisle_lag_events", (("partition", "0"), ("stage", "user"))] == 4
     assert found["crossaisle_lag_event_time_seconds", (("partition", "0"), ("stage", "user"))] == 60
     assert ("crossaisle_lag_seconds", (("partition", "0"), ("stage", "item"))) not in found
     assert found["crossaisle_replica_staleness_seconds", ()] == 0.4
     assert found["crossaisle_restore_records", (("partition", "0"), ("stage", "user"))] == 70
-    assert found["crossaisle_arm_reward", (("arm", "greedy"), ("of", "high"))] == 0.3
+    assert found["crossaisle_arm_reward", (("arm", "greedy"), ("of", "high"))] == pytest.approx(0.298, abs=1e-4)
+    assert found["crossaisle_arm_slates_total", (("arm", "greedy"),)] == 10
+    assert found["crossaisle_policy_share", (("arm", "greedy"),)] == 0.75
     assert found["crossaisle_latency_seconds_bucket", (("le", "0.15"), ("stage", "user"))] == 1
 
 

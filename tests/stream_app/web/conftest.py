@@ -56,9 +56,9 @@ class Pair:
         with urllib.request.urlopen(self.url(worker, path), timeout=10) as response:  # noqa: S310 - our own worker
             return str(response.read().decode())
 
-    def owned(self, worker: int) -> list[int]:
-        """Return the partitions of the events that a worker owns."""
-        return self.workers[worker].owned()
+    def owned(self, worker: int, stage: str = "user") -> list[int]:
+        """Return the partitions of a stage that a worker owns."""
+        return self.workers[worker].owned(stage)
 
     def lags(self) -> list[PartitionLag]:
         """Return the lags as the command measures them."""
@@ -86,7 +86,7 @@ def owns_half(pair: Pair) -> bool:
 
 @pytest.fixture(scope="session")
 def pair(bootstrap_servers: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
-    """Return two workers that have learned some hundred events, and rejected and passed over one each."""
+    """Return two workers that have learned some hundred events, and passed over one and rejected two."""
     folder = tmp_path_factory.mktemp("pair")
     # A worker that a test stops for some seconds keeps its partitions.
     first = fresh_settings(bootstrap_servers, folder / "state-1").model_copy(update={"session_timeout_ms": 60_000})
@@ -107,6 +107,7 @@ def pair(bootstrap_servers: str, tmp_path_factory: pytest.TempPathFactory) -> It
         again = market.event("user-1", "item-1")
         refused = (b"user-1", b"this is no JSON")
         harness.send(first, [again, again, refused])
+        harness.send(first, [(b"item-1", b"no JSON either")], topic=first.topic_catalog)
         shop.wait_learned(first, market.n_events, workers[0])
         yield found
 

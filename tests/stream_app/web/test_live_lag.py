@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -16,11 +18,14 @@ from confluent_kafka import Consumer, TopicPartition
 from prometheus_client.parser import text_string_to_metric_families
 
 from stream_app.broker.ports import free_port
+from stream_app.lag import measure_lag
+from tests.stream_app import harness
 from tests.stream_app.web.conftest import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from stream_app.settings import Settings
     from tests.stream_app.web.conftest import Pair
 
 ROOT = Path(__file__).parents[3]
@@ -66,6 +71,22 @@ def test_a_worker_that_hangs_is_seen_by_the_other(pair: Pair) -> None:
     wait_until(lambda: pair.get(watching, "/state")[1]["health"]["level"] == "good", "the page to say that all is well")
 
 
+def test_a_replica_that_follows_is_not_stale(pair: Pair) -> None:
+    """Nothing is called missing that a worker's own item tasks gave its replica in memory."""
+    pair.learn(60)
+    for worker in (0, 1):
+        assert pair.owned(worker, "item")
+        wait_until(lambda w=worker: replica_lag(pair, w) == (0.0, 0.0), "the replica to have everything")  # type: ignore[misc]
+
+
+def replica_lag(pair: Pair, worker: int) -> tuple[float, float]:
+    """Return how many item changes a worker's replica lacks, and the age of the oldest, as its /metrics says it."""
+    families = {f.name: f for f in text_string_to_metric_families(pair.text(worker, "/metrics"))}
+    names = ("crossaisle_replica_lag_events", "crossaisle_replica_staleness_seconds")
+    n, age_s = (families[name].samples[0].value for name in names)
+    return n, age_s
+
+
 def test_an_independent_client_agrees(pair: Pair) -> None:
     """Librdkafka's own client for groups says the same committed offsets and ends, partition by partition."""
     wait_until(lambda: sum(lag.lag_events for lag in pair.lags()) == 0, "everything to be learned")
@@ -85,6 +106,58 @@ def group_offsets(bootstrap_servers: str, group: str, topic: str) -> dict[int, t
     finally:
         consumer.close()
     return {partition: (committed[partition], ends[partition]) for partition in ends}
+
+
+KCAT = shutil.which("kcat")
+
+
+@pytest.mark.skipif(KCAT is None, reason="kcat is not here: apt-get install kcat")
+def test_kcat_reads_just_what_the_lag_says(app_settings: Settings, tmp_path: Path) -> None:
+    """As a member of the group that the workers left, it gets as many records of each partition as are its lag."""
+    harness.make_topics(app_settings)
+    with harness.Worker(app_settings, tmp_path / "log") as worker:
+        harness.send_numbered(app_settings, 300)
+        worker.wait_counted(300)
+        assert worker.terminate() == 0
+    for partition, n in enumerate((3, 0, 20, 1)):
+        harness.send(app_settings, [(b"user-1", b"event")] * n, partition=partition)
+    lags = {lag.partition: lag for lag in asyncio.run(measure_lag(app_settings)) if lag.stage == "user"}
+    assert {partition: lag.lag_events for partition, lag in lags.items()} == {0: 3, 1: 0, 2: 20, 3: 1}
+    assert kcat_ends(app_settings.bootstrap_servers, app_settings.topic_events) == {p: lags[p].end for p in lags}
+    left = kcat_left(app_settings.bootstrap_servers, f"{app_settings.app_id}.user", app_settings.topic_events)
+    assert left == {p: [*range(lag.committed or 0, lag.end)] for p, lag in lags.items() if lag.lag_events}
+
+
+def kcat_ends(bootstrap_servers: str, topic: str) -> dict[int, int]:
+    """Return the end of each partition, as kcat tells it."""
+    wanted = [word for p in range(harness.N_PARTITIONS) for word in ("-t", f"{topic}:{p}:-1")]
+    told = re.findall(r"\[(\d+)\] offset (\d+)", kcat(bootstrap_servers, "-Q", *wanted))
+    return {int(partition): int(offset) for partition, offset in told}
+
+
+def kcat_left(bootstrap_servers: str, group: str, topic: str) -> dict[int, list[int]]:
+    """Return the offsets that a group has still to read, by partition: kcat joins it and reads to the end."""
+    options = [
+        "-X",
+        "enable.auto.commit=false",
+        "-X",
+        "isolation.level=read_committed",
+        "-X",
+        "auto.offset.reset=error",
+    ]
+    left: dict[int, list[int]] = {}
+    for line in kcat(bootstrap_servers, "-G", group, "-e", *options, "-f", r"%p %o\n", topic).splitlines():
+        partition, offset = line.split()
+        left.setdefault(int(partition), []).append(int(offset))
+    return left
+
+
+def kcat(bootstrap_servers: str, *arguments: str) -> str:
+    """Run kcat, and return what it prints."""
+    command = [str(KCAT), "-q", "-b", bootstrap_servers, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=harness.TIMEOUT_S, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 @pytest.fixture(scope="module")
