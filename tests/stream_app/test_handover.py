@@ -59,7 +59,7 @@ class Shard:
 
 @given(STEPS)
 def test_nothing_is_missed_and_nothing_goes_back(steps: list[str]) -> None:
-    """Whatever commits, fails, closes, opens or is read when, the replica ends with all, in order; its position is known.
+    """Whatever commits, fails, closes, opens or is read, the replica ends with all, in order, and tells how far it is.
 
     A record comes twice only where its task closed while it was on its way.
     """
