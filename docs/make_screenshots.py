@@ -1,6 +1,8 @@
-"""Takes the pictures of the page in docs/img: starts the demo with two workers and looks at it with a real Chromium.
+"""Takes the pictures in docs/img: starts the demo with two workers and a Prometheus, and looks with a real Chromium.
 
-Run it in a checkout with the development tools: ``.venv/bin/python docs/make_screenshots.py``. It takes two minutes.
+Of the page at desktop and phone width and in the dark, while all is well and while a worker hangs on purpose; and of
+the graphs that Prometheus itself draws. Run it in a checkout with the development tools, on Linux, with the packages
+chromium and prometheus: ``.venv/bin/python docs/make_screenshots.py``. It takes four minutes.
 """
 
 from __future__ import annotations
@@ -8,12 +10,15 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import os
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -37,7 +42,14 @@ CHROMIUM_FLAGS = [
     "--disable-sync",
 ]
 PORT = 23_500
-READY_S = 300
+PROMETHEUS_PORT = 23_590
+READY_S = 600
+HANGS_S = 25
+GRAPHS = [
+    "sum by (type) (rate(crossaisle_events_total[20s]))",
+    "max by (stage, partition) (crossaisle_lag_seconds)",
+    'histogram_quantile(0.95, sum by (le) (rate(crossaisle_latency_seconds_bucket{stage="user"}[20s])))',
+]
 
 
 @contextlib.contextmanager
@@ -60,6 +72,52 @@ def demo(seconds: int) -> Iterator[str]:
         process.wait(60)
 
 
+@contextlib.contextmanager
+def prometheus() -> Iterator[str]:
+    """Run a Prometheus that scrapes both workers once a second; give its address."""
+    program = shutil.which("prometheus") or sys.exit("prometheus is not here: apt-get install prometheus")
+    address = f"127.0.0.1:{PROMETHEUS_PORT}"
+    with tempfile.TemporaryDirectory() as folder:
+        config = {
+            "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
+            "rule_files": [str(ROOT / "docs" / "monitoring" / "rules.yml")],
+            "scrape_configs": [
+                {
+                    "job_name": "crossaisle",
+                    "static_configs": [{"targets": [f"127.0.0.1:{PORT + n}" for n in (1, 2)]}],
+                }
+            ],
+        }
+        (Path(folder) / "prometheus.yml").write_text(json.dumps(config), encoding="utf-8")  # YAML reads JSON
+        command = [program, f"--config.file={folder}/prometheus.yml", f"--storage.tsdb.path={folder}/data"]
+        process = subprocess.Popen([*command, f"--web.listen-address={address}", "--log.level=error"])  # noqa: S603
+        try:
+            yield f"http://{address}"
+        finally:
+            process.kill()
+            process.wait()
+
+
+def second_worker() -> int:
+    """Return the process id of the demo's second worker."""
+    wanted = f"CROSSAISLE_WEB_PORT={PORT + 2}".encode()
+    for environ in Path("/proc").glob("[0-9]*/environ"):
+        with contextlib.suppress(OSError):
+            if wanted in environ.read_bytes().split(b"\0"):
+                return int(environ.parent.name)
+    sys.exit("the demo has no second worker")
+
+
+@contextlib.contextmanager
+def hanging(pid: int) -> Iterator[None]:
+    """Freeze a worker meanwhile."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
 def is_ready(url: str) -> bool:
     """Whether the worker runs and has learned something."""
     try:
@@ -79,7 +137,7 @@ def a_user(url: str) -> str:
 
 
 def take(browser: Browser, url: str, name: str, *, width: int, height: int, scheme: str, wait_s: float) -> None:
-    """Take one picture of the page."""
+    """Take one picture of the page; at a phone, of what two screens show."""
     phone = width < 600  # noqa: PLR2004 - a phone's width
     context = browser.new_context(
         viewport={"width": width, "height": height},
@@ -92,25 +150,39 @@ def take(browser: Browser, url: str, name: str, *, width: int, height: int, sche
     page.wait_for_selector("#slates li")
     page.wait_for_selector("#found h3")
     page.wait_for_timeout(1_000 * wait_s)
-    page.screenshot(path=IMAGES / f"{name}.png", full_page=phone)
+    page.screenshot(path=IMAGES / f"{name}.png")
     context.close()
+
+
+def take_graphs(browser: Browser, url: str, name: str) -> None:
+    """Take the picture of the graphs that Prometheus draws."""
+    query = {}
+    for n, expression in enumerate(GRAPHS):
+        query |= {f"g{n}.expr": expression, f"g{n}.tab": "0", f"g{n}.range_input": "2m"}
+    page = browser.new_page(viewport={"width": 1180, "height": 900})
+    page.goto(f"{url}/graph?{urllib.parse.urlencode(query)}")
+    page.wait_for_timeout(5_000)
+    page.screenshot(path=IMAGES / f"{name}.png", full_page=True)
+    page.close()
 
 
 def main() -> None:
     """Take all pictures."""
-    parser = argparse.ArgumentParser(description="Take the pictures of the page in docs/img.")
-    parser.add_argument("--url", help="a worker's page, instead of a demo started here")
-    parser.add_argument("--seconds", type=int, default=100, help="how long the demo runs before the pictures")
+    parser = argparse.ArgumentParser(description="Take the pictures in docs/img.")
+    parser.add_argument("--seconds", type=int, default=75, help="how long the demo runs before the pictures")
     options = parser.parse_args()
     IMAGES.mkdir(exist_ok=True)
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
-    running = contextlib.nullcontext(options.url) if options.url else demo(options.seconds)
-    with running as url, sync_playwright() as playwright:
+    with prometheus() as graphs, demo(options.seconds) as url, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_FLAGS)
         at_user = f"{url}/#user={a_user(url)}"
-        take(browser, at_user, "page-desktop", width=1280, height=1180, scheme="light", wait_s=6)
-        take(browser, at_user, "page-dark", width=1280, height=1180, scheme="dark", wait_s=4)
-        take(browser, at_user, "page-phone", width=390, height=844, scheme="light", wait_s=4)
+        take(browser, at_user, "page-desktop", width=1280, height=1500, scheme="light", wait_s=6)
+        take(browser, at_user, "page-dark", width=1280, height=1500, scheme="dark", wait_s=4)
+        take(browser, at_user, "page-phone", width=390, height=1500, scheme="light", wait_s=4)
+        with hanging(second_worker()):
+            take(browser, at_user, "page-hanging", width=1280, height=560, scheme="light", wait_s=HANGS_S)
+        time.sleep(HANGS_S)
+        take_graphs(browser, graphs, "prometheus")
         browser.close()
 
 

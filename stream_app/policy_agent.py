@@ -18,6 +18,7 @@ import faust
 import structlog
 from faust.transport.drivers import aiokafka as driver
 from mode import Service
+from mode.threads import ServiceThread, WorkerThread
 
 from stream_app.kafka import client_options
 from stream_app.policy_publish import PolicyRejectedError, checked_statistics, encode_state
@@ -38,8 +39,25 @@ _NEVER_S = 10_000_000.0
 log = structlog.get_logger(__name__)
 
 
+class _DaemonThread(WorkerThread):
+    """A thread that neither the event loop nor the end of the process waits for.
+
+    mode's own one is joined by both, without a limit: a broker that does not answer while the consumer leaves its
+    group would hold up a SIGTERM until the request times out, 40 s later.
+    """
+
+    def __init__(self, service: ServiceThread, **kwargs: Any) -> None:
+        super().__init__(service, **kwargs)
+        self.daemon = True
+
+    def stop(self) -> None:
+        """Leave it alone: it has been told to stop, and ends when its consumer has."""
+
+
 class _CommittedThread(driver.AIOKafkaConsumerThread):
     """Faust's consumer, reading committed records: Faust itself does so with its exactly_once only, which is broken."""
+
+    Worker = _DaemonThread
 
     def _create_worker_consumer(self, transport: driver.Transport) -> AIOKafkaConsumer:
         self.consumer.in_transaction = True

@@ -85,6 +85,10 @@ async def _check_topics(settings: Settings) -> list[Finding]:
             found = f"the configuration of topic {name} may not be read"
             remedy = f"kafka-acls.sh --add --allow-principal User:NAME --operation DescribeConfigs --topic {name}"
             findings.append(warning("rights", found, "the right to check it", remedy))
+        if flow == "out" and not bits >> Operation.READ & 1:
+            found = f"topic {name} may not be read: the page cannot show its newest records"
+            remedy = f"kafka-acls.sh --add --allow-principal User:NAME --operation Read --topic {name}"
+            findings.append(warning("rights", found, "the right to show them", remedy))
     return findings
 
 

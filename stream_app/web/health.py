@@ -11,8 +11,18 @@ if TYPE_CHECKING:
 
 BEHIND_S: Final = 5.0
 """A partition whose oldest record waits longer than this is behind."""
+STALE_S: Final = 10.0
+"""A worker whose item replica is older than this ranks with what was."""
 SILENT_MS: Final = 5_000
 """Without an answer of the broker for so long, what is shown is old."""
+
+_PHASES: Final = {
+    "waiting for broker": "it waits for Kafka",
+    "checking topics": "it checks the topics",
+    "compiling kernels": "it compiles its kernels, for one to two minutes when it is its first start on this machine",
+    "catching up": "it reads the catalogue and the items",
+    "stopping": "it stops",
+}
 
 
 def health_words(observed: Observation, workers: Sequence[Mapping[str, Any]], now_ms: int) -> dict[str, Any]:
@@ -20,7 +30,8 @@ def health_words(observed: Observation, workers: Sequence[Mapping[str, Any]], no
     found = [
         *_broker(observed, now_ms),
         *_workers(workers),
-        *_partitions(observed),
+        *_partitions(observed, any(worker["answers"] and not worker["ready"] for worker in workers)),
+        *_replica(observed),
     ]
     if not found:
         return {"level": "good", "words": ["Everything is learned as it comes in."]}
@@ -54,7 +65,8 @@ def _workers(workers: Sequence[Mapping[str, Any]]) -> list[tuple[bool, str]]:
 
 def _unready(worker: Mapping[str, Any]) -> str:
     if worker.get("phase") != "running":
-        return str(worker.get("phase"))
+        phase = str(worker.get("phase"))
+        return _PHASES.get(phase, phase)
     tasks = [task for stage in worker.get("stages", {}).values() for task in stage["tasks"]]
     restoring = [task["restore"] for task in tasks if task.get("restore")]
     if restoring:
@@ -64,13 +76,21 @@ def _unready(worker: Mapping[str, Any]) -> str:
     return "the group shares out its partitions"
 
 
-def _partitions(observed: Observation) -> list[tuple[bool, str]]:
+def _replica(observed: Observation) -> list[tuple[bool, str]]:
+    age_s = max((lag.lag_s or 0.0 for lag in observed.replica), default=0.0)
+    if age_s <= STALE_S:
+        return []
+    return [(False, f"This worker ranks with items as they were {age_s:.0f} s ago: it needs more CPU.")]
+
+
+def _partitions(observed: Observation, are_starting: bool) -> list[tuple[bool, str]]:
+    """Tell of partitions without a worker, unless one is about to take them, and of those that are behind."""
     found: list[tuple[bool, str]] = [(True, lag.problem) for lag in observed.lags if lag.problem]
     for stage, what in (("user", "events"), ("item", "item updates")):
         owned = {p for member in observed.members if member.stage == stage for p in member.partitions}
         numbers = [lag.partition for lag in observed.lags if lag.stage == stage]
         orphans = [partition for partition in numbers if partition not in owned]
-        if orphans:
+        if orphans and not are_starting:
             whole = "All partitions" if len(orphans) == len(numbers) else _partition_words(orphans).capitalize()
             has = "has" if whole.startswith("Partition ") else "have"
             found.append((True, f"{whole} of the {what} {has} no worker: start one with crossaisle worker."))

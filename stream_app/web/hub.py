@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 import structlog
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, TopicAuthorizationFailedError
 from mode import Service
 
 from stream_app.changelog import RecoveryError
@@ -36,6 +36,7 @@ RATE_SPAN_S: Final = 5.0
 
 _KEEP_ALIVE_S = 15.0
 _RETRY_S = 2.0
+_REFUSED_RETRY_S = 30.0
 _PEER_TIMEOUT_S = 0.7
 _MAX_QUEUE = 120
 
@@ -81,6 +82,7 @@ class Hub(Service):
         self._log = structlog.get_logger(__name__)
         self._watchers: set[asyncio.Queue[bytes | None]] = set()
         self._is_watched = asyncio.Event()
+        self._is_interrupted = False
         self._points: deque[dict[str, Any]] = deque(maxlen=HISTORY)
         self._rejects: deque[dict[str, Any]] = deque(maxlen=REJECTS_KEPT)
 
@@ -187,8 +189,12 @@ class Hub(Service):
             try:
                 await self._feed()
             except (KafkaError, RecoveryError, OSError) as error:
-                self._log.info("feed_interrupted", error=repr(error), remedy="none needed: goes on when Kafka answers")
-                await self.sleep(_RETRY_S)
+                refused = isinstance(error, TopicAuthorizationFailedError)
+                if not self._is_interrupted:
+                    remedy = f"grant Read on {error.args[0]}" if refused else "none needed: goes on when Kafka answers"
+                    self._log.warning("feed_interrupted", error=repr(error), remedy=remedy)
+                self._is_interrupted = True
+                await self.sleep(_REFUSED_RETRY_S if refused else _RETRY_S)
 
     async def _feed(self) -> None:
         settings = self._settings
@@ -204,6 +210,7 @@ class Hub(Service):
                 if refused:
                     self._rejects.extend(refused)
                     self._send("rejects", list(self._rejects))
+                self._is_interrupted = False
                 await self.sleep(1.0)
 
     def _send(self, event: str, value: Any) -> None:

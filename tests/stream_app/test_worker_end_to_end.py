@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import random
 import signal
 import sys
@@ -14,8 +15,10 @@ from typing import TYPE_CHECKING
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from stream_app.broker import EmbeddedBroker
 from stream_app.inspect import UnknownIdError, inspect_item, inspect_user
 from stream_app.records import REJECT_CODES, EventLimits, Reject, decode_catalog, decode_reject
+from tests.conftest import fresh_settings
 from tests.stream_app import harness, shop
 from tests.stream_app.harness import Worker
 from tests.stream_app.shop import REAL_WORKER, Shop
@@ -136,6 +139,36 @@ def test_the_faust_command_runs_the_same_worker(settings: Settings, tmp_path: Pa
         worker.signal(signal.SIGTERM)
         assert worker.wait(2 * harness.stop_limit_s()) == 0, worker.log
     shop.check_learned_once(settings, market)
+
+
+def has_policy(settings: Settings) -> bool:
+    """Return whether a policy has been published."""
+    return bool(harness.read_committed(settings, settings.topic_policy_state))
+
+
+def test_a_broker_that_hangs_does_not_hold_up_the_end(tmp_path: Path) -> None:
+    """A worker whose broker is frozen ends on SIGTERM as soon as others; what it could not commit is learned later."""
+    with EmbeddedBroker(tmp_path / "broker") as broker:
+        settings = fresh_settings(broker.bootstrap_servers, tmp_path / "state")
+        harness.make_topics(settings)
+        market = Shop()
+        harness.send(settings, shop.catalogue(), topic=settings.topic_catalog)
+        with Worker(settings, tmp_path / "log", REAL_WORKER) as worker:
+            harness.send(settings, market.events(50))
+            shop.wait_learned(settings, 50, worker)
+            harness.wait_for(lambda: has_policy(settings), "the policy agent to publish")
+            harness.send(settings, market.events(50))
+            assert broker.pid is not None
+            os.kill(broker.pid, signal.SIGSTOP)
+            try:
+                worker.signal(signal.SIGTERM)
+                assert worker.wait(2 * harness.stop_limit_s()) == 0, worker.log
+            finally:
+                os.kill(broker.pid, signal.SIGCONT)
+        with Worker(settings, tmp_path / "log", REAL_WORKER) as worker:
+            shop.wait_learned(settings, 100, worker)
+            assert worker.terminate() == 0
+        shop.check_learned_once(settings, market)
 
 
 def _mutated(market: Shop, n: int) -> list[tuple[bytes | None, bytes | None]]:

@@ -64,7 +64,25 @@ def test_a_worker_that_restores_says_how_long() -> None:
     found = health_words(observation(), [restoring], NOW_MS)
     assert found["words"] == ["Worker a:1 is not ready: it restores 1,500 records, about 12 s left."]
     compiling = {**WORKER, "ready": False, "phase": "compiling kernels"}
-    assert "compiling kernels" in health_words(observation(), [compiling], NOW_MS)["words"][0]
+    assert "it compiles its kernels" in health_words(observation(), [compiling], NOW_MS)["words"][0]
+
+
+def test_who_opens_the_page_of_the_first_worker_early_is_not_told_to_start_one() -> None:
+    """Partitions without a worker are no trouble while one is about to take them."""
+    starting = {**WORKER, "ready": False, "phase": "compiling kernels"}
+    found = health_words(observation(owned=frozenset()), [starting], NOW_MS)
+    assert (found["level"], len(found["words"])) == ("warn", 1)
+
+
+def test_a_worker_with_old_items_says_so() -> None:
+    """How old they are."""
+    (lag, *_) = observation(lag_s=17.0).lags
+    stale = observation()._replace(replica=(lag,))
+    found = health_words(stale, [WORKER], NOW_MS)
+    assert found == {
+        "level": "warn",
+        "words": ["This worker ranks with items as they were 17 s ago: it needs more CPU."],
+    }
 
 
 def test_a_silent_broker_and_a_recreated_topic_are_bad() -> None:

@@ -86,19 +86,21 @@ def test_people_see_what_goes_on(page: Page, pair: Pair) -> None:
 def test_a_user_and_an_item_are_looked_up_with_the_keyboard(page: Page, pair: Pair) -> None:
     """Type an id, press Enter, follow a recommendation with Enter; the address keeps what is shown."""
     opened(page, pair)
+    expect(page.locator("#found")).to_contain_text("User user-")  # somebody stands as an example until one is asked for
     page.locator("#id").focus()
     page.keyboard.type("user-1")
     page.keyboard.press("Enter")
     found = page.locator("#found")
+    expect(found.locator("h3")).to_have_text("User user-1")
     expect(found).to_contain_text("Recommended now")
     expect(found).to_contain_text("What they did")
-    expect(found).to_contain_text(re.compile(r"p (1|0\.\d{3})"))
+    expect(found).to_contain_text(re.compile(r"\d %"))
     found.locator("ol .link").first.focus()
     page.keyboard.press("Enter")
     expect(found).to_contain_text("Goes with")
     assert "#item=" in page.url
     page.go_back()
-    expect(found).to_contain_text("User user-1")
+    expect(found.locator("h3")).to_have_text("User user-1")
     page.locator("#id").fill("<img src=x onerror=alert(1)>")
     page.locator("#kind").select_option("item")
     page.keyboard.press("Tab")
