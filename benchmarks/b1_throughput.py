@@ -3,6 +3,10 @@
 The contestants take turns on one broker: the bare aiokafka loop (the limit), this worker, Quix Streams with River,
 Faust with River. Progress is read from outside: from the records of the contestant's output topic where it writes one
 slate per event, from the committed offsets of the worker, whose slates are one per user and commit interval.
+
+Each is watched after its first events: a few thousand, and for the worker those of which every one teaches the rankers
+(``n_eager`` of each partition; how fast it is during them is a figure of its own). What the lists of a worker under
+this load are worth is measured by :mod:`benchmarks.b1_quality`.
 """
 
 from __future__ import annotations
@@ -14,14 +18,15 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from benchmarks.b1_quality import measure_quality
 from benchmarks.cluster import Cluster, cluster, say
 from benchmarks.machine import Usage
 from benchmarks.workers import WORKER, Process, admin_of, committed, consumer_of, written
+from operators.load import MAX_LEVEL, STRETCH
+from stream_app.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-
-    from stream_app.settings import Settings
 
 TITLE = "Throughput: events per second of one process"
 ORDER = ("raw", "worker", "quix", "faust")
@@ -32,28 +37,34 @@ NAMES = {
     "faust": "Faust, table, River",
 }
 _POLL_S = 0.25
-_START_TIMEOUT_S = 180.0
+_START_TIMEOUT_S = 600.0
 
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """How much of everything: events in the topic, rounds, and seconds that each contestant is watched."""
+    """How much of everything: events in the topic, rounds, seconds that each contestant is watched, and so on."""
 
     n_events: int
     n_rounds: int
     watch_s: float
     warm_events: int
+    """Before a contestant is watched."""
+    warm_worker: int
+    """Before the worker is."""
+    quality_events: int
 
 
-FULL = Sizes(n_events=900_000, n_rounds=3, watch_s=8.0, warm_events=2_000)
-QUICK = Sizes(n_events=20_000, n_rounds=1, watch_s=2.0, warm_events=100)
+FULL = Sizes(900_000, n_rounds=3, watch_s=8.0, warm_events=2_000, warm_worker=120_000, quality_events=400_000)
+QUICK = Sizes(20_000, n_rounds=1, watch_s=2.0, warm_events=100, warm_worker=100, quality_events=3_000)
 
 
 async def measure(*, quick: bool) -> dict[str, Any]:
     """Run all rounds and return medians and ratios."""
     sizes = QUICK if quick else FULL
     rounds: dict[str, list[dict[str, float]]] = {name: [] for name in ORDER}
+    interval_s = Settings().commit_interval_ms / 1000 * STRETCH[MAX_LEVEL]
     async with cluster() as home:
+        partitions = home.partitions
         n = await home.fill(sizes.n_events)
         for number in range(sizes.n_rounds):
             for name in ORDER:
@@ -70,6 +81,9 @@ async def measure(*, quick: bool) -> dict[str, Any]:
         "worker_share_of_raw": rates["worker"] / rates["raw"],
         "worker_times_faust": rates["worker"] / rates["faust"],
         "worker_times_quix": rates["worker"] / rates["quix"],
+        "quality": measure_quality(
+            sizes.quality_events, partitions=partitions, interval=max(1, round(rates["worker"] * interval_s))
+        ),
     }
 
 
@@ -79,9 +93,9 @@ async def _contest(home: Cluster, name: str, number: int, n: int, sizes: Sizes) 
     try:
         async with admin_of(settings) as admin, consumer_of(settings) as consumer:
             if name == "worker":
-                return await _watch(process, n, sizes, lambda: committed(admin, settings))
+                return await _watch(process, n, sizes, sizes.warm_worker, lambda: committed(admin, settings))
             topic = settings.topic_recommendations
-            return await _watch(process, n, sizes, lambda: written(consumer, topic, home.partitions))
+            return await _watch(process, n, sizes, sizes.warm_events, lambda: written(consumer, topic, home.partitions))
     finally:
         process.kill()
 
@@ -96,34 +110,43 @@ def _command(name: str, settings: Settings) -> list[str]:
     ]  # fmt: skip
 
 
-async def _watch(process: Process, n: int, sizes: Sizes, progress: Callable[[], Awaitable[int]]) -> dict[str, float]:
-    """Return the rate from the first events on until the time is up or all events are done."""
-    launched = process.started_s
-    first: tuple[float, int, Usage] | None = None
+async def _watch(
+    process: Process, n: int, sizes: Sizes, warm: int, progress: Callable[[], Awaitable[int]]
+) -> dict[str, float]:
+    """Return the rate from the end of the warm-up on until the time is up or all events are done."""
+    begun: _Point | None = None
+    first: _Point | None = None
     while True:
         await asyncio.sleep(_POLL_S)
         process.check()
-        done, now, usage = await progress(), time.monotonic(), Usage.of(process.pid)
-        if first is None:
-            if done >= sizes.warm_events:
-                first = (now, done, usage)
-                if done >= n:
-                    return _figures(launched, 0, 0.0, launched, now, done, usage)
-            elif now - launched > _START_TIMEOUT_S:
+        now = _Point(await progress(), time.monotonic(), Usage.of(process.pid))
+        if begun is None and now.done > 0:
+            begun = now
+        if begun is None or first is None:
+            if begun is not None and now.done >= min(warm, n // 2):
+                first = now
+            elif now.at_s - process.started_s > _START_TIMEOUT_S:
                 sys.exit(f"B1: no progress in {_START_TIMEOUT_S:.0f} s; the machine is too busy, or see {process.log}")
             continue
-        if done >= n or now - first[0] >= sizes.watch_s:
-            return _figures(first[0], first[1], first[2].cpu_s, launched, now, done, usage)
+        if now.done >= n or now.at_s - first.at_s >= sizes.watch_s:
+            return {
+                "events_per_s": now.rate_since(first),
+                "cpu_us_per_event": (now.usage.cpu_s - first.usage.cpu_s) / max(now.done - first.done, 1) * 1e6,
+                "rss_mb": now.usage.rss_mb,
+                "first_result_s": begun.at_s - process.started_s,
+                "events": float(now.done - first.done),
+                "warm_up_events_per_s": first.rate_since(begun),
+            }
 
 
-def _figures(
-    began: float, before: int, cpu_before_s: float, launched: float, now: float, done: int, usage: Usage
-) -> dict[str, float]:
-    n = max(done - before, 1)
-    return {
-        "events_per_s": n / max(now - began, 1e-9),
-        "cpu_us_per_event": (usage.cpu_s - cpu_before_s) / n * 1e6,
-        "rss_mb": usage.rss_mb,
-        "first_result_s": began - launched,
-        "events": float(n),
-    }
+@dataclass(frozen=True, slots=True)
+class _Point:
+    """How far a contestant was when, and what it had used by then."""
+
+    done: int
+    at_s: float
+    usage: Usage
+
+    def rate_since(self, before: _Point) -> float:
+        """Return events per second."""
+        return max(self.done - before.done, 1) / max(self.at_s - before.at_s, _POLL_S)

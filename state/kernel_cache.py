@@ -2,7 +2,8 @@
 
 numba keeps a kernel under the file that defines it and looks only at that file when it decides whether the kernel is
 still good; a change in a file that it *calls* goes unnoticed, and the old kernel runs. So the folder is named by a
-digest of all sources of ``operators`` and ``state``: another source, another folder.
+digest of all modules of ``operators`` and ``state`` that hold kernels or are imported by such: another source, another
+folder.
 
 ``NUMBA_CACHE_DIR``, or else the user's cache folder, holds these folders. The ones not used for longest are removed
 when there are more than :data:`KEPT`; a process holds a shared lock on its own for as long as it lives, so that none is
@@ -14,6 +15,7 @@ from __future__ import annotations
 import atexit
 import hashlib
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -38,6 +40,8 @@ _LOCK: Final = ".in-use"
 _COMPILING: Final = ".compiling"
 _COMPLETE: Final = ".complete"
 _PACKAGES: Final = ("operators", "state")
+_KERNELS: Final = re.compile(rb"^from numba import", re.MULTILINE)
+_IMPORT: Final = re.compile(rb"^\s*(?:from|import)\s+((?:operators|state)\.[\w.]+)", re.MULTILINE)
 
 
 class KernelCache:
@@ -108,14 +112,28 @@ class KernelCache:
         os.close(self._lock)
 
 
+def kernel_sources(root: Path) -> dict[str, bytes]:
+    """Return what kernels below ``root`` depend on: their modules and those that these import, by name."""
+    texts = {
+        ".".join(path.relative_to(root).with_suffix("").parts): path.read_bytes()
+        for package in _PACKAGES
+        for path in sorted((root / package).rglob("*.py"))
+    }
+    wanted: set[str] = set()
+    fresh = {name for name, text in texts.items() if _KERNELS.search(text)}
+    while fresh:
+        wanted |= fresh
+        found = {name.decode() for module in fresh for name in _IMPORT.findall(texts[module])}
+        fresh = (found & texts.keys()) - wanted
+    return {name: texts[name] for name in sorted(wanted)}
+
+
 def sources_digest(root: Path) -> str:
-    """Return the digest of Python, numba, and the modules below ``root`` that kernels may be in, names and contents."""
+    """Return the digest of Python, numba, and the names and contents of :func:`kernel_sources`."""
     found = hashlib.sha256(f"{sys.implementation.cache_tag} numba {version('numba')}\n".encode())
-    for package in _PACKAGES:
-        for path in sorted((root / package).rglob("*.py")):
-            content = path.read_bytes()
-            found.update(f"{path.relative_to(root).as_posix()} {len(content)}\n".encode())
-            found.update(content)
+    for name, content in kernel_sources(root).items():
+        found.update(f"{name} {len(content)}\n".encode())
+        found.update(content)
     return found.hexdigest()[:20]
 
 
@@ -157,11 +175,24 @@ def open_kernel_cache(base: Path, root: Path) -> KernelCache:
     """Return the cache below ``base`` for the sources below ``root``; a temporary one if that cannot be written."""
     digest = sources_digest(root)
     try:
-        return KernelCache(base, digest)
+        cache = KernelCache(base, digest)
     except OSError:
         temporary = Path(tempfile.mkdtemp(prefix="crossaisle-kernels-"))
         atexit.register(shutil.rmtree, temporary, ignore_errors=True)
-        return KernelCache(temporary, digest)
+        cache = KernelCache(temporary, digest)
+    for package in _PACKAGES:
+        _share(cache.folder, root / package)
+    return cache
+
+
+def _share(folder: Path, package: Path) -> None:
+    """Let all places where the same sources are installed share their kernels: numba has a folder for each place."""
+    here = hashlib.sha1(str(package).encode()).hexdigest()  # noqa: S324 - the name that numba gives it, no secret
+    with suppress(
+        OSError
+    ):  # where it cannot be linked, or numba has been there already, each place compiles for itself
+        (folder / package.name).mkdir(exist_ok=True)
+        (folder / f"{package.name}_{here}").symlink_to(package.name, target_is_directory=True)
 
 
 def _install() -> KernelCache:

@@ -114,18 +114,21 @@ class ItemProcessor:
         )
 
     def _learn_names(self, names: dict[int, str]) -> None:
-        headers = self.table.headers.records
-        for item_id, name in names.items():
-            row = self.table.index.get(item_id)
-            if row < 0:
-                continue
-            if headers[row]["named"]:
-                known = self._store.get_many([page_key(item_id, KIND_NAME)])[0]
-                if known is not None and known != name.encode():
-                    self.n_collisions += 1
-                continue
-            headers[row]["named"] = 1
-            self._names.append((page_key(item_id, KIND_NAME), name.encode()))
+        ids = np.fromiter(names, np.uint64, len(names))
+        rows = self.table.index.get_many(ids)
+        named = self.table.headers.records["named"]
+        known = [row >= 0 and bool(named[row]) for row in rows.tolist()]
+        earlier = self._store.get_many(
+            [page_key(i, KIND_NAME) for i, is_known in zip(names, known, strict=True) if is_known]
+        )
+        before = iter(earlier)
+        for (item_id, name), row, is_known in zip(names.items(), rows.tolist(), known, strict=True):
+            if is_known:
+                stored = next(before)
+                self.n_collisions += stored is not None and stored != name.encode()
+            elif row >= 0:
+                named[row] = 1
+                self._names.append((page_key(item_id, KIND_NAME), name.encode()))
 
     def flush(self, now_ms: int) -> Flush:
         """Return the changed pages; they are the changelog and the broadcast at once."""

@@ -155,8 +155,8 @@ class WorkerCollector(Collector):
         sums = {name: sum(user.counters[name] for user in users) for name in ("n_events", "n_users", *_USER_COUNTERS)}
         return {
             **sums,
-            "by_type": _summed(user.by_type for user in users),
-            "rejects": _summed(user.rejects_by_code for user in users),
+            "by_type": _summed(user.tally.by_type for user in users),
+            "rejects": _summed(user.tally.rejects_by_code for user in users),
         }
 
     def collect(self) -> Iterable[Metric]:
@@ -218,9 +218,9 @@ class WorkerCollector(Collector):
             "crossaisle_rejects", "Events sent to the rejects topic, by code", labels=["partition", "code"]
         )
         for user in users:
-            for kind, n in sorted(user.by_type.items()):
+            for kind, n in sorted(user.tally.by_type.items()):
                 events.add_metric([str(user.partition), kind], float(n))
-            for code, n in sorted(user.rejects_by_code.items()):
+            for code, n in sorted(user.tally.rejects_by_code.items()):
                 rejects.add_metric([str(user.partition), code], float(n))
         yield from (events, rejects)
         catalog = CounterMetricFamily(

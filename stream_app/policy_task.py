@@ -1,5 +1,6 @@
 """The policy's part of a user task: which arm fills a slate, what slates earn, and the statistics of the partition."""
 
+from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 
 POLICY_KEY = page_key(0, KIND_POLICY)
 _LOWER_HALF = 0xFFFFFFFF
+_type, _slate_id = attrgetter("type"), attrgetter("slate_id")
 
 log = structlog.get_logger()
 
@@ -118,12 +120,19 @@ class PartitionPolicy:
 
     def rewards(self, events: "list[Event]") -> np.ndarray:
         """Return what each event is worth, shape ``(n,)``, float32."""
-        n = len(events)
-        return np.fromiter((event_reward(e.type, e.value, self._rewards) for e in events), np.float32, n)
+        kinds = list(map(_type, events))
+        rewards = np.fromiter(map(self._rewards.__getitem__, kinds), np.float32, len(kinds))
+        if "rating" in kinds:
+            for k in (k for k, kind in enumerate(kinds) if kind == "rating"):
+                rewards[k] = event_reward("rating", events[k].value, self._rewards)
+        return rewards
 
     def slate_marks(self, events: "list[Event]") -> "UInt64s":
         """Return which slate each event names, as :data:`operators.arrays.EVENT` holds it."""
-        return np.fromiter((self._slate_mark(e.slate_id) for e in events), np.uint64, len(events))
+        named = list(map(_slate_id, events))
+        if not any(named):
+            return np.zeros(len(events), np.uint64)
+        return np.fromiter(map(self._slate_mark, named), np.uint64, len(events))
 
     def _slate_mark(self, slate_id: str | None) -> int:
         if not slate_id:

@@ -255,14 +255,17 @@ class Replica:
         slab.reserve(int(numbers.sum()) + numbers.size)
         pages = np.empty(rows.size, np.int32)
         _locate(self.table.headers.records, slab.records, slab.free, slab.n_free, rows, numbers, pages)
+        before = slab.records["ids"][pages]
         overwrite(slab.records, pages, values)
-        neighbours = slab.records["ids"][pages].reshape(-1)
+        after = slab.records["ids"][pages]
+        page, slot = np.nonzero(after != before)  # most slots keep their neighbour, and with it the row that it has
+        neighbours = after[page, slot]
         resolved = self.table.index.get_many(neighbours)
         unknown = (resolved < 0) & (neighbours != 0)
         if unknown.any():
             self.ensure(np.unique(neighbours[unknown]))
             resolved = self.table.index.get_many(neighbours)
-        slab.records["rows"][pages] = np.where(neighbours == 0, 0, resolved).reshape(pages.size, -1)
+        slab.records["rows"][pages[page], slot] = np.where(neighbours == 0, 0, resolved)
 
     def apply_catalog(self, records: "Sequence[KafkaRecord]") -> None:
         """Take over a batch of catalogue records; what cannot be read is kept for :meth:`take_catalog_rejections`."""

@@ -1,12 +1,7 @@
 """A task: the one owner of an input partition, of its state, and of a transactional producer.
 
-At every commit interval in which something was read, and when the partition is revoked, a task
-
- 1. sends, in one transaction: the processor's outputs, its changed pages, a checkpoint record with the input offset,
-    and the group's offset (for lag tools: recovery does not read it);
- 2. commits the transaction;
- 3. writes the same pages, the checkpoint and the changelog position to the local store, in one batch;
- 4. tells the processor.
+At every commit interval in which something was read, and when the partition is revoked, a task commits
+(:mod:`stream_app.commit`).
 
 Recovery, on opening and after any error: a new producer first (it fences an older one and ends its transaction), then
 the local store, then the changelog from the store's position to its end, then the input from the checkpoint. What was
@@ -22,14 +17,13 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import structlog
 from aiokafka import TopicPartition
-from aiokafka.errors import KafkaError, ProducerFenced
+from aiokafka.errors import ProducerFenced
 
-from state.store import StoreDamagedError, StoreFormatError, StoreFullError
-from stream_app import faults
-from stream_app.changelog import CHECKPOINT_KEY, RecoveryError, RestoreProgress
-from stream_app.packing import PackedBatch, pack
-from stream_app.processor import Flush, Output, Processor, StageSpec
-from stream_app.recovery import Opened, encode_checkpoint, open_task
+from state.store import StoreFormatError, StoreFullError
+from stream_app.changelog import RecoveryError, RestoreProgress
+from stream_app.commit import Committer, now_ms
+from stream_app.failures import Failures, TaskFailedError
+from stream_app.recovery import Opened, open_task
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -37,27 +31,14 @@ if TYPE_CHECKING:
 
     from aiokafka import AIOKafkaConsumer
 
-    from state.pages import Pages
+    from stream_app.processor import Processor, StageSpec
     from stream_app.records import KafkaRecord
     from stream_app.settings import Settings
     from stream_app.topic_facts import TopicFactsCache
 
-__all__ = ["Flush", "Output", "Processor", "StageSpec", "Task", "TaskContext", "TaskFailedError"]
-
-MAX_FAILURES = 8
-"""Failures in a row, with no commit between them, after which a task gives up. Waiting for a broker is no failure."""
-
 _POLL_MS = 1_000
-_MAX_BACKOFF_S = 5.0
-_FIRST_BACKOFF_S = 0.1
-_RETRY_S = 0.5
-_WARN_EVERY_S = 30.0
 
 T = TypeVar("T")
-
-
-class TaskFailedError(Exception):
-    """A task fails every time it tries to go on; the message names the place and the remedy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +59,10 @@ class TaskContext:
     on_failed: Callable[[BaseException], None]
     """Told an error that no retry can mend: the worker stops."""
 
+    async def call(self, function: Callable[..., T], *args: Any) -> T:
+        """Run a function in the stage's thread."""
+        return await asyncio.get_running_loop().run_in_executor(self.executor, function, *args)
+
 
 class Task:
     """One partition of a stage, from :meth:`start` to :meth:`stop`."""
@@ -86,17 +71,13 @@ class Task:
         self._context = context
         self._partition = partition
         self._input = TopicPartition(context.spec.input_topic, partition)
-        self._changelog = TopicPartition(context.spec.changelog_topic, partition)
         self._log = structlog.get_logger(__name__).bind(stage=context.spec.name, partition=partition)
         self._runner: asyncio.Task[None] | None = None
         self._polling: asyncio.Task[Sequence[KafkaRecord]] | None = None
         self._opened: Opened | None = None
         self._stopping = False
-        self._rebuild = False
-        self._n_failures = 0
-        self._n_commits = 0
-        self._last_commit_ms: int | None = None
-        self._warned_s = float("-inf")
+        self._failures = Failures(context.spec.name, self._input, self._log)
+        self._committer = Committer(context, self._input, self._log)
         self._state = "new"
         self._restoring: RestoreProgress | None = None
         self._uncommitted_ms: list[int] = []
@@ -111,8 +92,8 @@ class Task:
             "input_offset": opened.committed_offset if opened else None,
             "read_offset": opened.next_offset if opened else None,
             "changelog_offset": opened.store.position if opened else None,
-            "n_commits": self._n_commits,
-            "last_commit_ms": self._last_commit_ms,
+            "n_commits": self._committer.n_commits,
+            "last_commit_ms": self._committer.last_commit_ms,
             "restore": self._restore_status(),
         }
 
@@ -189,7 +170,8 @@ class Task:
                     self._log.info("task_dropped", error=repr(error), remedy="none needed: the next owner recovers it")
                     return
                 try:
-                    delay_s = self._note_failure(error)
+                    offset = self._opened.committed_offset if self._opened else None
+                    delay_s = self._failures.note(error, offset)
                 except TaskFailedError as fatal:
                     self._context.on_failed(fatal)
                     return
@@ -209,14 +191,14 @@ class Task:
                 context.spec,
                 self._partition,
                 context.facts,
-                self._call,
-                rebuild=self._rebuild,
+                context.call,
+                rebuild=self._failures.rebuild,
                 progress=progress,
             )
         finally:
             self._restoring = None
         self._opened = opened
-        self._rebuild = False
+        self._failures.rebuild = False
         if self._stopping or not self._is_assigned:
             return
         context.consumer.seek(self._input, opened.committed_offset)
@@ -236,7 +218,8 @@ class Task:
             records = await self._poll(timeout_ms)
             if records:
                 n_waiting = self._n_waiting(records[-1].offset + 1)
-                await self._call(meters.learn.timed(opened.processor.process), records, _now_ms(), n_waiting)
+                learn = meters.learn.timed(opened.processor.process)
+                await self._context.call(learn, records, now_ms(), n_waiting)
                 meters.batch.observe(len(records))
                 self._uncommitted_ms += [record.timestamp for record in records]
             opened.next_offset = await self._position(opened.next_offset, records)
@@ -278,44 +261,9 @@ class Task:
         return max(after, int(await self._context.consumer.position(self._input)))
 
     async def _commit(self, opened: Opened) -> None:
-        spec = self._context.spec
-        started = time.monotonic()
-        flush, packed = await self._call(spec.meters.flush.timed(_flush), opened.processor, _now_ms())
-        sent_s = time.monotonic()
-        checkpoint = encode_checkpoint(spec, self._partition, opened, flush.state)
-        pages = [Output(spec.changelog_topic, self._partition, key, page) for key, page in flush.pages.singles]
-        pages.append(Output(spec.changelog_topic, self._partition, CHECKPOINT_KEY, checkpoint))
-        faults.hit("before_transaction")
-        ends = await opened.producer.commit(
-            [*flush.outputs, *pages], {self._input: opened.next_offset}, spec.group_id, {self._changelog: packed}
-        )
-        spec.meters.transaction.observe(time.monotonic() - sent_s)
-        spec.meters.note_latencies(self._uncommitted_ms, _now_ms())
-        self._uncommitted_ms = []
-        faults.hit("after_commit")
-        position = ends[self._changelog]
-        if position < 0:
-            msg = "the broker did not say where the changelog records are: reading them again"
-            raise KafkaError(msg)
-        await self._call(_settle, opened, flush, position, checkpoint)
-        await self._hand_over(flush.pages, position)
-        opened.committed_offset = opened.next_offset
-        self._n_failures = 0
-        self._n_commits += 1
-        self._last_commit_ms = _now_ms()
-        self._log.debug(
-            "task_committed",
-            input_offset=opened.next_offset,
-            n_outputs=len(flush.outputs),
-            n_pages=len(flush.pages),
-            took_ms=round((time.monotonic() - started) * 1000, 1),
-        )
-
-    async def _hand_over(self, pages: Pages, position: int) -> None:
-        handover = self._context.spec.handover
-        if handover is not None and handover.settled(self._partition, position):
-            loop = asyncio.get_running_loop()
-            await loop.run_in_executor(self._context.replica_executor, handover.apply, self._partition, pages, position)
+        timestamps_ms, self._uncommitted_ms = self._uncommitted_ms, []
+        await self._committer.commit(opened, timestamps_ms)
+        self._failures.reset()
 
     async def _close(self) -> None:
         opened, self._opened = self._opened, None
@@ -323,32 +271,7 @@ class Task:
             self._context.spec.handover.closed(self._partition)
         self._state = "closed" if self._stopping else "recovering"
         if opened is not None:
-            await asyncio.shield(opened.close(self._call))
-
-    def _note_failure(self, error: Exception) -> float:
-        """Count a failure and return how long to wait before recovering, in seconds."""
-        if isinstance(error, StoreDamagedError):
-            self._rebuild = True
-        if isinstance(error, KafkaError) and error.retriable:
-            if time.monotonic() - self._warned_s > _WARN_EVERY_S:
-                self._warned_s = time.monotonic()
-                self._log.warning(
-                    "task_interrupted", error=repr(error), remedy="none needed: recovers when Kafka answers"
-                )
-            return _RETRY_S
-        self._n_failures += 1
-        offset = self._opened.committed_offset if self._opened else None
-        if self._n_failures >= MAX_FAILURES:
-            msg = (
-                f"stage {self._context.spec.name}, partition {self._partition}: failed {self._n_failures} times in a "
-                f"row after offset {offset} of {self._input.topic}, last with {error!r}; nothing of it was committed. "
-                "Mend the cause that the log shows and start the worker again"
-            )
-            raise TaskFailedError(msg) from error
-        self._log.error(
-            "task_failed", error=repr(error), n_failures=self._n_failures, after_offset=offset, exc_info=error
-        )
-        return float(min(_MAX_BACKOFF_S, _FIRST_BACKOFF_S * 2.0 ** (self._n_failures - 1)))
+            await asyncio.shield(opened.close(self._context.call))
 
     async def _pause(self, delay_s: float) -> None:
         if delay_s:
@@ -357,22 +280,3 @@ class Task:
             except asyncio.CancelledError:
                 if not self._stopping:
                     raise
-
-    async def _call(self, function: Callable[..., T], *args: Any) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._context.executor, function, *args)
-
-
-def _flush(processor: Processor, now_ms: int) -> tuple[Flush, list[PackedBatch]]:
-    flush = processor.flush(now_ms)
-    return flush, pack(flush.pages, now_ms)
-
-
-def _settle(opened: Opened, flush: Flush, position: int, checkpoint: bytes) -> None:
-    faults.hit_during("in_local_write")
-    opened.store.write(flush.pages, position=position, checkpoint=checkpoint)
-    faults.survive()
-    opened.processor.committed()
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000

@@ -1,13 +1,12 @@
 """The user stage's state and operators: events of one partition in; slates, item updates and rejects out."""
 
 from collections.abc import Sequence
-from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
 
-from operators.arrays import EVENT, GLOBALS, Users, new_accumulators, new_globals, new_work
+from operators.arrays import GLOBALS, Users, new_accumulators, new_globals, new_work
 from operators.draw import greedy_choices
 from operators.interval import clear, summed_updates, with_room
 from operators.learn import (
@@ -26,9 +25,11 @@ from operators.rank import SLATE, fill_slates
 from state.arrays import Int32s, Rows, UInt8s
 from state.codec import KIND_GLOBALS, page_key
 from state.ids import hash_id
-from state.layout import EPOCH_2000_S, KIND_ITEM, USER_HEADER, USER_PAGES
+from state.layout import KIND_ITEM, USER_HEADER, USER_PAGES
 from state.table import RowTable
 from state.updates import encode_update
+from stream_app.columns import event_columns, user_hashes
+from stream_app.interval import Interval
 from stream_app.newest import NewestSlates
 from stream_app.policy_task import POLICY_KEY, PartitionPolicy
 from stream_app.policy_view import PolicyView
@@ -36,6 +37,7 @@ from stream_app.processor import Flush, Output
 from stream_app.quality import OnlineQuality
 from stream_app.records import Event, EventLimits, decode_events, encode_reject
 from stream_app.slates import FilledSlate, build_slate, unpack
+from stream_app.tally import Tally
 
 if TYPE_CHECKING:
     from state.store import Store
@@ -43,24 +45,10 @@ if TYPE_CHECKING:
     from stream_app.replica import Replica
     from stream_app.settings import Settings
 
-TYPES = ("impression", "view", "click", "favorite", "cart", "purchase", "rating", "review", "dislike")
-WEIGHTS = {"impression": 0.0, "view": 0.1, "click": 0.3, "favorite": 0.6, "cart": 0.8, "purchase": 1.0, "review": 0.5}
-"""How much an event of a type teaches; a rating's weight comes from its value, a dislike is negative."""
 MAX_POOL = 128
-_TYPE_NUMBERS = {name: number for number, name in enumerate(TYPES)}
 GLOBALS_KEY = page_key(0, KIND_GLOBALS)
 NOTHING_WANTED = np.zeros(0, np.uint8)
 NO_LISTS = np.zeros(0, LISTS)
-
-
-def event_weight(event: Event) -> float:
-    """Return how much an event teaches: 0 nothing, negative a dislike, 1 a purchase or a rating of 4 and more."""
-    if event.type == "dislike":
-        return -1.0
-    if event.type == "rating":
-        value = event.value if event.value is not None else 3.0
-        return 1.0 if value >= 4 else 0.3 if value >= 3 else -1.0  # noqa: PLR2004 - the five-star scale
-    return WEIGHTS[event.type]
 
 
 def users_of(table: RowTable) -> Users:
@@ -115,37 +103,27 @@ class UserProcessor:
         self.table = RowTable(USER_HEADER, USER_PAGES)
         self.globals: Rows = new_globals()
         self.quality = OnlineQuality()
-        self.counters: dict[str, int] = dict.fromkeys(
-            ("n_events", "n_users", "n_duplicates", "n_late", "n_rejected", "n_slates", "n_forgotten"), 0
-        )
-        self.by_type: dict[str, int] = {}
-        self.rejects_by_code: dict[str, int] = {}
+        self.tally = Tally()
+        self._interval = Interval()
         self.newest = NewestSlates(settings.web_cached_slates)
         self._work = new_work(replica.n_rows, replica.n_categories)
         self._acc = new_accumulators(replica.n_rows, 1024, 1024)
-        self._as_of_s = 0
         self._newest_s = 0
         self._tick = 0
         self.load = Load()
-        self._load_params = LoadParams(behind=settings.max_batch_events, calm=settings.max_batch_events // 10)
-        self._reset_interval()
+        n_batch = settings.max_batch_events
+        self._load_params = LoadParams(behind=n_batch, calm=n_batch // 10, deep=10 * n_batch)
 
-    def _reset_interval(self) -> None:
-        self._touched: dict[int, None] = {}
-        self._latest: dict[int, tuple[Event, int]] = {}
-        self._rejects: list[Output] = []
-        self._gone: set[bytes] = set()
-        self._names: dict[int, str] = {}
-        self._as_of_s = 0
+    @property
+    def counters(self) -> dict[str, int]:
+        """What the task has counted since its first event, by name: :data:`stream_app.tally.COUNTERS`."""
+        return self.tally.counters
 
     def restore(self, checkpoint: bytes | None) -> None:
         """Take counters and weights from the last commit; rows come from the store when they are needed."""
         state: dict[str, Any] = msgspec.json.decode(checkpoint)["state"] if checkpoint else {}
-        for name in self.counters:
-            self.counters[name] = int(state.get(name, 0))
+        self.tally.restore(state)
         self._newest_s = int(state.get("newest_s", 0))
-        self.by_type = {str(k): int(v) for k, v in state.get("by_type", {}).items()}
-        self.rejects_by_code = {str(k): int(v) for k, v in state.get("rejects_by_code", {}).items()}
         raw, policy = self._store.get_many([GLOBALS_KEY, POLICY_KEY])
         if raw is not None:
             self.globals = np.frombuffer(raw, GLOBALS, 1).copy()
@@ -162,9 +140,8 @@ class UserProcessor:
         decoded = decode_events(records, now_ms=now_ms, limits=self._limits)
         for rejection in decoded.rejections:
             key, value, headers = encode_reject(records[rejection.index], rejection)
-            self._rejects.append(Output(self._settings.topic_rejects, self.partition, key, value, headers))
-            self.rejects_by_code[rejection.code] = self.rejects_by_code.get(rejection.code, 0) + 1
-        self.counters["n_rejected"] += len(decoded.rejections)
+            self._interval.rejects.append(Output(self._settings.topic_rejects, self.partition, key, value, headers))
+            self.tally.note_reject(rejection.code)
         run: list[tuple[Event, int]] = []
         for event, index in zip(decoded.events, decoded.index, strict=True):
             if event.type == "forget":
@@ -177,10 +154,7 @@ class UserProcessor:
 
     def _get_many(self, keys: list[bytes]) -> list[bytes | None]:
         """Read pages from the store, without those that the present interval erased."""
-        values = self._store.get_many(keys)
-        if not self._gone:
-            return values
-        return [None if key in self._gone else value for key, value in zip(keys, values, strict=True)]
+        return self._interval.without_gone(keys, self._store.get_many(keys))
 
     def learn(self, run: list[tuple[Event, int]], wanted: UInt8s = NOTHING_WANTED) -> Rows:
         """Learn events that are decoded already, and are no ``forget``; results wait for :meth:`flush`.
@@ -208,11 +182,11 @@ class UserProcessor:
         self._make_room()
         # An interval's decayed sums are as of the newest event ever: sums as of a late one would outgrow float32.
         self._newest_s = max(self._newest_s, int(events["t_s"].max()))
-        self._as_of_s = self._as_of_s or self._newest_s
+        as_of_s = self._interval.as_of_s = self._interval.as_of_s or self._newest_s
         shown = self._shown_hits(events)
         status, losses = np.zeros(n, np.uint8), np.zeros(n, np.float32)
         learn_batch(
-            events, self._as_of_s, self._users(), entities, self.globals[0], self._pool(n), self._work, self._acc,
+            events, as_of_s, self._users(), entities, self.globals[0], self._pool(n), self._work, self._acc,
             self._learn, status, losses, self._slate, self._greedy, wanted, lists,
         )  # fmt: skip
         self.policy.attribute(events, (status == DUPLICATE).astype(np.uint8), self._users())
@@ -228,31 +202,23 @@ class UserProcessor:
             self._work = new_work(self._replica.n_rows, self._replica.n_categories)
 
     def _columns(self, run: list[tuple[Event, int]]) -> Rows:
-        n = len(run)
-        users = np.fromiter((hash_id(e.user_id) for e, _ in run), np.uint64, n)
-        items = np.fromiter((hash_id(e.item_id or "") for e, _ in run), np.uint64, n)
-        unique, where = np.unique(users, return_inverse=True)
+        found = [event for event, _ in run]
+        unique, where = np.unique(user_hashes(found), return_inverse=True)
         rows, created = self.table.ensure(unique, self._get_many)
         start_users(self.table.headers.records, created)
         self.counters["n_users"] += created.size
         self._tick += 1
         self.table.headers.records["tick"][rows] = self._tick
-        events = np.zeros(n, EVENT)
+        events = event_columns(found)
         events["user"] = rows[where]
-        unique_items, first, where = np.unique(items, return_index=True, return_inverse=True)
+        unique_items, first, where = np.unique(events["id"], return_index=True, return_inverse=True)
         item_rows = self._replica.ensure(unique_items)
         events["row"] = item_rows[where]
         named = self._replica.table.headers.records["named"][item_rows]
         for k in np.flatnonzero(named == 0).tolist():
-            self._names[int(unique_items[k])] = run[int(first[k])][0].item_id or ""
-        events["id"] = items
-        events["event_hash"] = np.fromiter((hash_id(e.event_id) for e, _ in run), np.uint64, n)
-        events["session"] = np.fromiter((hash_id(e.session_id) if e.session_id else 0 for e, _ in run), np.uint64, n)
-        events["t_s"] = np.fromiter((e.event_time_ms // 1000 - EPOCH_2000_S for e, _ in run), np.int64, n)
-        events["type"] = np.fromiter((_TYPE_NUMBERS[e.type] for e, _ in run), np.uint8, n)
-        events["weight"] = np.fromiter((event_weight(e) for e, _ in run), np.float32, n)
-        events["reward"] = self.policy.rewards([e for e, _ in run])
-        events["slate"] = self.policy.slate_marks([e for e, _ in run])
+            self._interval.names[int(unique_items[k])] = found[int(first[k])].item_id or ""
+        events["reward"] = self.policy.rewards(found)
+        events["slate"] = self.policy.slate_marks(found)
         return events
 
     @property
@@ -286,19 +252,9 @@ class UserProcessor:
 
     def _count(self, run: list[tuple[Event, int]], events: Rows, status: np.ndarray) -> None:
         fresh = status != DUPLICATE
-        n_fresh = int(np.count_nonzero(fresh))
-        self.counters["n_late"] += int(np.count_nonzero(status == LEARNED_LATE))
-        self.counters["n_events"] += n_fresh
-        self.counters["n_duplicates"] += events.size - n_fresh
-        for number, n in enumerate(np.bincount(events["type"][fresh]).tolist()):
-            if n:
-                self.by_type[TYPES[number]] = self.by_type.get(TYPES[number], 0) + n
-        self._touched.update(dict.fromkeys(events["user"].tolist()))
-        taught = np.flatnonzero(fresh & (events["weight"] != 0.0))
-        newest = dict(zip(events["user"][taught].tolist(), taught.tolist(), strict=True))
-        for row, k in sorted(newest.items(), key=itemgetter(1)):
-            self._latest.pop(row, None)
-            self._latest[row] = run[k]
+        types = events["type"][fresh]
+        self.tally.note_events(types, events.size - types.size, int(np.count_nonzero(status == LEARNED_LATE)))
+        self._interval.note(events["user"], np.flatnonzero(fresh & (events["weight"] != 0.0)), run)
 
     def forget(self, event: Event) -> None:
         """Erase a user: the row leaves memory, and tombstones go to the changelog and the store."""
@@ -306,44 +262,37 @@ class UserProcessor:
         rows, created = self.table.ensure(user, self._get_many)
         row = int(rows[0])
         if not created.size:
-            self._gone.update(self.table.keys_of(row))
             self.counters["n_users"] -= 1
+        self._interval.erase(row, [] if created.size else self.table.keys_of(row))
         self.table.drop(rows)
-        self._touched.pop(row, None)
-        self._latest.pop(row, None)
         self.newest.stage(event.user_id, None)
         self.counters["n_forgotten"] += 1
 
     def flush(self, now_ms: int) -> Flush:
         """Fill the slates of the touched users and return all that the interval's transaction must hold."""
-        outputs = [*self._slates(now_ms), *self._updates(), *self._rejects]
+        outputs = [*self._slates(now_ms), *self._updates(), *self._interval.rejects]
         statistics, policy_pages = self.policy.flush()
         outputs += statistics
-        pages = self.table.changed(np.array(list(self._touched), np.int32))
-        if self._gone:
+        pages = self.table.changed(np.array(list(self._interval.touched), np.int32))
+        if self._interval.gone:
             written = {key for key, _ in pages}
-            pages.singles += [(key, None) for key in sorted(self._gone - written)]
+            pages.singles += [(key, None) for key in sorted(self._interval.gone - written)]
         pages.singles += [(GLOBALS_KEY, self.globals.tobytes()), *policy_pages]
-        state = {
-            **self.counters,
-            "by_type": self.by_type,
-            "rejects_by_code": self.rejects_by_code,
-            "newest_s": self._newest_s,
-        }
-        return Flush(outputs=outputs, pages=pages, state=state)
+        return Flush(outputs=outputs, pages=pages, state={**self.tally.state(), "newest_s": self._newest_s})
 
     def _slates(self, now_ms: int) -> list[Output]:
-        if not self._latest:
+        latest = self._interval.latest
+        if not latest:
             return []
-        rows = np.array(list(self._latest), np.int32)
-        offsets = np.fromiter((offset for _, offset in self._latest.values()), np.uint64, rows.size)
+        rows = np.array(list(latest), np.int32)
+        offsets = np.fromiter((offset for _, offset in latest.values()), np.uint64, rows.size)
         assigned = self.policy.assign(self.table.headers.records, rows, offsets)
         self.table.reserve_pages(rows.size)
         users = self._users()
         slates = self._fill(users, rows, assigned.choices)
         self.policy.expose(users, rows, slates, assigned, self._replica.entities())
         out = []
-        filled = zip(self._unpacked(slates), self.policy.of_slates(assigned), self._latest.values(), strict=True)
+        filled = zip(self._unpacked(slates), self.policy.of_slates(assigned), latest.values(), strict=True)
         for slate, policy, (event, offset) in filled:
             value = build_slate(slate, event, self.partition, offset, now_ms, self._replica, policy)
             if value is not None:
@@ -373,17 +322,17 @@ class UserProcessor:
     def take_updates(self) -> list[Output]:
         """Return the interval's item updates and begin a new interval without slates, pages or transaction."""
         updates = self._updates()
-        self._reset_interval()
+        self._interval = Interval()
         return updates
 
     def _updates(self) -> list[Output]:
         if not self._acc.n[0]:
             return []
-        updates = summed_updates(self._acc, self._replica.entities(), self._as_of_s, self.n_item_shards)
+        updates = summed_updates(self._acc, self._replica.entities(), self._interval.as_of_s, self.n_item_shards)
         clear(self._acc)
         out = []
         for shard, update in updates.items():
-            names = {k: v for k, v in self._names.items() if (k >> 32) % self.n_item_shards == shard}
+            names = {k: v for k, v in self._interval.names.items() if (k >> 32) % self.n_item_shards == shard}
             value = encode_update(update._replace(names=names))
             key = b"%d" % self.partition
             out.append(Output(self._settings.topic_item_updates, shard, key, value))
@@ -392,6 +341,6 @@ class UserProcessor:
     def committed(self) -> None:
         """Start the next interval, and evict rows beyond the bound."""
         self.newest.commit()
-        self._reset_interval()
+        self._interval = Interval()
         self.policy.committed()
         self.table.evict(self._settings.hot_rows)

@@ -31,7 +31,7 @@ EVERYTHING: Final = 1 << 40
 """Rows in memory: an evaluation evicts nothing, for it has no disk to load from."""
 
 
-class _Update(msgspec.Struct):
+class Update(msgspec.Struct):
     """An item update as the item stage's consumer would hand it over."""
 
     value: bytes | None
@@ -98,7 +98,10 @@ class ReplayModel:
 
     def _publish(self) -> None:
         """Hand over what users taught about items, and let the replica follow."""
-        updates = [_Update(output.value) for output in self._users.take_updates()]
+        self._apply([Update(output.value) for output in self._users.take_updates()])
+
+    def _apply(self, updates: Sequence[Update]) -> None:
+        """Take updates through the item stage to the replica."""
         self._items.process(updates, 0)
         pages = self._items.flush(0).pages
         self._items.committed()

@@ -8,7 +8,19 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.load import FEW_PER_CATEGORY, FEW_POPULAR, MAX_LEVEL, STRETCH, Load, LoadParams, candidates_at, observe
+from operators.load import (
+    FEW_FRESH,
+    FEW_PER_CATEGORY,
+    FEW_POPULAR,
+    FEW_SCANNED,
+    MAX_LEVEL,
+    STRETCH,
+    Load,
+    LoadParams,
+    candidates_at,
+    observe,
+)
+from operators.params import P_LONG
 from stream_app.replica import Replica
 from stream_app.settings import Settings
 
@@ -58,18 +70,49 @@ def test_a_level_rises_after_a_backlog_without_a_break(looks: list[tuple[int, in
             assert all(looks[j][0] > PARAMS.behind for j in range(k + 1) if times[j][0] >= since_ms)
 
 
+@given(LOOKS, st.integers(PARAMS.deep + 1, 10**9))
+def test_a_deep_backlog_raises_to_the_top_at_once(looks: list[tuple[int, int]], n_waiting: int) -> None:
+    """From any state, a deep backlog that lasts rise_deep_ms ends on the highest level."""
+    looks = [*looks, (n_waiting, 1), (n_waiting, PARAMS.rise_deep_ms)]
+    assert run(looks)[-1][1].level == MAX_LEVEL
+
+
+def test_a_single_deep_look_raises_nothing() -> None:
+    """One look at a full queue, as after a pause, is no backlog."""
+    looks = [(PARAMS.deep + 1, 1), (0, PARAMS.rise_deep_ms), (PARAMS.deep + 1, 1)]
+    assert run(looks)[-1][1].level == 0
+
+
 def test_only_the_highest_level_shrinks_the_candidates() -> None:
     """Levels below it get the very arrays of the replica; the highest gets copies, and the replica keeps its own."""
     entities = Replica(Settings()).entities()
-    entities.n_top[0] = 128
+    entities.n_top[0] = entities.n_fresh_top[0] = 128
     entities.category_n_top[:] = 16
     assert all(candidates_at(level, entities) is entities for level in range(MAX_LEVEL))
     few = candidates_at(MAX_LEVEL, entities)
     assert few.n_top[0] == FEW_POPULAR
+    assert few.n_fresh_top[0] == FEW_FRESH
     assert set(few.category_n_top.tolist()) == {FEW_PER_CATEGORY}
     assert entities.n_top[0] == 128
     assert few.n_top.dtype == np.int32
     assert few.category_n_top.dtype == np.int32
+
+
+@given(st.integers(0, 3 * FEW_SCANNED))
+def test_the_highest_level_scans_the_most_popular_items(n_items: int) -> None:
+    """Those that are left are the most popular ones, each with its own factors, in arrays of the same types."""
+    replica = Replica(Settings())
+    replica.ensure(np.arange(1, n_items + 1, dtype=np.uint64))
+    entities = replica.entities()
+    popularity = np.random.default_rng(n_items).permutation(n_items).astype(np.float32)
+    entities.headers["popularity"][:n_items, P_LONG] = popularity
+    factors = np.tile(popularity, (entities.scan_factors.shape[0], 1))
+    entities = entities._replace(scan=np.arange(n_items, dtype=np.int32), scan_factors=factors)
+    few = candidates_at(MAX_LEVEL, entities)
+    assert sorted(popularity[few.scan], reverse=True) == sorted(popularity, reverse=True)[:FEW_SCANNED]
+    assert (few.scan_factors == popularity[few.scan]).all()
+    assert (few.scan.dtype, few.scan_factors.dtype) == (np.int32, np.float32)
+    assert few.scan_factors.flags.c_contiguous
 
 
 def test_intervals_grow_with_the_level() -> None:

@@ -3,8 +3,8 @@
 import pytest
 
 from operators.rewards import DEFAULT_REWARDS, event_reward, parse_rewards
+from stream_app.columns import TYPES
 from stream_app.settings import Settings
-from stream_app.user_stage import TYPES
 
 
 def test_every_type_has_a_reward() -> None:

@@ -5,7 +5,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from state.ids import hash_category, hash_id, item_shard
+from state.ids import hash_category, hash_id, hash_ids, item_shard
 
 WORDS = st.text(max_size=40)
 
@@ -15,6 +15,12 @@ def test_an_id_is_64_bits_and_never_none(text: str) -> None:
     """Every string has an id between 1 and 2**64 - 1, the same each time."""
     assert 0 < hash_id(text) < 2**64
     assert hash_id(text) == hash_id(text)
+
+
+@given(st.lists(WORDS, max_size=20))
+def test_ids_in_bulk_are_the_same(texts: list[str]) -> None:
+    """Many strings at once get the ids that each gets alone."""
+    assert hash_ids(texts, len(texts)).tolist() == [hash_id(text) for text in texts]
 
 
 def test_ids_do_not_change_between_versions() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from state.kernel_cache import KEPT, KERNELS, KernelCache, open_kernel_cache, sources_digest
+from state.kernel_cache import KEPT, KERNELS, KernelCache, kernel_sources, open_kernel_cache, sources_digest
 
 CALLED = "from numba import njit\n\n@njit(cache=True)\ndef called():\n    return {}\n"
 CALLER = """
@@ -64,6 +64,15 @@ def test_sources_that_cannot_be_written_to(tmp_path: Path) -> None:
     assert sorted(root.rglob("*")) == before
 
 
+@pytest.mark.slow
+def test_the_same_sources_elsewhere_share_kernels(tmp_path: Path) -> None:
+    """What was compiled in one checkout is loaded in another one with the same sources."""
+    make_sources(tmp_path / "here", 1)
+    make_sources(tmp_path / "there", 1)
+    assert run_caller(tmp_path / "here", tmp_path / "cache") == "1 0"
+    assert run_caller(tmp_path / "there", tmp_path / "cache") == "1 1"
+
+
 def test_this_process_uses_its_folder() -> None:
     """The environment names the folder, so that child processes find it; numba has been told."""
     import numba  # noqa: PLC0415 - what it has read is the point
@@ -83,18 +92,28 @@ def test_a_child_keeps_its_parents_base(tmp_path: Path) -> None:
     assert found.stdout.strip() == str(tmp_path)
 
 
-def test_the_digest_follows_names_and_contents(tmp_path: Path) -> None:
-    """A changed, a renamed and a new source each give another digest; the same sources the same one."""
+def test_the_digest_follows_what_kernels_depend_on(tmp_path: Path) -> None:
+    """A changed kernel, a changed module that it imports and another name each give another digest; others do not."""
     make_sources(tmp_path, 1)
+    (tmp_path / "state" / "constant.py").write_text("N = 1\n")
+    (tmp_path / "operators" / "kernel.py").write_text("from numba import njit\nfrom state.constant import N\n")
     digests = [sources_digest(tmp_path)]
     make_sources(tmp_path, 2)
     digests.append(sources_digest(tmp_path))
-    (tmp_path / "state" / "called.py").rename(tmp_path / "state" / "other.py")
+    (tmp_path / "state" / "constant.py").write_text("N = 2\n")
     digests.append(sources_digest(tmp_path))
-    (tmp_path / "state" / "called.py").write_text("")
+    (tmp_path / "operators" / "kernel.py").rename(tmp_path / "operators" / "other.py")
     digests.append(sources_digest(tmp_path))
     assert len(set(digests)) == 4
+    (tmp_path / "operators" / "plain.py").write_text("from state.constant import N\n")
     assert sources_digest(tmp_path) == digests[-1]
+
+
+def test_the_kernels_of_this_project_depend_on_its_layouts() -> None:
+    """What compiled code has built in is found: layouts, parameters, the kernels of other modules."""
+    found = kernel_sources(ROOT).keys()
+    assert {"operators.learn", "operators.params", "operators.arrays", "state.layout", "state.slab"} <= found
+    assert not {"operators.load", "operators.confidence", "state.store", "state.kernel_cache"} & found
 
 
 def test_old_folders_go_but_never_one_in_use(tmp_path: Path) -> None:

@@ -54,7 +54,7 @@ def metrics() -> Metrics:
     status = {"ready": True, "stages": {"user": {"tasks": [task]}}}
     observed = Observation(NOW_MS, (lag(), lag(stage="item", lag_s=None)), (), (lag(stage="replica", lag_s=0.4),))
     found = Metrics(lambda: status, lambda: observed)
-    world.users.rejects_by_code["not_json"] = 2
+    world.users.tally.rejects_by_code["not_json"] = 2
     world.replica.catalog_rejects["no_key"] = 3
     found.collector.add_user(world.users)
     found.collector.add_item(world.items)

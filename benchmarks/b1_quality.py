@@ -1,0 +1,97 @@
+"""B1's other half: what the lists of a worker under B1's load are worth, beside those that ``evaluate`` measures.
+
+Under a backlog the replica of items follows a commit interval later, which is thousands of events, and each of the
+partitions has rankers of its own. Both models see the same events; one is ``evaluate``'s own (one partition, the
+replica at most 50 events behind), the other one has B1's partitions and takes its updates only after every interval.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from benchmarks.cluster import purchases, say
+from state.ids import hash_id
+from state.store import MemoryPageStore
+from stream_app.evaluation.files import LONGEST_LAG
+from stream_app.evaluation.measures import compare, quality
+from stream_app.evaluation.protocol import Answers
+from stream_app.evaluation.replay import ReplayModel, Update
+from stream_app.evaluation.run import Evaluation, Plan
+from stream_app.evaluation.source import read_catalog, read_events
+from stream_app.settings import Settings
+from stream_app.user_stage import UserProcessor
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from stream_app.evaluation.protocol import Bools
+    from stream_app.records import Event, KafkaRecord
+
+
+class PartitionedModel(ReplayModel):
+    """The product with several partitions, whose updates reach the replica after every interval.
+
+    Parameters
+    ----------
+    settings
+        As of a worker.
+    catalog
+        All records of the catalogue.
+    partitions
+        Of the events.
+    interval
+        Events of all partitions together between two updates of the replica.
+    """
+
+    name = "B1"
+
+    def __init__(self, settings: Settings, catalog: Iterable[KafkaRecord], *, partitions: int, interval: int) -> None:
+        super().__init__(settings, catalog, replica_lag=interval)
+        self._tasks = [
+            UserProcessor(settings, k, partitions, 1, MemoryPageStore(), self._replica) for k in range(partitions)
+        ]
+        for task in self._tasks:
+            task.restore(None)
+
+    def _learn(self, events: Sequence[Event], first_index: int, scored: Bools, answers: Answers) -> None:
+        of_event = np.array([hash_id(event.user_id) % len(self._tasks) for event in events])
+        found: dict[int, Any] = {}
+        for number, task in enumerate(self._tasks):
+            mine = np.flatnonzero(of_event == number).tolist()
+            wanted = scored[mine].astype(np.uint8)
+            lists = task.learn([(events[k], first_index + k) for k in mine], wanted)
+            found |= {mine[k]: lists[k] for k in np.flatnonzero(wanted).tolist()}
+        answers.scored += [self._answer(first_index + k, found[k]) for k in sorted(found)]
+
+    def _publish(self) -> None:
+        updates = [output.value for task in self._tasks for output in task.take_updates()]
+        self._apply([Update(value) for value in updates])
+
+
+def measure_quality(n_events: int, *, partitions: int, interval: int, score_every: int = 10) -> dict[str, Any]:
+    """Return the hit rates of X and O of both over the same events, and their ratios."""
+    events, catalog = purchases(n_events)
+    settings = Settings(hot_rows=10**9)
+    entries = read_catalog(catalog, settings)
+    log = read_events(events, settings, now_ms=time.time_ns() // 1_000_000, limit=n_events)
+    models = [
+        ReplayModel(settings, entries.records, replica_lag=LONGEST_LAG),
+        PartitionedModel(settings, entries.records, partitions=partitions, interval=interval),
+    ]
+    say(f"  quality: {n_events:,} events, an update every {interval:,}")
+    outcome = Evaluation(log, entries, Plan(0.2, score_every), models).run({})
+    evaluated, loaded = (quality(outcome.tallies[model.name], outcome.truths) for model in models)
+    paired = compare(outcome.tallies[models[1].name], outcome.tallies[models[0].name], outcome.truths)
+    found: dict[str, Any] = {"events": n_events, "interval_events": interval, "partitions": partitions}
+    for name in ("x", "o"):
+        before, after = (one[name]["all"]["hr"]["mean"] for one in (evaluated, loaded))
+        found[name] = {
+            "evaluate": before,
+            "b1": after,
+            "ratio": after / before if before else None,
+            "difference_se": paired[name]["hr"]["se"],
+        }
+    return found

@@ -1,0 +1,70 @@
+"""What a user task has gathered since its last commit: whom events touched, rejects, erased pages, names of items."""
+
+from collections.abc import Sequence
+from operator import itemgetter
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from state.arrays import Int32s
+    from stream_app.processor import Output
+    from stream_app.records import Event
+
+
+class Interval:
+    """One commit interval.
+
+    Attributes
+    ----------
+    touched
+        User rows with an event, in the order in which they were first touched.
+    latest
+        Newest event that taught something, and its offset, by user row; ordered by offset. These get a slate.
+    rejects
+        Records for the topic of rejects.
+    gone
+        Keys of pages that were erased.
+    names
+        Strings behind the ids of items that have no name yet.
+    as_of_s
+        Time that decayed sums are as of, in seconds since 2000; 0 before the first event.
+    """
+
+    def __init__(self) -> None:
+        self.touched: dict[int, None] = {}
+        self.latest: dict[int, tuple[Event, int]] = {}
+        self.rejects: list[Output] = []
+        self.gone: set[bytes] = set()
+        self.names: dict[int, str] = {}
+        self.as_of_s = 0
+
+    def note(self, users: "Int32s", taught: np.ndarray, run: "Sequence[tuple[Event, int]]") -> None:
+        """Note events.
+
+        Parameters
+        ----------
+        users
+            User row of each, shape ``(n,)``.
+        taught
+            Positions of those that taught something, rising.
+        run
+            The events themselves and their offsets.
+        """
+        self.touched.update(dict.fromkeys(users.tolist()))
+        newest = dict(zip(users[taught].tolist(), taught.tolist(), strict=True))
+        for row, k in sorted(newest.items(), key=itemgetter(1)):
+            self.latest.pop(row, None)
+            self.latest[row] = run[k]
+
+    def erase(self, row: int, keys: Sequence[bytes]) -> None:
+        """Note that a user is gone, and which pages went."""
+        self.gone.update(keys)
+        self.touched.pop(row, None)
+        self.latest.pop(row, None)
+
+    def without_gone(self, keys: Sequence[bytes], values: Sequence[bytes | None]) -> list[bytes | None]:
+        """Return what the store holds under keys, without the pages that this interval erased."""
+        if not self.gone:
+            return list(values)
+        return [None if key in self.gone else value for key, value in zip(keys, values, strict=True)]
