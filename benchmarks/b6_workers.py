@@ -1,4 +1,10 @@
-"""B6: events per second of 1, 2 and 4 worker processes on this machine, over the same events."""
+"""B6: events per second of 1, 2 and 4 worker processes on this machine, over the same events, and a model of more.
+
+Every worker follows what all others learn about items, so that with ``n`` workers an event costs the cluster
+``own + (n - 1) * other`` microseconds of CPU: ``own`` where its user is, ``other`` at each of the others. The two are
+taken from the runs with 1 and with 2 workers; how well they foretell the run with 4 is a figure, too. Machines of ``c``
+cores for each worker then take ``n * c / (own + (n - 1) * other)`` events a second, which grows towards ``c / other``.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +19,8 @@ from benchmarks.workers import Process, admin_of, committed
 
 TITLE = "Workers: events per second of several processes on one machine"
 _POLL_S = 0.25
+_CORES_EACH = 2
+"""Cores of each machine of the modelled cluster."""
 
 
 async def measure(*, quick: bool) -> dict[str, Any]:
@@ -21,7 +29,27 @@ async def measure(*, quick: bool) -> dict[str, Any]:
     async with cluster() as home:
         n = await home.fill(n_events)
         found = {str(count): await _contest(home, count, n, watch_s) for count in counts}
-    return {"cores": os.cpu_count(), "workers": found}
+    return {"cores": os.cpu_count(), "workers": found, "model": None if quick else model(found)}
+
+
+def model(workers: dict[str, dict[str, float]]) -> dict[str, Any]:
+    """Return what an event costs its own worker and every other one, and what follows for more of them.
+
+    Parameters
+    ----------
+    workers
+        By their number, ``"1"``, ``"2"`` and ``"4"`` among them: ``cpu_us_per_event``, of all together.
+    """
+    spent = {int(count): found["cpu_us_per_event"] for count, found in workers.items()}
+    own, other = spent[1], max(spent[2] - spent[1], 0.0)
+    sizes = (1, 2, 4, 8, 16, 32)
+    return {
+        "own_us": own,
+        "other_us": other,
+        "foretold_us_of_4": own + 3 * other,
+        "measured_us_of_4": spent[4],
+        "events_per_s_with_2_cores_each": {str(n): n * _CORES_EACH / (own + (n - 1) * other) * 1e6 for n in sizes},
+    }
 
 
 async def _contest(home: Cluster, count: int, n: int, watch_s: float) -> dict[str, float]:

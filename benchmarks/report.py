@@ -45,12 +45,28 @@ def _b1(figures: dict[str, Any]) -> str:
             ]
         )
     head = ["", "events/s", "share of the limit", "CPU µs per event", "MB"]
+    quality = _quality(figures.get("quality", {}))
     ratios = (
         f"The worker: {figures['worker_share_of_raw']:.3f} of the limit, {figures['worker_times_faust']:.1f} x Faust "
         f"with River, {figures['worker_times_quix']:.1f} x Quix Streams with River. Medians of "
-        f"{len(figures['rounds']['raw'])} rounds in which the contestants take turns."
+        f"{len(figures['rounds']['raw'])} rounds in which the contestants take turns.{quality}"
     )
     return f"{table(head, rows)}\n\n{ratios}\n\n![B1](performance/B1.svg)"
+
+
+def _quality(figures: dict[str, Any]) -> str:
+    """Return what lists are worth under the load of B1, beside what ``evaluate`` measures."""
+    out = ""
+    for name in ("x", "o"):
+        found = figures.get(name)
+        if found and found["ratio"] is not None and found["difference_se"] is not None:
+            change, error = found["ratio"] - 1, found["difference_se"] / found["evaluate"]
+            out += (
+                f" HR@10 of {name.upper()} with {figures['partitions']} partitions and an update of the replica every "
+                f"{figures['interval_events']:,} events, as under this load: {found['b1']:.4f}; as `evaluate` runs it: "
+                f"{found['evaluate']:.4f} ({change:+.1%}, standard error {error:.1%})."
+            )
+    return out
 
 
 def _b2(figures: dict[str, Any]) -> str:
@@ -103,7 +119,19 @@ def _b6(figures: dict[str, Any]) -> str:
         [count, f"{found['events_per_s']:,.0f}", f"{found['cpu_us_per_event']:.0f}", f"{found['rss_mb']:,.0f}"]
         for count, found in figures["workers"].items()
     ]
-    return table(["workers", "events/s", "CPU µs per event", "MB, all"], rows)
+    measured = table(["workers", "events/s", "CPU µs per event", "MB, all"], rows)
+    model = figures.get("model")
+    if not model:
+        return measured
+    foretold = [[n, f"{rate:,.0f}"] for n, rate in model["events_per_s_with_2_cores_each"].items()]
+    own, other = model["own_us"], model["other_us"]
+    foretold_us, measured_us = model["foretold_us_of_4"], model["measured_us_of_4"]
+    note = (
+        f"The model: an event costs its own worker {own:.0f} µs and every other one {other:.0f} µs, from the runs with "
+        f"1 and 2 workers. For 4 it foretells {foretold_us:.0f} µs; measured were {measured_us:.0f} µs. Machines of 2 "
+        "cores for each worker would take:"
+    )
+    return f"{measured}\n\n{note}\n\n{table(['workers, foretold', 'events/s'], foretold)}"
 
 
 def _b7(figures: dict[str, Any]) -> str:
