@@ -9,11 +9,48 @@ import structlog
 if TYPE_CHECKING:
     from stream_app.settings import Settings
 
+SAY_AGAIN_S = 60.0
+"""A library that says the same again sooner than this, in seconds, is not heard."""
+
+MAX_KINDS = 1_000
+"""Kinds of lines that are kept in mind."""
+
 _QUIET = ("aiokafka", "faust", "mode", "kafka", "numba", "asyncio", "aiohttp")
 
 
+class LibraryFilter(logging.Filter):
+    """Lets the project's own lines pass, and those of libraries from warning on, each kind once in a while.
+
+    A broker that is away makes a dozen Kafka clients say so ten times a second each. Lines of a kind are those with the
+    same text before the values are filled in.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._said: dict[tuple[str, str], tuple[float, int]] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return whether a line is heard; one that was held back is counted, and told with the next of its kind."""
+        if isinstance(record.msg, dict):  # an event of our own
+            return True
+        if record.levelno < logging.WARNING:
+            return False
+        kind = (record.name, str(record.msg).partition(":")[0])
+        said_s, n_held = self._said.get(kind, (-SAY_AGAIN_S, 0))
+        if record.created - said_s < SAY_AGAIN_S:
+            self._said[kind] = (said_s, n_held + 1)
+            return False
+        if len(self._said) >= MAX_KINDS:  # texts with values in them: begin anew
+            self._said.clear()
+        self._said[kind] = (record.created, 0)
+        if n_held:
+            record.msg = f"{record.getMessage()} (and {n_held:,} times since it was last told)"
+            record.args = None
+        return True
+
+
 def configure_logging(settings: "Settings") -> None:
-    """Send all logs to stderr in one form; those of libraries from warning on.
+    """Send all logs to stderr in one form; those of libraries from warning on, repetitions held back.
 
     Parameters
     ----------
@@ -43,6 +80,7 @@ def configure_logging(settings: "Settings") -> None:
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
         )
     )
+    handler.addFilter(LibraryFilter())
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(logging.INFO)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 import structlog
 
-from stream_app.logs import configure_logging
+from stream_app.logs import LibraryFilter, configure_logging
 from stream_app.settings import Settings
 
 if TYPE_CHECKING:
@@ -64,3 +64,34 @@ def test_the_chatter_of_libraries_and_of_commits_is_left_out(capsys: pytest.Capt
     logging.getLogger("aiohttp.access").info("GET /users/ann")
     structlog.get_logger("stream_app.task").debug("task_committed", n_pages=3)
     assert capsys.readouterr().err == ""
+
+
+def test_a_library_that_repeats_itself_is_heard_once_in_a_while(capsys: pytest.CaptureFixture[str]) -> None:
+    """A broker that is away fills no disk: the next line of its kind tells how many were held back."""
+    configure_logging(Settings())
+    library = logging.getLogger("aiokafka")
+    for _ in range(500):
+        library.error("Unable connect to node with id %s: %s", 1, OSError("refused"))
+    library.error("Unable to update metadata from %s", [1])
+    structlog.get_logger("x").warning("broker_lost")
+    structlog.get_logger("x").warning("broker_lost")
+    heard = [json.loads(line)["event"] for line in capsys.readouterr().err.splitlines()]
+    assert heard == [
+        "Unable connect to node with id 1: refused",
+        "Unable to update metadata from [1]",
+        "broker_lost",
+        "broker_lost",
+    ]
+
+
+def test_what_was_held_back_is_counted() -> None:
+    """After a minute the same is told again, with how often it came meanwhile."""
+    heard = LibraryFilter()
+
+    def line(at_s: float) -> logging.LogRecord:
+        record = logging.LogRecord("aiokafka", logging.ERROR, "", 0, "no node %s", (7,), None)
+        record.created = at_s
+        return record
+
+    passed = [record for record in map(line, (0.0, 1.0, 59.0, 61.0, 62.0)) if heard.filter(record)]
+    assert [record.getMessage() for record in passed] == ["no node 7", "no node 7 (and 2 times since it was last told)"]
