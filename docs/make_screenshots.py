@@ -56,7 +56,7 @@ GRAPHS = [
 def demo(seconds: int) -> Iterator[str]:
     """Run the demo with two workers; give the address of the first one's page when it has run for a while."""
     command = [str(Path(sys.executable).with_name("crossaisle")), "demo", "--workers", "2", "--port", str(PORT)]
-    command += ["--rate", "120", "--no-browser"]
+    command += ["--rate", "40", "--no-browser"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)  # noqa: S603 - the project's own command
     url = f"http://127.0.0.1:{PORT + 1}"
     try:
@@ -154,15 +154,32 @@ def take(browser: Browser, url: str, name: str, *, width: int, height: int, sche
     context.close()
 
 
+def take_hanging(browser: Browser, url: str, name: str, pid: int) -> None:
+    """Take the picture of the page soon after the other worker was frozen; it is frozen a while longer."""
+    page = browser.new_page(viewport={"width": 1280, "height": 560}, device_scale_factor=1.5)
+    page.goto(url)
+    page.wait_for_selector("#slates li")
+    with hanging(pid):
+        began_s = time.monotonic()
+        page.locator("#health", has_text="does not answer").wait_for()
+        page.wait_for_timeout(3_000)
+        page.screenshot(path=IMAGES / f"{name}.png")
+        time.sleep(max(0.0, HANGS_S - (time.monotonic() - began_s)))
+    page.close()
+
+
 def take_graphs(browser: Browser, url: str, name: str) -> None:
     """Take the picture of the graphs that Prometheus draws."""
     query = {}
     for n, expression in enumerate(GRAPHS):
         query |= {f"g{n}.expr": expression, f"g{n}.tab": "0", f"g{n}.range_input": "2m"}
-    page = browser.new_page(viewport={"width": 1180, "height": 900})
+    page = browser.new_page(viewport={"width": 1100, "height": 2_300})  # all of it: the bar at its top stays there
     page.goto(f"{url}/graph?{urllib.parse.urlencode(query)}")
-    page.wait_for_timeout(5_000)
-    page.screenshot(path=IMAGES / f"{name}.png", full_page=True)
+    for n in range(len(GRAPHS)):
+        page.locator(".rickshaw_graph svg path").nth(n).wait_for()
+    page.evaluate("scrollTo(0, 0)")
+    page.wait_for_timeout(2_000)
+    page.screenshot(path=IMAGES / f"{name}.png")
     page.close()
 
 
@@ -179,8 +196,7 @@ def main() -> None:
         take(browser, at_user, "page-desktop", width=1280, height=1500, scheme="light", wait_s=6)
         take(browser, at_user, "page-dark", width=1280, height=1500, scheme="dark", wait_s=4)
         take(browser, at_user, "page-phone", width=390, height=1500, scheme="light", wait_s=4)
-        with hanging(second_worker()):
-            take(browser, at_user, "page-hanging", width=1280, height=560, scheme="light", wait_s=HANGS_S)
+        take_hanging(browser, url, "page-hanging", second_worker())
         time.sleep(HANGS_S)
         take_graphs(browser, graphs, "prometheus")
         browser.close()

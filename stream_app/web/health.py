@@ -71,6 +71,8 @@ def _unready(worker: Mapping[str, Any]) -> str:
     restoring = [task["restore"] for task in tasks if task.get("restore")]
     if restoring:
         n_left = sum(restore["n_left"] for restore in restoring)
+        if not n_left:
+            return "it takes over its partitions"
         left_s = max((restore["left_s"] or 0.0 for restore in restoring), default=0.0)
         return f"it restores {n_left:,} records, about {left_s:.0f} s left"
     return "the group shares out its partitions"

@@ -59,10 +59,12 @@ def test_partitions_without_a_worker_say_how_to_start_one() -> None:
 
 def test_a_worker_that_restores_says_how_long() -> None:
     """What is left, and an estimate."""
-    tasks = [{"restore": {"n_left": 1500, "left_s": 12.2}}, {"restore": None}]
+    tasks: list[dict[str, Any]] = [{"restore": {"n_left": 1500, "left_s": 12.2}}, {"restore": None}]
     restoring = {**WORKER, "ready": False, "stages": {"user": {"tasks": tasks}}}
     found = health_words(observation(), [restoring], NOW_MS)
     assert found["words"] == ["Worker a:1 is not ready: it restores 1,500 records, about 12 s left."]
+    tasks[0] = {"restore": {"n_left": 0, "left_s": None}}
+    assert health_words(observation(), [restoring], NOW_MS)["words"][0].endswith("it takes over its partitions.")
     compiling = {**WORKER, "ready": False, "phase": "compiling kernels"}
     assert "it compiles its kernels" in health_words(observation(), [compiling], NOW_MS)["words"][0]
 
