@@ -135,7 +135,7 @@ async def _watch(
                 "rss_mb": now.usage.rss_mb,
                 "first_result_s": begun.at_s - process.started_s,
                 "events": float(now.done - first.done),
-                "warm_up_events_per_s": first.rate_since(begun),
+                "warm_up_events_per_s": (first if first.done > begun.done else now).rate_since(begun),
             }
 
 

@@ -49,7 +49,9 @@ def _b1(figures: dict[str, Any]) -> str:
     ratios = (
         f"The worker: {figures['worker_share_of_raw']:.3f} of the limit, {figures['worker_times_faust']:.1f} x Faust "
         f"with River, {figures['worker_times_quix']:.1f} x Quix Streams with River. Medians of "
-        f"{len(figures['rounds']['raw'])} rounds in which the contestants take turns.{quality}"
+        f"{len(figures['rounds']['raw'])} rounds in which the contestants take turns. During the worker's first "
+        f"events, each of which teaches the rankers: {figures['contestants']['worker']['warm_up_events_per_s']:,.0f} "
+        f"events/s.{quality}"
     )
     return f"{table(head, rows)}\n\n{ratios}\n\n![B1](performance/B1.svg)"
 
