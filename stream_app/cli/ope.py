@@ -24,8 +24,17 @@ class IntervalKind(StrEnum):
 
 
 def ope(
-    log: Annotated[Path, typer.Argument(help="JSON Lines or CSV (plain, .gz, .zst), or Parquet: one row per slot.")],
+    log: Annotated[
+        Path | None, typer.Argument(help="JSON Lines or CSV (plain, .gz, .zst), or Parquet: one row per slot.")
+    ] = None,
     *,
+    topics: Annotated[bool, typer.Option("--topics", help="Evaluate this application's own slates instead.")] = False,
+    target: Annotated[
+        str | None, typer.Option(metavar="POLICY", help="With --topics: an arm, or ARM=P,ARM=P with P summing to 1.")
+    ] = None,
+    pending: Annotated[
+        bool, typer.Option("--pending", help="With --topics: count slates that can still earn something.")
+    ] = False,
     estimators: Annotated[
         str | None,
         typer.Option(help="Of ips, snips, dr, slate-ips, rips, cascade-dr, by commas; all that the log allows."),
@@ -45,7 +54,8 @@ def ope(
     """Estimate what a target policy would have earned per slate, from a log of another policy's slates.
 
     Each row of LOG is a shown slot, with the columns position, propensity, target_propensity and reward, and optionally
-    slate_id, q_logged and q_target. docs/ope.md says which estimator to trust when.
+    slate_id, q_logged and q_target. With --topics the log is what this application has published, joined with what
+    users did, and the target another way to choose among its arms. docs/ope.md says which estimator to trust when.
     """
     from rich.console import Console
 
@@ -68,14 +78,14 @@ def ope(
     except ValueError as error:
         raise CommandError(str(error)) from error
     try:
-        source = _read(log, group_by, errors)
+        source = _source(log, group_by, errors, topics=topics, target=target, pending=pending)
         found = evaluate_log(source, wanted, params)
     except LogError as error:
         raise CommandError(str(error)) from error
     for note in (*source.notes, *(f"left out: {reason}" for reason in found.left_out)):
         errors.print(note, style="dim", markup=False, highlight=False)
     if not found.estimates:
-        message = f"{log}: none of the estimators can be computed, for the reasons above"
+        message = f"{source.path}: none of the estimators can be computed, for the reasons above"
         raise CommandError(message)
     if json:
         _print_json(found, group_by, params)
@@ -97,6 +107,39 @@ def _estimators(names: str | None) -> "list[Estimator] | None":
         message = f"--estimators: got {got}, know {', '.join(known)}; name some of these, separated by commas"
         raise CommandError(message)
     return [known[name] for name in wanted]
+
+
+def _source(
+    path: Path | None, group_by: str | None, errors: "Console", *, topics: bool, target: str | None, pending: bool
+) -> "FileLog":
+    import asyncio
+    import time
+
+    from stream_app.cli import CommandError
+    from stream_app.inspect import UnknownIdError
+    from stream_app.ope_topics import joined_log, read_topics
+    from stream_app.settings import Settings
+
+    if (path is None) != topics:
+        message = "give either a LOG, or --topics with --target"
+        raise CommandError(message)
+    if path is not None:
+        if target is not None or pending:
+            message = "--target and --pending are for --topics: a LOG says itself what its target is"
+            raise CommandError(message)
+        return _read(path, group_by, errors)
+    if target is None:
+        message = "--topics needs a --target: an arm's name, or ARM=P,ARM=P"
+        raise CommandError(message)
+    if group_by is not None:
+        message = "--group-by is for a LOG: slates in the topic have no column that was known before they were drawn"
+        raise CommandError(message)
+    settings = Settings()
+    try:
+        attribution = asyncio.run(read_topics(settings, time.time_ns() // 1_000_000))
+    except UnknownIdError as error:
+        raise CommandError(str(error)) from error
+    return joined_log(settings, attribution, target, pending=pending)
 
 
 def _read(path: Path, group_by: str | None, errors: "Console") -> "FileLog":

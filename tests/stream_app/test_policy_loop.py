@@ -50,6 +50,23 @@ def check_statistics(settings: Settings, before: dict[str, tuple[float, float, f
         assert found[name][2] - was[2] == pytest.approx(square, abs=1e-3)
 
 
+def check_off_policy(settings: Settings) -> None:
+    """Assert that ``crossaisle ope --topics`` counts what the partitions counted, and finds the better arm."""
+    command = [sys.executable, "-m", "stream_app.cli.main", "ope", "--topics", "--pending", "--estimators", "snips"]
+    values = {}
+    for arm in ("greedy", "discover"):
+        shown = subprocess.run(
+            [*command, "--target", arm, "--json"], capture_output=True, text=True, env=environment(settings), check=True
+        )
+        (found,) = [json.loads(line) for line in shown.stdout.splitlines()]
+        values[arm] = found["value"]
+        totals = audience.totals(settings)
+        assert found["n_slates"] == sum(n for n, _, _ in totals.values())
+        wanted = sum(total for _, total, _ in totals.values())
+        assert found["logged_value"] * found["n_slates"] == pytest.approx(wanted, abs=1e-3)
+    assert values["discover"] > values["greedy"] + 0.1  # users buy from one arm only
+
+
 def wait_published(settings: Settings, worker: Worker) -> PolicyState:
     """Wait until the policy is the sum of the newest statistics of all partitions, and return it."""
     newest: list[PolicyState] = []
@@ -98,6 +115,7 @@ def test_an_audience_changes_the_policy_and_later_slates(settings: Settings, tmp
         shown = subprocess.run(command, capture_output=True, text=True, env=environment(settings), check=True)
         rows = [json.loads(line) for line in shown.stdout.splitlines()]
         assert {row["arm"] for row in rows if row["kind"] == "arm"} == {arm.name for arm in settings.arms}
+        check_off_policy(settings)
         worker.signal(signal.SIGTERM)
         assert worker.wait(5) == 0, worker.log
 
