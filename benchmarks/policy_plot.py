@@ -14,8 +14,6 @@ mpl.use("svg")
 mpl.rcParams["svg.hashsalt"] = "crossaisle"  # the same figures give the same bytes
 from matplotlib import pyplot as plt  # noqa: E402 - after the backend is chosen
 
-from benchmarks.policy_simulator import N_DRIFTS  # noqa: E402 - as above
-
 
 def draw(results: list[dict[str, object]], path: Path) -> None:
     """Draw reward and regret over the interactions: the mean over seeds, and the spread of that mean."""
@@ -23,7 +21,7 @@ def draw(results: list[dict[str, object]], path: Path) -> None:
     n = 0
     for result in results:
         curves[str(result["contestant"])].append((result["rewards"], result["regrets"]))  # type: ignore[arg-type] # JSON
-        n = int(result["n_interactions"])  # type: ignore[call-overload] # JSON
+        n = int(result["n_visits"])  # type: ignore[call-overload] # JSON
     figure, axes = plt.subplots(1, 2, figsize=(10, 4))
     for name, runs in curves.items():
         for axis, which in zip(axes, (0, 1), strict=True):
@@ -34,10 +32,8 @@ def draw(results: list[dict[str, object]], path: Path) -> None:
             axis.fill_between(x, mean - error, mean + error, alpha=0.2, color=line.get_color())
     for axis, title in zip(axes, ("expected clicks per slate", "regret, summed"), strict=True):
         axis.set_title(title)
-        axis.set_xlabel("interactions")
+        axis.set_xlabel("visits, each with a slate")
         axis.set_ylim(bottom=0)
-        for k in range(N_DRIFTS):
-            axis.axvline(n * (k + 1) / (N_DRIFTS + 1), color="grey", linewidth=0.7, linestyle=":")
     axes[0].legend(fontsize=7, loc="lower right")
     figure.tight_layout()
     figure.savefig(path, metadata={"Date": None})

@@ -1,13 +1,11 @@
 """The closed loop against other policies, on users whose click probabilities are known: regret curves.
 
-    python -m benchmarks.policy_simulator --out FOLDER [--seeds 10] [--interactions 200000] [--only NAME]
+    python -m benchmarks.policy_simulator --out FOLDER [--seeds 10] [--visits 80000] [--only NAME]
 
-A synthetic shop (:mod:`stream_app.synthetic`), and users who come by in turn. A visit is one organic purchase (they
-pick something by their taste); the real user stage, item stage and replica, in memory, answer with a slate; the user
-clicks each of its items with a known probability: by taste, style and appeal, less the further down, and less if they
-clicked the same item lately. Clicks, a third of them followed by a purchase, go back as events. Half of the users get
-new tastes three times during a run. Reward is the sum of the true click probabilities of what was shown, so no luck is
-in it; regret is what is missing to the best slate that the rules allow.
+A synthetic shop and users (:mod:`benchmarks.policy_crowd`) who come by in turn. A visit is one organic purchase; the
+real user stage, item stage and replica, in memory, answer with a slate; the user clicks each of its items with a known
+probability. Clicks, a third of them followed by a purchase, go back as events. Reward is the sum of the true click
+probabilities of what was shown, so no luck is in it; regret is what is missing to the best slate that the rules allow.
 
 Contestants:
 
@@ -25,6 +23,7 @@ import json
 import os
 import statistics
 import time
+from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -35,17 +34,17 @@ import msgspec
 import numpy as np
 
 from benchmarks.offline import record
+from benchmarks.policy_crowd import EXAMINED, N_USERS, PURCHASE_AFTER_CLICK, Crowd
 from operators.policy_posterior import fit
 from state.store import MemoryPageStore
 from stream_app.item_stage import ItemProcessor
 from stream_app.policy_publish import make_state
 from stream_app.policy_view import POLICY_STATE_KEY, PolicyView
-from stream_app.records import decode_slate
+from stream_app.records import Event, Slate, decode_slate
 from stream_app.records.policy import encode_policy
 from stream_app.replica import Replica
 from stream_app.settings import Settings
-from stream_app.synthetic.params import ShopParams
-from stream_app.synthetic.shop import Shop, category_path, draw_person, pick
+from stream_app.synthetic.shop import category_path
 from stream_app.user_stage import UserProcessor
 
 if TYPE_CHECKING:
@@ -53,17 +52,12 @@ if TYPE_CHECKING:
 
     from stream_app.records.policy import PolicyState
 
-N_USERS = 400
-PARAMS = ShopParams(n_users=N_USERS, n_items=600, n_departments=6, n_categories=30, new_items=0.0, days=1)
-BATCH = 100
-N_DRIFTS = 3
-DRIFT_SHARE = 0.5
-BORED_VISITS = 15
-BORED_FACTOR = 0.3
-PURCHASE_AFTER_CLICK = 0.33
-PUBLISH_EVERY = 5
+BATCH = 200
+"""Users who come by between two commits."""
+PUBLISH_EVERY = 2
 START_MS = 1_700_000_000_000
-VISIT_MS = 30_000
+VISIT_MS = 86_400_000 // N_USERS
+"""Everybody comes by about once a day."""
 N_POINTS = 40
 UCB_WIDTH = 2.0
 EPSILON = 0.1
@@ -122,59 +116,6 @@ CONTESTANTS = {
 }
 
 
-class Crowd:
-    """The shop and its users: what they pick, and how likely they click."""
-
-    def __init__(self, seed: int) -> None:
-        self.rng = np.random.default_rng([seed, 77])
-        self.shop = Shop(PARAMS, np.random.default_rng([seed, 78]))
-        self.people = [draw_person(self.shop, PARAMS, self.rng) for _ in range(N_USERS)]
-        self.visits = np.zeros(N_USERS, np.int64)
-        self.clicked = np.full((N_USERS, PARAMS.n_items), -(10**9), np.int64)
-        self.likes = np.array([self._likes(user) for user in range(N_USERS)])
-        self.examined = 1.0 / (1.0 + 0.15 * np.arange(10))
-
-    def _likes(self, user: int) -> np.ndarray:
-        person, shop = self.people[user], self.shop
-        z = -2.8 + 0.8 * person.taste[shop.category] + shop.style @ person.style + 0.3 * shop.appeal
-        out: np.ndarray = 1.0 / (1.0 + np.exp(-z))
-        return out
-
-    def drift(self) -> None:
-        """Give half of the users new tastes."""
-        for user in np.flatnonzero(self.rng.random(N_USERS) < DRIFT_SHARE).tolist():
-            self.people[user] = draw_person(self.shop, PARAMS, self.rng)
-            self.likes[user] = self._likes(user)
-
-    def visit(self, user: int) -> int:
-        """Let a user come by; return the item that they pick by themselves."""
-        self.visits[user] += 1
-        person = self.people[user]
-        chances = np.exp(person.taste - person.taste.max())
-        category = int(np.searchsorted(np.cumsum(chances / chances.sum())[:-1], self.rng.random(), side="right"))
-        return pick(self.shop, category, person.style, 0.0, self.rng, None)
-
-    def chances(self, user: int) -> np.ndarray:
-        """Return how likely the user clicks each item if they look at it."""
-        bored = self.visits[user] - self.clicked[user] <= BORED_VISITS
-        return self.likes[user] * np.where(bored, BORED_FACTOR, 1.0)
-
-    def best(self, user: int, category: int, cap: int) -> float:
-        """Return the expected clicks of the best slate outside of a category."""
-        chances = self.chances(user)
-        taken: dict[int, int] = {category: cap}
-        total, slot = 0.0, 0
-        for item in np.argsort(-chances)[: 12 * cap * 10].tolist():
-            of = int(self.shop.category[item])
-            if taken.get(of, 0) < cap:
-                taken[of] = taken.get(of, 0) + 1
-                total += chances[item] * self.examined[slot]
-                slot += 1
-                if slot == self.examined.size:
-                    break
-        return float(total)
-
-
 class Loop:
     """Both stages, the replica and the policy, in memory, and a crowd."""
 
@@ -192,21 +133,25 @@ class Loop:
         entries = [{"item_id": f"i{k}", "category": category_path(shop, int(c))} for k, c in enumerate(shop.category)]
         catalogue = [record("catalog", k, e["item_id"].encode(), msgspec.json.encode(e)) for k, e in enumerate(entries)]
         self.replica.apply_catalog(catalogue)
-        self.n_events = 0
+        self.queue: list[tuple[Event, int]] = []
+        self.n_events = self.n_reactions = 0
         self.version = 0
 
-    def event(self, user: int, item: int, kind: str, now_ms: int, **fields: Any) -> Any:
-        """Return an event record."""
+    def event(
+        self, user: int, item: int, kind: str, now_ms: int, slate_id: str | None = None, position: int | None = None
+    ) -> None:
+        """Put an event in the queue."""
         self.n_events += 1
-        value = {
-            "event_id": f"e{self.n_events}", "type": kind, "user_id": f"u{user}", "item_id": f"i{item}",
-            "event_time_ms": now_ms, "session_id": f"v{user}-{self.crowd.visits[user]}", **fields,
-        }  # fmt: skip
-        return record("events", self.n_events, b"u%d" % user, msgspec.json.encode(value))
+        event = Event(
+            event_id=f"e{self.n_events}", type=kind, user_id=f"u{user}", item_id=f"i{item}", event_time_ms=now_ms,
+            session_id=f"v{user}-{self.crowd.visits[user]}", slate_id=slate_id, position=position,
+        )  # fmt: skip
+        self.queue.append((event, self.n_events))
 
-    def learn(self, events: list[Any], now_ms: int) -> list[Any]:
-        """Learn events, commit, bring the replica up to date, and return the slates."""
-        self.users.process(events, now_ms)
+    def learn(self, now_ms: int) -> list[Slate]:
+        """Learn what is in the queue, commit, bring the replica up to date, and return the slates."""
+        self.users.learn(self.queue)
+        self.queue = []
         flush = self.users.flush(now_ms)
         self.users.committed()
         updates = [o for o in flush.outputs if o.topic == self.settings.topic_item_updates]
@@ -216,6 +161,12 @@ class Loop:
         self.replica.apply_pages(pages)
         return [decode_slate(o.value) for o in flush.outputs if o.topic == self.settings.topic_recommendations]
 
+    def react(self) -> None:
+        """Learn reactions; users look at their next slate when they come again, so none is made for them."""
+        self.users.learn(self.queue)
+        self.queue = []
+        self.users._interval.latest.clear()  # noqa: SLF001 - the slates that a flush would fill
+
     def publish(self) -> None:
         """Do what the policy agent does."""
         self.version += 1
@@ -224,61 +175,59 @@ class Loop:
         state = make_state(self.settings, self.version, [self.users.policy.statistics()])
         self.view.apply([record("policy", self.version, POLICY_STATE_KEY, encode_policy(state))])
 
-    def batch(self, number: int) -> tuple[float, float, dict[str, int]]:
+    def batch(self, number: int) -> tuple[float, float, Counter[str]]:
         """Let a batch of users come by; return reward, regret, and how many slates each arm filled."""
-        crowd, cap = self.crowd, 2
+        crowd = self.crowd
         now_ms = START_MS + number * BATCH * VISIT_MS
-        visitors = crowd.rng.choice(N_USERS, BATCH, replace=False).tolist()
-        picked = {user: crowd.visit(user) for user in visitors}
-        organic = [self.event(user, item, "purchase", now_ms) for user, item in picked.items()]
-        slates = {slate.user_id: slate for slate in self.learn(organic, now_ms)}
-        reward, best = 0.0, 0.0
-        arms: dict[str, int] = {}
-        reactions = []
-        for user, organic_item in picked.items():
-            best += crowd.best(user, int(crowd.shop.category[organic_item]), cap)
+        visitors = crowd.rng.choice(N_USERS, BATCH, replace=False)
+        picked = crowd.visit(visitors)
+        for user, item in zip(visitors.tolist(), picked.tolist(), strict=True):
+            self.event(user, item, "purchase", now_ms)
+        slates = {slate.user_id: slate for slate in self.learn(now_ms)}
+        chances = crowd.chances(visitors)
+        reward = 0.0
+        arms: Counter[str] = Counter()
+        for k, user in enumerate(visitors.tolist()):
             slate = slates.get(f"u{user}")
             if slate is None:
                 continue
-            arms[slate.policy] = arms.get(slate.policy, 0) + 1
+            arms[slate.policy] += 1
             shown = np.array([int(item.item_id[1:]) for item in slate.items])
-            chances = crowd.chances(user)[shown] * crowd.examined[: shown.size]
-            reward += float(chances.sum())
-            for position in np.flatnonzero(crowd.rng.random(shown.size) < chances).tolist():
+            clicks = chances[k, shown] * EXAMINED[: shown.size]
+            reward += float(clicks.sum())
+            for position in np.flatnonzero(crowd.rng.random(shown.size) < clicks).tolist():
                 item = int(shown[position])
-                crowd.clicked[user, item] = crowd.visits[user]
-                of = {"slate_id": slate.slate_id, "position": position}
-                reactions.append(self.event(user, item, "click", now_ms + 1000, **of))
-                if crowd.rng.random() < PURCHASE_AFTER_CLICK:
-                    reactions.append(self.event(user, item, "purchase", now_ms + 2000, **of))
-        if self.contestant.reactions and reactions:
-            self.users.process(reactions, now_ms + 3000)
-            self.users._latest.clear()  # noqa: SLF001 - they look at the next slate when they come again
+                crowd.clicked(user, item)
+                bought = crowd.rng.random() < PURCHASE_AFTER_CLICK
+                self.n_reactions += 1 + bought
+                if self.contestant.reactions:
+                    self.event(user, item, "click", now_ms + 1000, slate.slate_id, position)
+                    if bought:
+                        self.event(user, item, "purchase", now_ms + 2000, slate.slate_id, position)
+        self.react()
         if number % PUBLISH_EVERY == 0:
             self.publish()
-        return reward, best - reward, arms
+        return reward, float(crowd.best(chances, picked).sum()) - reward, arms
 
 
 def run(job: tuple[str, int, int]) -> dict[str, Any]:
     """Run one contestant with one seed; return its curve of mean rewards and regrets."""
-    name, seed, n_interactions = job
-    started = time.monotonic()
+    name, seed, n_visits = job
+    started = time.thread_time()
     loop = Loop(CONTESTANTS[name], seed)
-    n_batches = n_interactions // BATCH
-    drifts = {n_batches * (k + 1) // (N_DRIFTS + 1) for k in range(N_DRIFTS)}
+    n_batches = n_visits // BATCH
     rewards, regrets = np.zeros(n_batches), np.zeros(n_batches)
-    arms: dict[str, int] = {}
+    arms: Counter[str] = Counter()
     for number in range(n_batches):
-        if number in drifts:
-            loop.crowd.drift()
         rewards[number], regrets[number], filled = loop.batch(number)
-        arms = {arm: arms.get(arm, 0) + filled.get(arm, 0) for arm in {*arms, *filled}}
-    points = [part.mean() / BATCH for part in np.array_split(rewards, N_POINTS)]
+        arms += filled
+    points = [part.mean() / BATCH for part in np.array_split(rewards, N_POINTS) if part.size]
     lost = (np.cumsum(regrets)[np.linspace(0, n_batches - 1, N_POINTS).astype(int)]).tolist()
     return {
-        "contestant": name, "seed": seed, "n_interactions": n_batches * BATCH,
-        "reward": rewards.sum() / n_batches / BATCH,
-        "rewards": points, "regrets": lost, "arms": arms, "took_s": round(time.monotonic() - started, 1),
+        "contestant": name, "seed": seed, "n_visits": n_batches * BATCH,
+        "n_interactions": n_batches * BATCH + loop.n_reactions,
+        "reward": rewards.sum() / n_batches / BATCH, "best": (rewards + regrets).sum() / n_batches / BATCH,
+        "rewards": points, "regrets": lost, "arms": arms, "took_s": round(time.thread_time() - started, 1),
     }  # fmt: skip
 
 
@@ -301,12 +250,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="folder for policy.json")
     parser.add_argument("--seeds", type=int, default=10)
-    parser.add_argument("--interactions", type=int, default=200_000)
+    parser.add_argument("--visits", type=int, default=80_000)
     parser.add_argument("--only", action="append", choices=CONTESTANTS, help="contestant; may be repeated")
     parser.add_argument("--processes", type=int, default=os.cpu_count())
     options = parser.parse_args()
     names = options.only or list(CONTESTANTS)
-    jobs = [(name, seed, options.interactions) for seed in range(options.seeds) for name in names]
+    jobs = [(name, seed, options.visits) for seed in range(options.seeds) for name in names]
     results = []
     with ProcessPoolExecutor(options.processes) as pool:
         for result in pool.map(partial(run), jobs):
