@@ -24,8 +24,8 @@ class Arm(NamedTuple):
     """
 
     name: str
-    temperature: float = 0.1
-    epsilon: float = 0.02
+    temperature: float = 0.05
+    epsilon: float = 0.005
     discovery_slots: int = 2
     category_cap: int = 2
 
@@ -37,10 +37,10 @@ def parse_arms(text: str, discovery_slots: int, category_cap: int) -> tuple[Arm,
     ----------
     text
         Arms separated by semicolons, each a name, a colon, and ``field=number`` pairs separated by commas; what is
-        left out is temperature 0.1, epsilon 0.02, and the two parameters below. The first one is the baseline.
+        left out is temperature 0.05, epsilon 0.005, and the two parameters below. The first one is the baseline.
 
         >>> parse_arms("greedy:temperature=0,epsilon=0;more:discovery_slots=4", 2, 2)[1]
-        Arm(name='more', temperature=0.1, epsilon=0.02, discovery_slots=4, category_cap=2)
+        Arm(name='more', temperature=0.05, epsilon=0.005, discovery_slots=4, category_cap=2)
 
     Raises
     ------

@@ -6,10 +6,13 @@ import numpy as np
 
 from operators.params import MAX_ITEMS
 from state.arrays import Floats, Int32s, Rows, UInt8s, UInt64s
-from state.layout import N_FACTORS, N_POPULARITIES
+from state.layout import N_FACTORS, N_POPULARITIES, N_SLATE
 
 N_BLEND = 36
 """Features of the blend, per head."""
+N_REACTION_PLACES = N_SLATE
+N_REACTION = 2 * N_BLEND + 2 + N_REACTION_PLACES
+"""Weights of :mod:`operators.reactions`: both heads, slates in a row, places."""
 N_CATEGORY = 16
 """Features of the category model."""
 N_RING = 128
@@ -83,9 +86,13 @@ GLOBALS = np.dtype(
         ("ring", "<u8", (N_RING,)),
         ("ring_n", "<u4"),
         ("draws", "<u8"),
+        ("reaction", "<f4", (N_REACTION,)),
+        ("reaction_gram", "<f4", (N_REACTION, N_REACTION)),
+        ("reaction_pending", "<f4", (N_REACTION + 1,)),
     ]
 )
-"""What a partition learns for all of its users: weights of both heads, of the category model, recent positives."""
+"""What a partition learns for all of its users: weights of both heads, of the category model, recent positives, and
+from ``reaction`` on what reactions to slates taught: these fields are a page of their own on disk."""
 
 ACCUMULATOR = np.dtype(
     [

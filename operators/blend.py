@@ -177,12 +177,18 @@ def _session_features(page: Row, k: int, serial: int, x: Floats) -> None:
 @njit(cache=True, nogil=True)
 def blend_score(entities: Entities, globals_: Row, work: Work, at: int) -> float:
     """Return the logit of candidate ``at``, whose features are filled."""
+    return weighted_score(entities, globals_.blend, work, at)
+
+
+@njit(cache=True, nogil=True)
+def weighted_score(entities: Entities, weights: Floats, work: Work, at: int) -> float:
+    """Return the logit of candidate ``at`` for weights of shape ``(2 * N_BLEND,)``."""
     c = work.candidates[at]
     head = 0 if c.had else N_BLEND
     score = float(entities.headers[c.row].blend_bias)
     score += entities.headers[entities.category_rows[entities.category[c.row]]].blend_bias
     for k in range(N_BLEND):
-        score += globals_.blend[head + k] * work.features[at, k]
+        score += weights[head + k] * work.features[at, k]
     return score
 
 

@@ -13,6 +13,7 @@ from operators.lists import list_candidates
 from operators.numeric import DAY_S, forward_weight, growth, splitmix, uniform
 from operators.params import N_OVERALL, POPULARITY_DAYS, LearnParams, SlateParams
 from operators.rank import gather, release, score_all
+from operators.reactions import learn_reaction, reacted_place
 from operators.user_profile import (
     add_category,
     add_context,
@@ -54,6 +55,7 @@ def learn_batch(
     losses: Floats,
     slate: SlateParams,
     choice: Row,
+    draws: Rows,
     wanted: UInt8s,
     lists: Rows,
 ) -> None:
@@ -73,6 +75,8 @@ def learn_batch(
         Overwritten: log-loss of the blend for the event's item before it was learned, NaN where it made no step.
     slate, choice
         What the slates of ``lists`` may hold, and how they are drawn (dtype :data:`operators.draw.CHOICE`).
+    draws
+        How the drawn ones are, shape of ``wanted``.
     wanted, lists
         Where ``wanted`` is 1, ``lists`` (dtype :data:`operators.lists.LISTS`) is filled with what was known before the
         event; both are empty in a worker. Listing changes nothing that is learned.
@@ -90,7 +94,7 @@ def learn_batch(
         if e.weight > 0.0:
             at = k if k < wanted.shape[0] and wanted[k] else -1
             losses[k] = _learn_interaction(
-                e, as_of_s, users, entities, globals_, pool, work, acc, params, slate, choice, at, lists
+                e, as_of_s, users, entities, globals_, pool, work, acc, params, slate, choice, draws, at, lists
             )
         elif e.weight < 0.0:
             enter_session(users, e.user, e.session, e.t_s, params.session_gap_s)
@@ -113,6 +117,7 @@ def _learn_interaction(
     params: LearnParams,
     slate: SlateParams,
     choice: Row,
+    draws: Rows,
     at: int,
     lists: Rows,
 ) -> float:
@@ -120,7 +125,7 @@ def _learn_interaction(
     header = users.headers[u]
     enter_session(users, u, e.session, e.t_s, params.session_gap_s)
     now_s = int(max(header.last_s, e.t_s))
-    loss = _learn_ranking(e, now_s, users, entities, globals_, pool, work, acc, params, slate, choice, at, lists)
+    loss = _learn_ranking(e, now_s, users, entities, globals_, pool, work, acc, params, slate, choice, draws, at, lists)
     category = entities.category[e.row]
     category_row = entities.category_rows[category] if category >= 0 else -1
     _pair_up(e, header, category_row, entities, acc, params)
@@ -168,20 +173,27 @@ def _learn_ranking(
     params: LearnParams,
     slate: SlateParams,
     choice: Row,
+    draws: Rows,
     at: int,
     lists: Rows,
 ) -> float:
-    """One step of the category model, of the blend and of the factors, from the state before the event."""
+    """One step of the category model, the blend, the factors and the reactions, from the state before the event."""
     u = e.user
     loss = np.nan
     eager = globals_.ring_n < np.uint32(params.n_eager)
     teaches = eager or splitmix(e.event_hash) % np.uint64(params.rank_every) == np.uint64(0)
-    if teaches or at >= 0:
+    place = reacted_place(users, u, e)
+    if teaches or at >= 0 or place >= 0:
         n, n_categories, n_context, n_sources = gather(users, u, entities, globals_, work, now_s, params)
         true = work.position[e.row]
         if at >= 0:
             log_total = score_all(users, u, entities, globals_, work, n, n_context, now_s)
-            list_candidates(users, u, entities, work, n, log_total, now_s, e.row, slate, choice, lists[at])
+            list_candidates(users, u, entities, work, n, log_total, now_s, e.row, slate, choice, draws[at], lists[at])
+        if place >= 0:
+            reward = min(float(e.reward), 1.0)
+            learn_reaction(
+                users, u, entities, globals_, work, place, n_context, now_s, reward, params.blend_memory
+            )  # fmt: skip
         if teaches and true >= 0:
             loss = learn_blend(
                 users, u, entities, globals_, work, acc, n, true, params.n_blend, n_context, now_s, e.weight,

@@ -19,14 +19,16 @@ LISTS = np.dtype(
     [
         ("n", "u1", (N_LISTS,)),
         ("rows", "<i4", (N_LISTS, N_LIST)),
+        ("n_drawn", "u1"),
+        ("drawn", "<i4", (N_LIST,)),
         ("n_candidates", "<u2"),
         ("true_at", "<i2"),
         ("log_total", "<f4"),
         ("scores", "<f4", (MAX_CANDIDATES,)),
     ]
 )
-"""What was known before one event: per list its entity rows, best first; logits of all candidates, and the true
-one's number (-1: no candidate)."""
+"""What was known before one event: per list its entity rows, best first; a slate drawn as the policy would; logits of
+all candidates, and the true one's number (-1: no candidate)."""
 
 
 @njit(cache=True, nogil=True)
@@ -80,9 +82,10 @@ def list_candidates(
     row: int,
     params: SlateParams,
     choice: Row,
+    draw: Row,
     out: Row,
 ) -> None:
-    """Fill the four lists of a scored event from gathered and scored candidates.
+    """Fill the lists of a scored event from gathered and scored candidates.
 
     Parameters
     ----------
@@ -92,6 +95,8 @@ def list_candidates(
         Entity row of the event's item; it decides nothing but what is noted of it.
     params, choice
         Of the slate.
+    draw
+        Of the slate with exploration.
     out
         One record of dtype :data:`LISTS`.
     """
@@ -114,7 +119,11 @@ def list_candidates(
     at = work.position[row]
     out.true_at = at if at >= 0 else -1
     picked = np.empty(N_SLATE, np.int32)
-    m = pick(users, u, entities, work, n, now_s, params, choice, picked, np.empty(N_SLATE, np.float64))
+    propensities = np.empty(N_SLATE, np.float64)
+    m = pick(users, u, entities, work, n, now_s, params, choice, picked, propensities)
     out.n[LIST_SLATE] = m
     for j in range(m):
         out.rows[LIST_SLATE, j] = work.candidates[picked[j]].row
+    out.n_drawn = pick(users, u, entities, work, n, now_s, params, draw, picked, propensities)
+    for j in range(out.n_drawn):
+        out.drawn[j] = work.candidates[picked[j]].row

@@ -5,11 +5,12 @@ import math
 import numpy as np
 from numba import njit
 
-from operators.arrays import Entities, Users, Work
-from operators.blend import blend_score, features
+from operators.arrays import N_BLEND, Entities, Users, Work
+from operators.blend import features, weighted_score
 from operators.category_model import collect_categories, forget_categories, predict_categories
 from operators.factors import build_query
 from operators.params import LearnParams, SlateParams
+from operators.reactions import add_shown
 from operators.recall import (
     context_categories,
     context_items,
@@ -74,11 +75,17 @@ def release(users: Users, u: int, entities: Entities, work: Work, n: int, n_cate
 def score_all(
     users: Users, u: int, entities: Entities, globals_: Row, work: Work, n: int, n_context_categories: int, now_s: int
 ) -> float:
-    """Write the blend's logits of all gathered candidates to ``work.scored``; return the log of their summed exps."""
-    highest = -1e30
+    """Write the logits of all gathered candidates to ``work.scored``; return the log of their summed exps.
+
+    They are the blend's, corrected by what reactions to slates taught.
+    """
+    weights = globals_.blend + globals_.reaction[: 2 * N_BLEND]
     for k in range(n):
         features(users, u, entities, work, k, n_context_categories, now_s)
-        work.scored[k] = blend_score(entities, globals_, work, k)
+        work.scored[k] = weighted_score(entities, weights, work, k)
+    add_shown(users, u, entities, globals_, work)
+    highest = -1e30
+    for k in range(n):
         work.candidates[k].score = work.scored[k]
         highest = max(highest, work.scored[k])
     total = 0.0

@@ -161,6 +161,15 @@ class PartitionPolicy:
         choices = make_choices(self.arms, arms, keys)
         return Assigned(arms, groups, propensities, cells, offsets, choices, self._view.version)
 
+    def unlearned_choices(self, users: "UInt64s", offsets: "UInt64s") -> "Rows":
+        """Return how slates would be drawn if no reward was known and no user held out, shape ``(n,)``."""
+        n = users.size
+        keys = draw_keys(self._settings.seed, users, self._partition, offsets)
+        arms, groups = np.zeros(n, np.int32), np.zeros(n, np.uint8)
+        shares = self._view.first_shares
+        assign(keys, users, np.zeros(n, np.uint8), 0, shares, self._salt, 0.0, 0, arms, groups, np.ones(n))
+        return make_choices(self.arms, arms, keys)
+
     def expose(self, users: "Users", rows: "Int32s", slates: "Rows", assigned: Assigned, entities: "Entities") -> None:
         """Keep new slates as pending in their users' pages; each needs a free page."""
         shown = np.zeros(rows.size, SHOWN)

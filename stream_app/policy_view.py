@@ -1,6 +1,7 @@
 """The policy as one worker knows it: the newest record of policy-state, or what holds before there is one."""
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -59,10 +60,12 @@ class PolicyView:
     def shares(self) -> np.ndarray:
         """Probability of each arm in each context cell, shape ``(N_CELLS, n_arms)``, float64."""
         if self._shares is None:  # computed late: the first time in a process compiles a kernel
-            self._shares = self._first_shares()
+            self._shares = self.first_shares
         return self._shares
 
-    def _first_shares(self) -> np.ndarray:
+    @cached_property
+    def first_shares(self) -> np.ndarray:
+        """What the shares are before there is a record."""
         n = len(self._names)
         if self._settings.policy != "learned":
             return np.tile(np.eye(n)[self._settings.arm_number(self._settings.policy)], (N_CELLS, 1))
@@ -95,5 +98,5 @@ class PolicyView:
         shares = np.array([known.get(name, [0.0] * N_CELLS) for name in self._names]).T
         total = shares.sum(axis=1, keepdims=True)
         if not np.isfinite(shares).all() or (shares < 0).any() or (total <= 0).any():
-            return self._first_shares()
+            return self.first_shares
         return np.ascontiguousarray(shares / total)

@@ -94,10 +94,10 @@ class Settings(BaseSettings):
         "learned", description="`learned`: the arms are shared out by what they earn; or one arm's name."
     )
     policy_arms: str = Field(
-        "greedy:temperature=0,epsilon=0; explore:temperature=0.1,epsilon=0.02; "
-        "discover:temperature=0.1,epsilon=0.02,discovery_slots=4",
-        description="Arms: policies that can fill slates. What an arm leaves out is temperature 0.1, epsilon 0.02, and "
-        "the settings of discovery slots and category cap. The first one is the baseline.",
+        "greedy:temperature=0,epsilon=0; explore:temperature=0.05,epsilon=0.005; "
+        "discover:temperature=0.05,epsilon=0.005,discovery_slots=4",
+        description="Arms: policies that can fill slates. What an arm leaves out is temperature 0.05, epsilon 0.005, "
+        "and the settings of discovery slots and category cap. The first one is the baseline.",
     )
 
     policy_half_life_days: float = Field(

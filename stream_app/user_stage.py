@@ -7,7 +7,7 @@ import msgspec
 import numpy as np
 
 from operators.arrays import GLOBALS, Users, new_accumulators, new_globals, new_work
-from operators.draw import greedy_choices
+from operators.draw import CHOICE, greedy_choices
 from operators.interval import clear, summed_updates, with_room
 from operators.learn import (
     DUPLICATE,
@@ -47,8 +47,12 @@ if TYPE_CHECKING:
 
 MAX_POOL = 128
 GLOBALS_KEY = page_key(0, KIND_GLOBALS)
+REACTIONS_KEY = page_key(1, KIND_GLOBALS)
+REACTIONS_AT = int(GLOBALS.fields["reaction"][1])  # type: ignore[index] # it has fields
+"""Where in the bytes of :data:`GLOBALS` the second page begins."""
 NOTHING_WANTED = np.zeros(0, np.uint8)
 NO_LISTS = np.zeros(0, LISTS)
+NO_DRAWS = np.zeros(0, CHOICE)
 
 
 def users_of(table: RowTable) -> Users:
@@ -102,6 +106,7 @@ class UserProcessor:
         self.policy = PartitionPolicy(settings, partition, policy or PolicyView(settings))
         self.table = RowTable(USER_HEADER, USER_PAGES)
         self.globals: Rows = new_globals()
+        self._reactions = self._flushed = self._reaction_bytes()
         self.quality = OnlineQuality()
         self.tally = Tally()
         self._interval = Interval()
@@ -124,9 +129,11 @@ class UserProcessor:
         state: dict[str, Any] = msgspec.json.decode(checkpoint)["state"] if checkpoint else {}
         self.tally.restore(state)
         self._newest_s = int(state.get("newest_s", 0))
-        raw, policy = self._store.get_many([GLOBALS_KEY, POLICY_KEY])
+        raw, reactions, policy = self._store.get_many([GLOBALS_KEY, REACTIONS_KEY, POLICY_KEY])
         if raw is not None:
-            self.globals = np.frombuffer(raw, GLOBALS, 1).copy()
+            fresh = new_globals().tobytes()[REACTIONS_AT:]
+            self.globals = np.frombuffer(raw + (reactions or fresh), GLOBALS, 1).copy()
+        self._reactions = self._flushed = self._reaction_bytes()
         self.policy.restore(policy)
 
     @property
@@ -185,15 +192,20 @@ class UserProcessor:
         as_of_s = self._interval.as_of_s = self._interval.as_of_s or self._newest_s
         shown = self._shown_hits(events)
         status, losses = np.zeros(n, np.uint8), np.zeros(n, np.float32)
+        draws = self._draws(run, events) if wanted.size else NO_DRAWS
         learn_batch(
             events, as_of_s, self._users(), entities, self.globals[0], self._pool(n), self._work, self._acc,
-            self._learn, status, losses, self._slate, self._greedy, wanted, lists,
+            self._learn, status, losses, self._slate, self._greedy, draws, wanted, lists,
         )  # fmt: skip
         self.policy.attribute(events, (status == DUPLICATE).astype(np.uint8), self._users())
         self._count(run, events, status)
         fresh = status != DUPLICATE
         self.quality.update(losses[fresh], shown[fresh & (events["weight"] > 0)])
         return lists
+
+    def _draws(self, run: list[tuple[Event, int]], events: Rows) -> Rows:
+        offsets = np.fromiter((offset for _, offset in run), np.uint64, events.size)
+        return self.policy.unlearned_choices(self.table.headers.records["id"][events["user"]], offsets)
 
     def _make_room(self) -> None:
         if self._work.position.shape[0] < self._replica.n_rows or (
@@ -277,8 +289,14 @@ class UserProcessor:
         if self._interval.gone:
             written = {key for key, _ in pages}
             pages.singles += [(key, None) for key in sorted(self._interval.gone - written)]
-        pages.singles += [(GLOBALS_KEY, self.globals.tobytes()), *policy_pages]
+        pages.singles += [(GLOBALS_KEY, self.globals.tobytes()[:REACTIONS_AT]), *policy_pages]
+        self._flushed = self._reaction_bytes()
+        if self._flushed != self._reactions:
+            pages.singles.append((REACTIONS_KEY, self._flushed))
         return Flush(outputs=outputs, pages=pages, state={**self.tally.state(), "newest_s": self._newest_s})
+
+    def _reaction_bytes(self) -> bytes:
+        return self.globals.tobytes()[REACTIONS_AT:]
 
     def _slates(self, now_ms: int) -> list[Output]:
         latest = self._interval.latest
@@ -341,6 +359,7 @@ class UserProcessor:
     def committed(self) -> None:
         """Start the next interval, and evict rows beyond the bound."""
         self.newest.commit()
+        self._reactions = self._flushed
         self._interval = Interval()
         self.policy.committed()
         self.table.evict(self._settings.hot_rows)

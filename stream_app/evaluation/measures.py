@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 SPLITS: Final = ("all", "repeat", "explore", "newcat")
 """All; had before; never had; of a category that is new to the user (a part of explore)."""
 _LEAST_FOR_ERROR: Final = 2
+_Z95: Final = 1.959964
 
 Int32s = npt.NDArray[np.int32]
 Json = dict[str, Any]
@@ -149,6 +150,41 @@ def probabilities(tally: ModelTally) -> Json:
     }
 
 
+def exploration(tally: ModelTally, truths: Truths) -> Json | None:
+    """Return what drawing slates costs: their hit rate, less that of the same slates without exploration.
+
+    Returns
+    -------
+    dict or None
+        ``hr`` of the drawn slates; ``difference`` and its standard error over users; ``relative``, the difference as a
+        share of the slate's hit rate, with its 95 % interval ``low``, ``high`` (linearized, over users). None if the
+        model draws nothing.
+    """
+    drawn = tally.drawn_hits()
+    if drawn is None:
+        return None
+    on = measured_on("slate", truths)
+    a, b, users = drawn[on].astype(np.float64), hits(tally.ranks("slate")[on]), truths.user[on]
+    return {"hr": mean_and_error(a), **_paired(a - b, users), **relative_change(a, b, users)}
+
+
+def relative_change(a: Floats, b: Floats, users: Int32s) -> Json:
+    """Return how much larger the sum of ``a`` is than that of ``b``, relative, with a 95 % interval over users.
+
+    The ratio is linearized: its error is that of ``a - (1 + relative) b``, over the mean of ``b``.
+
+    Examples
+    --------
+    >>> relative_change(np.array([1.0, 0.0, 1.0, 0.0]), np.ones(4), np.arange(4, dtype=np.int32))["relative"]
+    -0.5
+    """
+    if not b.any() or b.size < _LEAST_FOR_ERROR:
+        return {"relative": None, "low": None, "high": None}
+    relative = float((a - b).sum() / b.sum())
+    half = _Z95 * _clustered_error(a - b - relative * b, users) / float(b.mean())
+    return {"relative": round(relative, 6), "low": round(relative - half, 6), "high": round(relative + half, 6)}
+
+
 def compare(ours: ModelTally, theirs: ModelTally, truths: Truths) -> Json:
     """Test, per list and event by event, whether the hit rates and gains of two models differ.
 
@@ -182,10 +218,7 @@ def _paired(differences: Floats, users: Int32s) -> Json:
     if n < _LEAST_FOR_ERROR:
         return {"difference": None, "se": None, "z": None, "p": None, "n": n}
     mean = float(differences.mean())
-    of_user = np.bincount(users, differences - mean)
-    n_users = int(np.unique(users).size)
-    small = n_users / max(n_users - 1, 1)
-    se = math.sqrt(small * float((of_user**2).sum())) / n
+    se = _clustered_error(differences - mean, users)
     z = mean / se if se > 0 else 0.0
     return {
         "difference": round(mean, 6),
@@ -194,6 +227,14 @@ def _paired(differences: Floats, users: Int32s) -> Json:
         "p": _two_sided(z),
         "n": n,
     }
+
+
+def _clustered_error(residuals: Floats, users: Int32s) -> float:
+    """Return the standard error of a mean whose residuals these are, with those of one user moving together."""
+    of_user = np.bincount(users, residuals)
+    n_users = int(np.unique(users).size)
+    small = n_users / max(n_users - 1, 1)
+    return math.sqrt(small * float((of_user**2).sum())) / residuals.size
 
 
 def _mcnemar(a: Floats, b: Floats) -> Json:

@@ -43,6 +43,8 @@ class Scored:
         Probabilities of the candidates, shape ``(n,)``, summing to one; None if the model has no probabilities.
     true_at
         Position of the event's item in ``scores``; None where it was no candidate.
+    drawn
+        The slate with exploration: drawn as the policy does before it knows any reward; None without a policy.
     """
 
     index: int
@@ -50,6 +52,7 @@ class Scored:
     loss: float | None = None
     scores: Floats | None = None
     true_at: int | None = None
+    drawn: list[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)

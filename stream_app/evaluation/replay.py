@@ -49,7 +49,7 @@ class ReplayModel:
     Parameters
     ----------
     settings
-        As of a worker. Slates are greedy: exploration is switched off.
+        As of a worker. Exploration is switched off in all lists, and on in the drawn slates beside them.
     catalog
         All records of the catalogue, applied before the first event.
     replica_lag
@@ -121,6 +121,7 @@ class ReplayModel:
             loss=float(-log_p[true]) if true >= 0 else None,
             scores=np.exp(log_p).astype(np.float32),
             true_at=true if true >= 0 else None,
+            drawn=[self._name(row) for row in lists["drawn"][: int(lists["n_drawn"])].tolist()],
         )
 
     def _name(self, row: int) -> str:

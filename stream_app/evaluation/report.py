@@ -86,6 +86,20 @@ def _comparisons(result: Json) -> str:
     return _section("What the first model beats", html_table(head, rows), note, wide=True)
 
 
+def _exploration(result: Json) -> str:
+    rows = []
+    for name, model in result["models"].items():
+        each = model["exploration"]
+        if each is not None and each["relative"] is not None:
+            interval = f"{each['low']:+.2%} to {each['high']:+.2%}"
+            rows.append([name, share(each["hr"]), f"{each['difference']:+.4f}", f"{each['relative']:+.2%}", interval])
+    if not rows:
+        return ""
+    head = ["model", "hit rate, drawn", "less the slate's", "relative", "95 % interval"]
+    note = "Slates drawn as the policy does before it knows any reward, against those without exploration, by user."
+    return _section("What exploration costs", html_table(head, rows), note, wide=True)
+
+
 def _over_time(result: Json) -> str:
     def chart(name: str) -> str:
         series = []
@@ -219,6 +233,7 @@ def _weights(result: Json) -> str:
 _SECTIONS: Final[tuple[Callable[[Json], str], ...]] = (
     _lists,
     _comparisons,
+    _exploration,
     _ratings,
     _over_time,
     _bars(

@@ -202,5 +202,12 @@ class Evaluation:
 def _lines(answers: Answers, events: Sequence[Event], first_index: int) -> bytes:
     """Return the lists of a batch as JSON Lines."""
     return msgspec.json.Encoder().encode_lines(
-        [{"event_id": events[answer.index - first_index].event_id, **answer.lists} for answer in answers.scored]
+        [
+            {
+                "event_id": events[answer.index - first_index].event_id,
+                **answer.lists,
+                **({"drawn": answer.drawn} if answer.drawn is not None else {}),
+            }
+            for answer in answers.scored
+        ]
     )

@@ -103,6 +103,7 @@ def _about_model(name: str, outcome: Outcome) -> Json:
     ratings = outcome.ratings[name].summary()
     return {
         "lists": measures.quality(tally, truths),
+        "exploration": measures.exploration(tally, truths),
         "spread": measures.spread(tally, n_listable),
         "probabilities": measures.probabilities(tally),
         "calibration": _calibration(tally),

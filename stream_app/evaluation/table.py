@@ -12,7 +12,7 @@ Json = dict[str, Any]
 
 def tables(result: Json) -> list[Table]:
     """Return the tables of an evaluation, from what ``metrics.json`` holds."""
-    out = [_input(result), _lists(result), _details(result)]
+    out = [_input(result), _lists(result), _details(result), *_exploration(result)]
     if any(model["ratings"] for model in result["models"].values()):
         out.append(_ratings(result))
     if result["comparisons"]:
@@ -82,6 +82,20 @@ def _table(title: str, heads: tuple[str, ...]) -> Table:
         left = head in {"model", "models"}
         table.add_column(head, justify="left" if left else "right", no_wrap=True)
     return table
+
+
+def _exploration(result: Json) -> list[Table]:
+    """Return the table of what exploration costs; none if no model explores."""
+    found = {name: each for name, model in result["models"].items() if (each := model["exploration"]) is not None}
+    table = _table(
+        "Slates drawn as the policy draws them at first: hit rate, and against the slate without exploration",
+        ("model", "drawn", "difference", "relative", "95 % from", "to"),
+    )
+    for name, each in found.items():
+        ends = (each["relative"], each["low"], each["high"])
+        relative = ("-" if end is None else f"{end:+.2%}" for end in ends)
+        table.add_row(name, share(each["hr"]), _difference(each), *relative)
+    return [table] if found else []
 
 
 def _ratings(result: Json) -> Table:

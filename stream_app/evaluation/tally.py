@@ -140,6 +140,7 @@ class ModelTally:
     def __init__(self, numbering: Numbering) -> None:
         self._numbering = numbering
         self._ranks = {name: Growing(np.int8) for name in LISTS}
+        self._drawn = Growing(np.bool_)
         self._n_categories = {name: Growing(np.int8) for name in LISTS}
         self._loss = Growing(np.float32)
         self._auc = Growing(np.float32)
@@ -155,6 +156,13 @@ class ModelTally:
             return
         index = np.array([answer.index for answer in answers], np.int64)
         true = np.array([before.item for before in truths], np.int32)
+        self._drawn.extend(
+            [
+                before.item in {self._numbering.item(item_id) for item_id in answer.drawn}
+                for answer, before in zip(answers, truths, strict=True)
+                if answer.drawn is not None
+            ]
+        )
         for name in LISTS:
             items = self._matrix(name, answers)
             self._grow()
@@ -223,6 +231,11 @@ class ModelTally:
     def ranks(self, name: str) -> Int8s:
         """Return the 0-based rank of the true item on a list per event, :data:`MISS` where it is not on it."""
         return self._ranks[name].array()
+
+    def drawn_hits(self) -> Bools | None:
+        """Return whether the true item was on the drawn slate per event; None if the model draws none."""
+        hits = self._drawn.array()
+        return hits if hits.size == self.ranks("slate").size else None
 
     def n_categories(self, name: str) -> Int8s:
         """Return the categories of a list per event."""

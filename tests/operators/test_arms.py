@@ -10,8 +10,8 @@ from stream_app.settings import Settings
 def test_what_is_left_out_has_defaults() -> None:
     """An arm takes slots and cap from the settings, temperature and epsilon from the defaults."""
     arms = parse_arms("base: temperature=0, epsilon=0 ; more:discovery_slots=4,category_cap=1", 3, 5)
-    assert arms == (Arm("base", 0.0, 0.0, 3, 5), Arm("more", 0.1, 0.02, 4, 1))
-    assert parse_arms("alone", 3, 5) == (Arm("alone", 0.1, 0.02, 3, 5),)
+    assert arms == (Arm("base", 0.0, 0.0, 3, 5), Arm("more", 0.05, 0.005, 4, 1))
+    assert parse_arms("alone", 3, 5) == (Arm("alone", 0.05, 0.005, 3, 5),)
 
 
 @pytest.mark.parametrize(

@@ -100,6 +100,25 @@ def test_personal_history_beats_popularity(shop: Path, tmp_path: Path) -> None:
     assert cell["mcnemar_p"] < 0.01
 
 
+def test_cost_of_exploration(shop: Path, tmp_path: Path) -> None:
+    """Drawn slates are counted against greedy ones; what it costs can be counted again from ``slates.jsonl``."""
+    settings = Settings(policy="bold", policy_arms="greedy:temperature=0,epsilon=0;bold:temperature=0,epsilon=0.5")
+    found = {}
+    for policy in ("greedy", "bold"):
+        out = tmp_path / policy
+        of = settings.model_copy(update={"policy": policy})
+        result = evaluate_files(request_of(shop, out, ("crossaisle", "popularity"), limit=2_000), of)
+        assert result["models"]["popularity"]["exploration"] is None
+        found[policy] = result["models"]["crossaisle"]["exploration"]
+        lines = [json.loads(line) for line in (out / "slates.jsonl").read_text().splitlines()]
+        assert (policy == "greedy") == all(line["drawn"] == line["slate"] for line in lines)
+        assert all(len(set(line["drawn"])) == len(line["drawn"]) for line in lines)
+        assert all("drawn" not in json.loads(x) for x in (out / "slates.popularity.jsonl").read_text().splitlines())
+    assert found["greedy"]["relative"] == 0.0
+    assert found["bold"]["high"] < 0.0
+    assert "What exploration costs" in (tmp_path / "bold" / "report.html").read_text()
+
+
 def test_warmup_and_every_kth(tmp_path: Path) -> None:
     """The warm-up is not scored; after it every k-th event is, if it is a positive."""
     records = [event(k, f"u{k % 4}", f"i{k % 10}", type="view" if k % 4 == 3 else "purchase") for k in range(40)]

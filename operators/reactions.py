@@ -1,0 +1,157 @@
+r"""What reactions to slates teach: a correction of the blend's logits, learned from slates alone.
+
+The blend says what a user takes next by themselves. What they take of what is shown differs: some things are bought by
+habit and need no slate, some were shown ten times and ignored. Of each event that names the user's newest slate the
+question is which of its items was taken, given that one was. With the blend's logit :math:`b_i`, the features
+:math:`x_i` of :mod:`operators.blend`, :math:`s_i` slates in a row before this one that showed the item without a
+reaction, and the place :math:`k_i`,
+
+.. math:: P(i) \propto \exp(b_i + h \cdot x_i + a \log(1 + s_i) + g_{k_i}).
+
+Slates are ranked by :math:`b + h x + a \log(1 + s)`. The places' :math:`g` take up how much a place is looked at, and
+are left out there: an item earns nothing by having been on top. Whether a user looks at slates at all, or takes many
+things, cancels out. Without reactions all of it stays 0. Items of the slate that were taken already are no
+alternatives.
+
+References
+----------
+.. [1] McFadden (1974), "Conditional logit analysis of qualitative choice behavior".
+.. [2] Joachims, Granka, Pan, Hembrooke, Gay (2005), SIGIR, "Accurately interpreting clickthrough data as implicit
+   feedback".
+"""
+
+import math
+
+import numpy as np
+from numba import njit
+
+from operators.arrays import N_BLEND, N_REACTION, N_REACTION_PLACES, Entities, Users, Work
+from operators.blend import blend_score, features
+from operators.newton import newton_learn
+from state.arrays import Floats, Row
+from state.idmap import find
+from state.layout import N_EXPOSURES, N_SLATE, USER_EXPOSURES
+
+TYPE_IMPRESSION = 0
+AT_SHOWN = 2 * N_BLEND
+"""Where the two weights of the slates in a row stand, for items the user had and for new ones."""
+AT_PLACES = AT_SHOWN + 2
+
+
+@njit(cache=True, nogil=True)
+def reacted_place(users: Users, u: int, e: Row) -> np.int64:
+    """Return the place of the event's item in the user's newest slate; -1 if this is no first reaction to that slate.
+
+    Parameters
+    ----------
+    e
+        One record of :data:`operators.arrays.EVENT`.
+    """
+    header = users.headers[u]
+    if e.slate == np.uint64(0) or e.reward <= 0.0 or e.type == TYPE_IMPRESSION or header.n_exposures == 0:
+        return np.int64(-1)
+    at = header.heads[USER_EXPOSURES]
+    for _ in range((np.int64(header.exposure_at) + N_EXPOSURES - 1) % N_EXPOSURES):
+        at = users.exposures[at].next
+    if users.exposures[at].offset + np.uint64(1) != e.slate:
+        return np.int64(-1)
+    for k in range(np.int64(header.n_shown)):
+        if header.shown[k] == e.id and header.shown_times[k] > 0:
+            return np.int64(k)
+    return np.int64(-1)
+
+
+@njit(cache=True, nogil=True)
+def add_shown(users: Users, u: int, entities: Entities, globals_: Row, work: Work) -> None:
+    """Add to the logits of the last slate's items what it says that nobody reacted to them, however often."""
+    header = users.headers[u]
+    for k in range(np.int64(header.n_shown)):
+        if header.shown_times[k] > 0:
+            row = find(entities.keys, entities.rows, header.shown[k])
+            at = work.position[row] if row > 0 else -1
+            if at >= 0:
+                head = AT_SHOWN if work.candidates[at].had else AT_SHOWN + 1
+                work.scored[at] += globals_.reaction[head] * math.log(1.0 + header.shown_times[k])
+
+
+@njit(cache=True, nogil=True)
+def learn_reaction(
+    users: Users,
+    u: int,
+    entities: Entities,
+    globals_: Row,
+    work: Work,
+    place: np.int64,
+    n_context_categories: int,
+    now_s: int,
+    weight: float,
+    memory: float,
+) -> float:
+    """Make one step towards the item at a place of the user's newest slate, against the others there.
+
+    Parameters
+    ----------
+    place
+        From :func:`reacted_place`; candidates are gathered.
+    weight
+        Importance of the reaction, above 0.
+    memory
+        Reactions that are remembered.
+
+    Returns
+    -------
+    float
+        Log-loss of the choice before the step, in nats; NaN where the item is no candidate, or alone.
+    """
+    header = users.headers[u]
+    at = np.full(N_SLATE, -1, np.int64)
+    p = np.zeros(N_SLATE, np.float64)
+    n = 0
+    highest = -1e30
+    for k in range(np.int64(header.n_shown)):
+        row = find(entities.keys, entities.rows, header.shown[k])
+        position = work.position[row] if row > 0 else -1
+        if position < 0 or header.shown_times[k] == 0:
+            continue
+        at[k] = position
+        n += 1
+        features(users, u, entities, work, position, n_context_categories, now_s)
+        p[k] = blend_score(entities, globals_, work, position) + globals_.reaction[AT_PLACES + k]
+        p[k] += _correction(globals_, work, position, header.shown_times[k])
+        highest = max(highest, p[k])
+    if at[place] < 0 or n < 2:  # noqa: PLR2004 - one is no choice
+        return math.nan
+    total = 0.0
+    for k in range(np.int64(header.n_shown)):
+        p[k] = math.exp(p[k] - highest) if at[k] >= 0 else 0.0
+        total += p[k]
+    if not math.isfinite(total):
+        return math.nan
+    gradient = np.zeros(N_REACTION, np.float32)
+    for k in range(np.int64(header.n_shown)):
+        if at[k] >= 0:
+            g = weight * (p[k] / total - (1.0 if k == place else 0.0))
+            _add_gradient(gradient, g, work, at[k], header.shown_times[k])
+            gradient[AT_PLACES + k] += g
+    newton_learn(globals_.reaction, globals_.reaction_gram, globals_.reaction_pending, gradient, weight, memory)
+    return -math.log(max(p[place] / total, 1e-12))
+
+
+@njit(cache=True, nogil=True)
+def _correction(globals_: Row, work: Work, at: int, shown_times: int) -> float:
+    head = 0 if work.candidates[at].had else 1
+    out = globals_.reaction[AT_SHOWN + head] * math.log(float(shown_times))
+    for f in range(N_BLEND):
+        out += globals_.reaction[head * N_BLEND + f] * work.features[at, f]
+    return out
+
+
+@njit(cache=True, nogil=True)
+def _add_gradient(gradient: Floats, g: float, work: Work, at: int, shown_times: int) -> None:
+    head = 0 if work.candidates[at].had else 1
+    gradient[AT_SHOWN + head] += g * math.log(float(shown_times))
+    for f in range(N_BLEND):
+        gradient[head * N_BLEND + f] += g * work.features[at, f]
+
+
+assert AT_PLACES + N_REACTION_PLACES == N_REACTION, "places come last"  # noqa: S101
