@@ -81,7 +81,7 @@ def test_counts_are_exact_and_numbers_finite(history: list[Step], n_per_commit: 
     assert {u: int(headers[world.user_row(u)]["n_events"]) for u in world.known_users()} == dict(of_user)
     assert world.users.counters["n_events"] == len(history)
     assert world.users.counters["n_users"] == len(of_user)
-    assert Counter(world.users.by_type) == Counter(step.kind for step in history)
+    assert Counter(world.users.tally.by_type) == Counter(step.kind for step in history)
     for user in world.known_users():
         header = headers[world.user_row(user)]
         assert no_nan(header["factors"], header["factors_g"], header["n_decayed"], header["n_repeat_decayed"])
