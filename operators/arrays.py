@@ -6,13 +6,27 @@ import numpy as np
 
 from operators.params import MAX_ITEMS
 from state.arrays import Floats, Int32s, Rows, UInt8s, UInt64s
-from state.layout import N_FACTORS, N_POPULARITIES, N_SLATE
+from state.layout import N_DELTAS, N_FACTORS, N_POPULARITIES, N_SLATE
 
-N_BLEND = 36
+N_PLAIN = 51
+"""Features of the blend that are no squares of others."""
+SQUARED = np.array([*range(11), 13, *range(16, 21), 22, *range(24, 34), 35, *range(42, 51)])
+"""Features that the blend also sees squared: those that take many values."""
+N_BLEND = N_PLAIN + SQUARED.size
 """Features of the blend, per head."""
+HAD_ONLY = np.array([0, 1, *range(16, 21), *range(23, 28), *range(32, 36), 36, 37, 38, 41, 47, 48])
+"""Features that are 0 for items that the user never had."""
+ACTIVE = np.array(
+    [
+        *range(N_BLEND),
+        *(N_BLEND + k for k in range(N_PLAIN) if k not in HAD_ONLY),
+        *(N_BLEND + N_PLAIN + k for k, of in enumerate(SQUARED) if of not in HAD_ONLY),
+    ]
+)
+"""The weights that can be other than 0, numbered through both heads: what the optimiser works on."""
 N_REACTION_PLACES = N_SLATE
-N_REACTION = 2 * N_BLEND + 2 + N_REACTION_PLACES
-"""Weights of :mod:`operators.reactions`: both heads, slates in a row, places."""
+N_REACTION = 2 * N_PLAIN + 2 + N_REACTION_PLACES
+"""Weights of :mod:`operators.reactions`: both heads without squares, slates in a row, places."""
 N_CATEGORY = 16
 """Features of the category model."""
 N_RING = 128
@@ -20,6 +34,10 @@ N_RING = 128
 MAX_CANDIDATES = 1280
 MAX_TOUCHED_NEIGHBOURS = 8192
 MAX_CATEGORY_CANDIDATES = 512
+N_ATTRIBUTE_NUMBERS = 1 << 18
+"""Numbers that attributes of items are hashed to; 0 is none."""
+N_SERIALS = 65_536
+"""Serial numbers of sessions, before they begin anew."""
 
 
 class Users(NamedTuple):
@@ -50,6 +68,8 @@ class Entities(NamedTuple):
     ``category_rows`` maps dense numbers to entity rows, ``category_of_row`` back.
     ``scan`` lists popular items, ``scan_factors`` their target factors and, in the last row, biases side by side, shape
     ``(N_FACTORS + 1, scan.size)``. ``totals`` holds the number of interactions and the number of items, float64.
+    ``serving`` (:data:`operators.serving.SERVING`) and ``tags`` hold what the blend reads of each row,
+    ``attribute_totals`` the events of each attribute, float64, shape ``(N_ATTRIBUTE_NUMBERS,)``.
     """
 
     headers: Rows
@@ -73,21 +93,24 @@ class Entities(NamedTuple):
     scan_factors: Floats
     totals: np.ndarray
     n_categories: Int32s
+    serving: Rows
+    tags: Int32s
+    attribute_totals: np.ndarray
 
 
 GLOBALS = np.dtype(
     [
-        ("blend", "<f4", (2 * N_BLEND,)),
-        ("blend_gram", "<f4", (2 * N_BLEND, 2 * N_BLEND)),
-        ("blend_pending", "<f4", (2 * N_BLEND + 1,)),
+        ("blend", "<f4", (2, N_BLEND)),
+        ("blend_gram", "<f4", (ACTIVE.size * (ACTIVE.size + 1) // 2,)),
+        ("blend_pending", "<f4", (ACTIVE.size + 1,)),
         ("category", "<f4", (N_CATEGORY,)),
-        ("category_gram", "<f4", (N_CATEGORY, N_CATEGORY)),
+        ("category_gram", "<f4", (N_CATEGORY * (N_CATEGORY + 1) // 2,)),
         ("category_pending", "<f4", (N_CATEGORY + 1,)),
         ("ring", "<u8", (N_RING,)),
         ("ring_n", "<u4"),
         ("draws", "<u8"),
         ("reaction", "<f4", (N_REACTION,)),
-        ("reaction_gram", "<f4", (N_REACTION, N_REACTION)),
+        ("reaction_gram", "<f4", (N_REACTION * (N_REACTION + 1) // 2,)),
         ("reaction_pending", "<f4", (N_REACTION + 1,)),
     ]
 )
@@ -124,6 +147,10 @@ CANDIDATE = np.dtype(
         ("slot", "<i4"),
         ("cooc", "<f4"),
         ("cooc_cosine", "<f4"),
+        ("slow", "<f4"),
+        ("shared", "<f4"),
+        ("vote", "<f4"),
+        ("likeness", "<f4"),
         ("source", "<i4"),
         ("source_weight", "<f4"),
         ("score", "<f4"),
@@ -176,15 +203,26 @@ class Work(NamedTuple):
     neighbour_source: Int32s
     neighbour_best: Floats
     neighbour_position: Int32s
+    cooc_sources: Int32s
+    cooc_weights: Floats
     category_list: Int32s
     category_position: Int32s
     category_features: Floats
     category_log_p: Floats
     category_user: Floats
     category_context: Int32s
-    serial_mark: UInt8s
-    context_slots: Int32s
-    n_context_slots: Int32s
+    category_votes: Floats
+    category_bit: UInt64s
+    serials: Int32s
+    serial_size: Int32s
+    serial_hits: Int32s
+    serial_mask: UInt64s
+    serial_likeness: Floats
+    serial_weight: Floats
+    attribute_counts: Floats
+    taken: Floats
+    every: Int32s
+    guess: Floats
     query: Floats
     gradient: Floats
     sources: Int32s
@@ -206,15 +244,26 @@ def new_work(n_rows: int, n_categories: int) -> Work:
         neighbour_source=np.zeros(MAX_TOUCHED_NEIGHBOURS, i4),
         neighbour_best=np.zeros(MAX_TOUCHED_NEIGHBOURS, f4),
         neighbour_position=np.full(n_rows, -1, i4),
+        cooc_sources=np.zeros(128, i4),
+        cooc_weights=np.zeros(128, f4),
         category_list=np.zeros(MAX_CATEGORY_CANDIDATES, i4),
         category_position=np.full(n_categories, -1, i4),
         category_features=np.zeros((MAX_CATEGORY_CANDIDATES, N_CATEGORY), f4),
         category_log_p=np.zeros(MAX_CATEGORY_CANDIDATES, f4),
         category_user=np.zeros((MAX_CATEGORY_CANDIDATES, 4), f4),
         category_context=np.zeros(n_categories, i4),
-        serial_mark=np.zeros(65_536, np.uint8),
-        context_slots=np.zeros((MAX_ITEMS, 2), i4),
-        n_context_slots=np.zeros(1, i4),
+        category_votes=np.zeros((MAX_CATEGORY_CANDIDATES, 2), f4),
+        category_bit=np.zeros(MAX_CATEGORY_CANDIDATES, np.uint64),
+        serials=np.zeros(MAX_ITEMS * (N_DELTAS + 1), i4),
+        serial_size=np.zeros(N_SERIALS, i4),
+        serial_hits=np.zeros(N_SERIALS, i4),
+        serial_mask=np.zeros(N_SERIALS, np.uint64),
+        serial_likeness=np.zeros(N_SERIALS, f4),
+        serial_weight=np.zeros(N_SERIALS, f4),
+        attribute_counts=np.zeros(N_ATTRIBUTE_NUMBERS, f4),
+        taken=np.zeros(1, f4),
+        every=np.arange(MAX_CANDIDATES, dtype=i4),
+        guess=np.zeros(MAX_CANDIDATES, f4),
         query=np.zeros(N_FACTORS, f4),
         gradient=np.zeros(N_FACTORS, f4),
         sources=np.zeros(64, i4),
@@ -240,12 +289,9 @@ def new_globals() -> Rows:
     """Return the start values: some weight on one's own slow counts, on popularity and on co-occurrence."""
     out = np.zeros(1, GLOBALS)
     blend = out["blend"][0]
-    blend[0] = 0.3
-    for head in (0, N_BLEND):
-        blend[head + 4] = 0.3
-        blend[head + 2] = 0.2
-        blend[head + 7] = 0.3
-        blend[head + 6] = 0.3
+    blend[0, 0] = 0.3
+    blend[:, [4, 6, 7]] = 0.3
+    blend[:, 2] = 0.2
     out["category"][0, 2] = 0.3
     out["category"][0, 7] = 0.3
     out["category"][0, 8] = 0.3

@@ -9,7 +9,7 @@ from operators.arrays import MAX_CATEGORY_CANDIDATES, N_CATEGORY, Accumulators, 
 from operators.factors import accumulator
 from operators.newton import newton_learn
 from operators.numeric import DAY_S, FIXED_POINT, decay
-from operators.params import FAST_DAYS, POPULARITY_DAYS, SLOW_DAYS
+from operators.params import AFFINITY_PRIOR, FAST_DAYS, MAX_BITS, POPULARITY_DAYS, SLOW_DAYS
 from state.arrays import Row
 from state.idmap import find
 from state.layout import ENTITY_NEIGHBOURS, N_SLOTS, USER_CATEGORIES
@@ -24,6 +24,9 @@ def _add(work: Work, n: int, category: int) -> int:
         return n
     work.category_position[category] = n
     work.category_list[n] = category
+    work.category_bit[n] = 0
+    work.category_votes[n, 0] = 0.0
+    work.category_votes[n, 1] = 0.0
     for k in range(N_CATEGORY):
         work.category_features[n, k] = 0.0
     for k in range(4):
@@ -119,6 +122,7 @@ def _context_features(entities: Entities, work: Work, n_context: int) -> None:
         here = work.category_position[work.category_context[k]]
         if here >= 0:
             work.category_features[here, 10] = 1.0
+            work.category_bit[here] = np.uint64(1) << np.uint64(k % MAX_BITS)
         page = entity.heads[ENTITY_NEIGHBOURS]
         rest = entity.n_neighbours
         while page > 0 and rest > 0:
@@ -152,7 +156,10 @@ def predict_categories(
         entity = entities.headers[entities.category_rows[work.category_list[k]]]
         passed = float(now_s) - entity.t_s
         x[7] = math.log(x[7] + 1e-3) + 6.9
-        x[8] = math.log(entity.popularity[2] * decay(passed, POPULARITY_DAYS[2]) + 0.1)
+        size = entity.popularity[2] * decay(passed, POPULARITY_DAYS[2])
+        work.category_user[k, 2] = math.log(size + 1.0)
+        work.category_user[k, 3] = math.log(AFFINITY_PRIOR / (work.category_user[k, 1] + AFFINITY_PRIOR))
+        x[8] = math.log(size + 0.1)
         x[9] = math.log(entity.popularity[0] * decay(passed, POPULARITY_DAYS[0]) + 0.1)
         x[11] = work.category_user[k, 1] / (user_total + 1.0)
         x[13] = entity.n_repeat / (entity.n + 1.0)

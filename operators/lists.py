@@ -8,7 +8,7 @@ from numba import njit
 from operators.arrays import MAX_CANDIDATES, Entities, Users, Work
 from operators.params import SlateParams
 from operators.slate import pick
-from state.arrays import Floats, Int32s, Row
+from state.arrays import Floats, Int32s, Row, UInt8s
 from state.layout import N_SLATE
 
 LIST_X, LIST_O, LIST_E, LIST_SLATE = 0, 1, 2, 3
@@ -32,22 +32,25 @@ all candidates, and the true one's number (-1: no candidate)."""
 
 
 @njit(cache=True, nogil=True)
-def _best(entities: Entities, work: Work, n: int, scores: Floats, banned: np.ndarray, out: Int32s) -> int:
+def _best(entities: Entities, work: Work, n: int, scores: Floats, banned: UInt8s, out: Int32s) -> int:
     """Write the rows of the highest scores that are not banned to ``out``, ties to the smaller id; return how many."""
+    candidates, headers = work.candidates, entities.headers
     m = 0
     at = np.empty(N_LIST, np.int32)
     for k in range(n):
         if banned[k] or not math.isfinite(scores[k]):
             continue
-        row = work.candidates[k].row
+        if m == N_LIST and scores[k] < scores[at[m - 1]]:
+            continue
         j = m
         while j > 0:
             other = at[j - 1]
             if scores[other] > scores[k]:
                 break
-            older = entities.headers[work.candidates[other].row].id < entities.headers[row].id
-            if scores[other] == scores[k] and older:
-                break
+            if scores[other] == scores[k]:
+                older = headers[candidates[other].row].id < headers[candidates[k].row].id
+                if older:
+                    break
             j -= 1
         if j >= N_LIST:
             continue
@@ -61,13 +64,15 @@ def _best(entities: Entities, work: Work, n: int, scores: Floats, banned: np.nda
 
 
 @njit(cache=True, nogil=True)
-def _in_context(entities: Entities, work: Work, row: int) -> bool:
-    """Tell whether an item's category is one of the context's; false where the item has none."""
-    category = entities.category[row]
-    if category < 0:
-        return False
-    where = work.category_position[category]
-    return where >= 0 and work.category_features[where, 10] > 0.0
+def _ban(entities: Entities, work: Work, n: int, banned: UInt8s, in_context: UInt8s) -> None:
+    """Mark the candidates that may not be shown, and those whose category is one of the context's."""
+    candidates, available, category_of = work.candidates, entities.available, entities.category
+    where_of, bits = work.category_position, work.category_bit
+    for k in range(n):
+        row = candidates[k].row
+        banned[k] = 0 if available[row] else 1
+        where = where_of[category_of[row]]
+        in_context[k] = 1 if where >= 0 and bits[where] != np.uint64(0) else 0
 
 
 @njit(cache=True, nogil=True)
@@ -100,22 +105,19 @@ def list_candidates(
     out
         One record of dtype :data:`LISTS`.
     """
-    banned = np.zeros(n, np.uint8)
-    for k in range(n):
-        banned[k] = 0 if entities.available[work.candidates[k].row] else 1
+    banned, in_context = np.zeros(n, np.uint8), np.zeros(n, np.uint8)
+    candidates = work.candidates
+    _ban(entities, work, n, banned, in_context)
     out.n[LIST_O] = _best(entities, work, n, work.scored, banned, out.rows[LIST_O])
-    for k in range(n):
-        if _in_context(entities, work, work.candidates[k].row):
-            banned[k] = 1
+    banned |= in_context
     out.n[LIST_X] = _best(entities, work, n, work.scored, banned, out.rows[LIST_X])
     for k in range(n):
-        if work.candidates[k].had:
+        if candidates[k].had:
             banned[k] = 1
     out.n[LIST_E] = _best(entities, work, n, work.scored, banned, out.rows[LIST_E])
     out.n_candidates = n
     out.log_total = log_total
-    for k in range(n):
-        out.scores[k] = work.scored[k]
+    out.scores[:n] = work.scored[:n]
     at = work.position[row]
     out.true_at = at if at >= 0 else -1
     picked = np.empty(N_SLATE, np.int32)

@@ -31,7 +31,7 @@ LONGEST_STEP = 1.0
 """No weight moves further in one step."""
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, fastmath={"reassoc"})
 def _cholesky_solve(a: np.ndarray, b: np.ndarray) -> bool:
     """Solve ``a x = b`` in place (``b`` becomes ``x``) for a symmetric positive definite ``a``; tell if it could be."""
     n = b.shape[0]
@@ -70,7 +70,7 @@ def newton_learn(weights: Floats, gram: Floats, pending: Row, gradient: Floats, 
     weights
         Shape ``(n,)``, float32; overwritten by a step.
     gram
-        Lower triangle of the information matrix, shape ``(n, n)``, float32; overwritten.
+        Lower triangle of the information matrix, row by row, shape ``(n (n + 1) / 2,)``, float32; overwritten.
     pending
         Shape ``(n + 1,)``, float32: the summed gradients since the last step, then their number; overwritten.
     gradient
@@ -89,24 +89,25 @@ def newton_learn(weights: Floats, gram: Floats, pending: Row, gradient: Floats, 
         pending[i] += gradient[i]
         g = scale * gradient[i]
         if g != 0.0:
+            at = i * (i + 1) // 2
             for j in range(i + 1):
-                gram[i, j] += g * gradient[j]
+                gram[at + j] += g * gradient[j]
     pending[n] += 1.0
     if pending[n] < EVERY:
         return
     a = np.empty((n, n), np.float64)
     b = np.empty(n, np.float64)
     for i in range(n):
+        at = i * (i + 1) // 2
         for j in range(i + 1):
-            a[i, j] = gram[i, j]
+            a[i, j] = gram[at + j]
         a[i, i] += PRIOR
         b[i] = pending[i]
         pending[i] = 0.0
     pending[n] = 0.0
     kept = 1.0 - EVERY / memory
-    for i in range(n):
-        for j in range(i + 1):
-            gram[i, j] *= kept
+    for k in range(gram.shape[0]):
+        gram[k] *= kept
     if _cholesky_solve(a, b):
         for i in range(n):
             weights[i] -= min(max(b[i], -LONGEST_STEP), LONGEST_STEP)

@@ -6,7 +6,7 @@ import numpy as np
 from numba import njit
 
 from operators.params import COOC_DAYS, COOC_EPOCH_DAYS
-from state.arrays import Int32s, Row, Rows
+from state.arrays import Floats, Int32s, Row, Rows
 from state.layout import N_FACTORS
 
 LN2 = math.log(2.0)
@@ -53,6 +53,38 @@ def forward_weight(t_s: float) -> float:
     """
     exponent = (t_s / DAY_S - COOC_EPOCH_DAYS) / COOC_DAYS
     return math.exp(LN2 * min(max(exponent, -120.0), 120.0))
+
+
+@njit(cache=True, nogil=True)
+def kth_largest(values: Floats, k: int) -> float:
+    """Return the ``k``-th largest of ``values`` (``k >= 1``), ``-inf`` where there are not more than ``k``.
+
+    Quickselect on a copy; an order of its own would need ``np.partition``, which takes ten seconds to compile.
+    """
+    n = values.shape[0]
+    if n <= k:
+        return -np.inf
+    a = values.copy()
+    low, high, wanted = 0, n - 1, n - k
+    while low < high:
+        pivot = a[(low + high) // 2]
+        i, j = low, high
+        while i <= j:
+            while a[i] < pivot:
+                i += 1
+            while a[j] > pivot:
+                j -= 1
+            if i <= j:
+                a[i], a[j] = a[j], a[i]
+                i += 1
+                j -= 1
+        if wanted <= j:
+            high = j
+        elif wanted >= i:
+            low = i
+        else:
+            break
+    return float(a[wanted])
 
 
 @njit(cache=True, nogil=True)

@@ -23,6 +23,10 @@ MAX_CONTEXT = 256
 """Items of one session kept per user."""
 MAX_NEIGHBOURS = 64
 """Co-occurring entities kept per entity."""
+MAX_BITS = 64
+"""Context categories that are told apart when earlier sessions are compared with the present one."""
+AFFINITY_PRIOR = 2.0
+"""Made-up events of a user that take attributes as everybody does."""
 N_CATEGORY_TOP = 16
 """Most popular items kept per category."""
 N_GLOBAL_TOP = 128
@@ -61,7 +65,7 @@ class LearnParams(NamedTuple):
     n_negatives: int = 16
     recency: float = 0.9
     lag: float = 0.95
-    n_blend: int = 48
+    n_blend: int = 64
     rank_every: int = 4
     n_eager: int = 20_000
     session_gap_s: int = 86_400

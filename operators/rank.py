@@ -5,20 +5,21 @@ import math
 import numpy as np
 from numba import njit
 
-from operators.arrays import N_BLEND, Entities, Users, Work
-from operators.blend import features, weighted_score
+from operators.arrays import N_PLAIN, Entities, Users, Work
+from operators.blend import score_features
 from operators.category_model import collect_categories, forget_categories, predict_categories
 from operators.factors import build_query
+from operators.features import fill_features
 from operators.params import LearnParams, SlateParams
 from operators.reactions import add_shown
 from operators.recall import (
     context_categories,
     context_items,
     forget_candidates,
-    mark_sessions,
     recall,
     release_context,
 )
+from operators.sessions import forget_sessions, mark_sessions, vote
 from operators.slate import pick, reason, remember_shown
 from state.arrays import Int32s, Row, Rows
 from state.layout import N_SLATE
@@ -57,15 +58,16 @@ def gather(
     n_sources = build_query(users, u, entities, work, params.recency)
     n_categories = collect_categories(users, u, entities, work, n_context_categories)
     predict_categories(users, u, entities, globals_, work, n_categories, n_context_categories, now_s)
-    n = recall(users, u, entities, work, n_categories, n_context)
-    mark_sessions(users, u, work, False)
+    n = recall(users, u, entities, work, n_categories, n_context, now_s)
+    n_sessions = mark_sessions(users, u, entities, work)
+    vote(users, u, entities, work)
+    forget_sessions(work, n_sessions)
     return n, n_categories, n_context_categories, n_sources
 
 
 @njit(cache=True, nogil=True)
 def release(users: Users, u: int, entities: Entities, work: Work, n: int, n_categories: int) -> None:
     """Clear the marks that :func:`gather` left in the scratch space."""
-    mark_sessions(users, u, work, True)
     forget_candidates(users, u, entities, work, n)
     release_context(users, u, entities, work)
     forget_categories(work, n_categories)
@@ -79,10 +81,12 @@ def score_all(
 
     They are the blend's, corrected by what reactions to slates taught.
     """
-    weights = globals_.blend + globals_.reaction[: 2 * N_BLEND]
-    for k in range(n):
-        features(users, u, entities, work, k, n_context_categories, now_s)
-        work.scored[k] = weighted_score(entities, weights, work, k)
+    weights = globals_.blend.copy()
+    for head in range(2):
+        for k in range(N_PLAIN):
+            weights[head, k] += globals_.reaction[head * N_PLAIN + k]
+    fill_features(users, u, entities, work, work.every[:n], n_context_categories, now_s)
+    score_features(entities, weights, work, work.every[:n], work.scored)
     add_shown(users, u, entities, globals_, work)
     highest = -1e30
     for k in range(n):

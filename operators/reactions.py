@@ -3,7 +3,7 @@ r"""What reactions to slates teach: a correction of the blend's logits, learned 
 The blend says what a user takes next by themselves. What they take of what is shown differs: some things are bought by
 habit and need no slate, some were shown ten times and ignored. Of each event that names the user's newest slate the
 question is which of its items was taken, given that one was. With the blend's logit :math:`b_i`, the features
-:math:`x_i` of :mod:`operators.blend`, :math:`s_i` slates in a row before this one that showed the item without a
+:math:`x_i` of :mod:`operators.features` without the squares, :math:`s_i` slates in a row before this one that showed the item without a
 reaction, and the place :math:`k_i`,
 
 .. math:: P(i) \propto \exp(b_i + h \cdot x_i + a \log(1 + s_i) + g_{k_i}).
@@ -25,15 +25,16 @@ import math
 import numpy as np
 from numba import njit
 
-from operators.arrays import N_BLEND, N_REACTION, N_REACTION_PLACES, Entities, Users, Work
-from operators.blend import blend_score, features
+from operators.arrays import N_PLAIN, N_REACTION, N_REACTION_PLACES, Entities, Users, Work
+from operators.blend import score_features
+from operators.features import fill_features
 from operators.newton import newton_learn
 from state.arrays import Floats, Row
 from state.idmap import find
 from state.layout import N_EXPOSURES, N_SLATE, USER_EXPOSURES
 
 TYPE_IMPRESSION = 0
-AT_SHOWN = 2 * N_BLEND
+AT_SHOWN = 2 * N_PLAIN
 """Where the two weights of the slates in a row stand, for items the user had and for new ones."""
 AT_PLACES = AT_SHOWN + 2
 
@@ -106,6 +107,7 @@ def learn_reaction(
     header = users.headers[u]
     at = np.full(N_SLATE, -1, np.int64)
     p = np.zeros(N_SLATE, np.float64)
+    one, score = np.zeros(1, np.int32), np.zeros(1, np.float32)
     n = 0
     highest = -1e30
     for k in range(np.int64(header.n_shown)):
@@ -115,8 +117,10 @@ def learn_reaction(
             continue
         at[k] = position
         n += 1
-        features(users, u, entities, work, position, n_context_categories, now_s)
-        p[k] = blend_score(entities, globals_, work, position) + globals_.reaction[AT_PLACES + k]
+        one[0] = position
+        fill_features(users, u, entities, work, one, n_context_categories, now_s)
+        score_features(entities, globals_.blend, work, one, score)
+        p[k] = score[0] + globals_.reaction[AT_PLACES + k]
         p[k] += _correction(globals_, work, position, header.shown_times[k])
         highest = max(highest, p[k])
     if at[place] < 0 or n < 2:  # noqa: PLR2004 - one is no choice
@@ -141,8 +145,8 @@ def learn_reaction(
 def _correction(globals_: Row, work: Work, at: int, shown_times: int) -> float:
     head = 0 if work.candidates[at].had else 1
     out = globals_.reaction[AT_SHOWN + head] * math.log(float(shown_times))
-    for f in range(N_BLEND):
-        out += globals_.reaction[head * N_BLEND + f] * work.features[at, f]
+    for f in range(N_PLAIN):
+        out += globals_.reaction[head * N_PLAIN + f] * work.features[at, f]
     return out
 
 
@@ -150,8 +154,8 @@ def _correction(globals_: Row, work: Work, at: int, shown_times: int) -> float:
 def _add_gradient(gradient: Floats, g: float, work: Work, at: int, shown_times: int) -> None:
     head = 0 if work.candidates[at].had else 1
     gradient[AT_SHOWN + head] += g * math.log(float(shown_times))
-    for f in range(N_BLEND):
-        gradient[head * N_BLEND + f] += g * work.features[at, f]
+    for f in range(N_PLAIN):
+        gradient[head * N_PLAIN + f] += g * work.features[at, f]
 
 
 assert AT_PLACES + N_REACTION_PLACES == N_REACTION, "places come last"  # noqa: S101

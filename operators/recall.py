@@ -1,15 +1,18 @@
 """Candidates for one user: own items, co-occurring ones, popular ones, popular ones of the likeliest categories."""
 
+import math
+
 import numpy as np
 from numba import njit
 
 from operators.arrays import MAX_CANDIDATES, MAX_TOUCHED_NEIGHBOURS, Entities, Users, Work
-from state.arrays import Floats, Row
+from operators.numeric import FIXED_POINT, decay, kth_largest
+from operators.params import SLOW_DAYS
+from operators.serving import N_ATTRIBUTES, N_TAGS
 from state.idmap import find
 from state.layout import (
     ENTITY_NEIGHBOURS,
     FLAG_DISLIKED,
-    N_DELTAS,
     N_FACTORS,
     N_SLOTS,
     USER_CONTEXT,
@@ -116,6 +119,7 @@ def _add(work: Work, n: int, row: int) -> int:
     c.slot = 0
     c.cooc = 0.0
     c.cooc_cosine = 0.0
+    c.slow = 0.0
     c.source = 0
     c.source_weight = 0.0
     c.score = 0.0
@@ -123,96 +127,140 @@ def _add(work: Work, n: int, row: int) -> int:
 
 
 @njit(cache=True, nogil=True)
-def _personal(users: Users, u: int, entities: Entities, work: Work, n: int) -> int:
-    """Add the user's items; note the slots of those in the context in ``work.context_slots``."""
+def _personal(users: Users, u: int, entities: Entities, work: Work, n: int, now_s: int) -> int:
+    """Add the user's items; sum their slow counts per attribute in ``work.attribute_counts``."""
     header = users.headers[u]
-    n_here = 0
+    items, position, category_of, serving = users.items, work.position, entities.category, entities.serving
+    work.taken[0] = 0.0
     at = header.heads[USER_ITEMS]
     left = header.n_items
     while at > 0 and left > 0:
-        page = users.items[at]
+        page = items[at]
         for k in range(min(N_SLOTS, left)):
-            row = find(entities.keys, entities.rows, page.ids[k])
-            if row > 0 and work.position[row] == -2:  # noqa: PLR2004 - the mark of a context item
-                work.context_slots[n_here, 0] = at
-                work.context_slots[n_here, 1] = k
-                n_here += 1
-                continue
-            if row <= 0 or entities.category[row] < 0:
+            row = page.rows[k]
+            if row <= 0:
+                row = find(entities.keys, entities.rows, page.ids[k])
+                page.rows[k] = row
+            if row <= 0 or category_of[row] < 0:
                 continue
             if page.flags[k] & FLAG_DISLIKED:
-                if work.position[row] == -1:
-                    work.position[row] = -3
+                if position[row] == -1:
+                    position[row] = -3
+                continue
+            slow = page.slow[k] / FIXED_POINT * decay(float(now_s) - page.last_s[k], SLOW_DAYS)
+            work.taken[0] += slow
+            attributes = serving[row].attributes
+            for j in range(N_ATTRIBUTES):
+                work.attribute_counts[attributes[j]] += slow
+            if entities.tags[row, 0] > 0:
+                for j in range(N_TAGS):
+                    work.attribute_counts[entities.tags[row, j]] += slow
+            if position[row] == -2:  # noqa: PLR2004 - the mark of a context item
                 continue
             before = n
             n = _add(work, n, row)
             if n > before:
-                work.candidates[before].had = 1
-                work.candidates[before].page = at
-                work.candidates[before].slot = k
+                c = work.candidates[before]
+                c.had = 1
+                c.page = at
+                c.slot = k
+                c.slow = slow
         left -= N_SLOTS
         at = page.next
-    work.n_context_slots[0] = n_here
+    work.attribute_counts[0] = 0.0
     return n
 
 
 @njit(cache=True, nogil=True)
-def _touch_neighbours(entities: Entities, work: Work, source: int, weight: float, n: int) -> int:
-    entity = entities.headers[source]
-    if entity.cooc_count <= 0.0:
-        return n
-    at = entity.heads[ENTITY_NEIGHBOURS]
-    left = entity.n_neighbours
+def _forget_personal(users: Users, u: int, entities: Entities, work: Work) -> None:
+    """Clear the counts of attributes and the marks of disliked items."""
+    header = users.headers[u]
+    items, position, serving = users.items, work.position, entities.serving
+    at = header.heads[USER_ITEMS]
+    left = header.n_items
     while at > 0 and left > 0:
-        page = entities.neighbours[at]
+        page = items[at]
         for k in range(min(N_SLOTS, left)):
             row = page.rows[k]
-            if entities.category[row] < 0 or work.position[row] < -1:
+            if row <= 0:
                 continue
-            j = work.neighbour_position[row]
-            if j < 0:
-                if n >= MAX_TOUCHED_NEIGHBOURS:
-                    continue
-                j = n
-                n += 1
-                work.neighbour_position[row] = j
-                work.neighbours[j] = row
-                work.neighbour_cooc[j] = 0.0
-                work.neighbour_cosine[j] = 0.0
-                work.neighbour_best[j] = 0.0
-                work.neighbour_source[j] = 0
-            share = weight * page.weights[k] / entity.cooc_count
-            other = max(entities.headers[row].cooc_count, 1e-30)
-            work.neighbour_cooc[j] += share
-            work.neighbour_cosine[j] += weight * page.weights[k] / np.sqrt(entity.cooc_count * other)
-            if share > work.neighbour_best[j]:
-                work.neighbour_best[j] = share
-                work.neighbour_source[j] = source
+            attributes = serving[row].attributes
+            for j in range(N_ATTRIBUTES):
+                work.attribute_counts[attributes[j]] = 0.0
+            for j in range(N_TAGS):
+                work.attribute_counts[entities.tags[row, j]] = 0.0
+            if page.flags[k] & FLAG_DISLIKED and position[row] == -3:  # noqa: PLR2004 - the mark of a disliked item
+                position[row] = -1
         left -= N_SLOTS
         at = page.next
-    return n
 
 
 @njit(cache=True, nogil=True)
-def _threshold(values: Floats, keep: int) -> float:
-    if values.shape[0] <= keep:
-        return -np.inf
-    return float(np.partition(values, values.shape[0] - keep)[values.shape[0] - keep])
+def _touch_neighbours(entities: Entities, work: Work, n_sources: int) -> int:
+    """Sum what the co-occurrence tables of ``work.cooc_sources`` say of their neighbours; return how many there are.
+
+    The cosine still lacks the neighbour's own norm, which only candidates need.
+    """
+    headers, pages = entities.headers, entities.neighbours
+    category_of, position, place = entities.category, work.position, work.neighbour_position
+    neighbours, sums, cosines = work.neighbours, work.neighbour_cooc, work.neighbour_cosine
+    best, best_source = work.neighbour_best, work.neighbour_source
+    n = 0
+    for s in range(n_sources):
+        source = work.cooc_sources[s]
+        entity = headers[source]
+        if entity.cooc_count <= 0.0:
+            continue
+        per_event = work.cooc_weights[s] / entity.cooc_count
+        per_norm = work.cooc_weights[s] / math.sqrt(entity.cooc_count)
+        at = entity.heads[ENTITY_NEIGHBOURS]
+        left = entity.n_neighbours
+        while at > 0 and left > 0:
+            page = pages[at]
+            for k in range(min(N_SLOTS, left)):
+                row = page.rows[k]
+                if category_of[row] < 0 or position[row] < -1:
+                    continue
+                j = place[row]
+                if j < 0:
+                    if n >= MAX_TOUCHED_NEIGHBOURS:
+                        continue
+                    j = n
+                    n += 1
+                    place[row] = j
+                    neighbours[j] = row
+                    sums[j] = 0.0
+                    cosines[j] = 0.0
+                    best[j] = 0.0
+                    best_source[j] = 0
+                share = per_event * page.weights[k]
+                sums[j] += share
+                cosines[j] += per_norm * page.weights[k]
+                if share > best[j]:
+                    best[j] = share
+                    best_source[j] = source
+            left -= N_SLOTS
+            at = page.next
+    return n
 
 
 @njit(cache=True, nogil=True)
 def _cooccurring(users: Users, u: int, entities: Entities, work: Work, n: int, n_context: int) -> int:
     header = users.headers[u]
-    touched = 0
+    n_sources = n_context
     for k in range(n_context):
-        touched = _touch_neighbours(entities, work, work.context_rows[k], 1.0, touched)
+        work.cooc_sources[k] = work.context_rows[k]
+        work.cooc_weights[k] = 1.0
     weight = 0.5
     for k in range(header.n_recent):
         row = find(entities.keys, entities.rows, header.recent[k])
         if row > 0 and work.position[row] != -2:  # noqa: PLR2004 - a context item counts once
-            touched = _touch_neighbours(entities, work, row, weight, touched)
+            work.cooc_sources[n_sources] = row
+            work.cooc_weights[n_sources] = weight
+            n_sources += 1
         weight *= 0.95
-    least = _threshold(work.neighbour_cooc[:touched], N_COOC)
+    touched = _touch_neighbours(entities, work, n_sources)
+    least = kth_largest(work.neighbour_cooc[:touched], N_COOC)
     for j in range(touched):
         row = work.neighbours[j]
         work.neighbour_position[row] = -1
@@ -222,7 +270,7 @@ def _cooccurring(users: Users, u: int, entities: Entities, work: Work, n: int, n
         if position >= 0:
             c = work.candidates[position]
             c.cooc = work.neighbour_cooc[j]
-            c.cooc_cosine = work.neighbour_cosine[j]
+            c.cooc_cosine = work.neighbour_cosine[j] / math.sqrt(max(entities.headers[row].cooc_count, 1e-30))
             c.source = work.neighbour_source[j]
             c.source_weight = work.neighbour_best[j]
     return n
@@ -236,7 +284,7 @@ def _by_factors(entities: Entities, work: Work, n: int) -> int:
         weight, factors = work.query[f], entities.scan_factors[f]
         for k in range(scores.shape[0]):
             scores[k] += weight * factors[k]
-    least = _threshold(scores, N_BY_FACTORS)
+    least = kth_largest(scores, N_BY_FACTORS)
     for k in range(scores.shape[0]):
         if scores[k] >= least and entities.category[entities.scan[k]] >= 0:
             n = _add(work, n, entities.scan[k])
@@ -263,7 +311,7 @@ def _popular(entities: Entities, work: Work, n: int, n_categories: int) -> int:
 
 
 @njit(cache=True, nogil=True)
-def recall(users: Users, u: int, entities: Entities, work: Work, n_categories: int, n_context: int) -> int:
+def recall(users: Users, u: int, entities: Entities, work: Work, n_categories: int, n_context: int, now_s: int) -> int:
     """List candidates in ``work.candidates``; return how many.
 
     Parameters
@@ -278,7 +326,7 @@ def recall(users: Users, u: int, entities: Entities, work: Work, n_categories: i
     ``work.position`` maps entity rows to candidates until :func:`forget_candidates` is called. Items without a known
     category are no candidates; unavailable ones are (they are learned from) and go out when the slate is filled.
     """
-    n = _personal(users, u, entities, work, 0)
+    n = _personal(users, u, entities, work, 0, now_s)
     n = _cooccurring(users, u, entities, work, n, n_context)
     n = _by_factors(entities, work, n)
     return _popular(entities, work, n, n_categories)
@@ -289,48 +337,4 @@ def forget_candidates(users: Users, u: int, entities: Entities, work: Work, n: i
     """Clear the positions that :func:`recall` set."""
     for k in range(n):
         work.position[work.candidates[k].row] = -1
-    header = users.headers[u]
-    at = header.heads[USER_ITEMS]
-    left = header.n_items
-    while at > 0 and left > 0:
-        for k in range(min(N_SLOTS, left)):
-            if users.items[at].flags[k] & FLAG_DISLIKED:
-                row = find(entities.keys, entities.rows, users.items[at].ids[k])
-                if row > 0 and work.position[row] == -3:  # noqa: PLR2004 - the mark of a disliked item
-                    work.position[row] = -1
-        left -= N_SLOTS
-        at = users.items[at].next
-
-
-@njit(cache=True, nogil=True)
-def mark_sessions(users: Users, u: int, work: Work, clear: bool) -> None:
-    """Count (or clear) in ``work.serial_mark`` how many of the context's items each earlier session of the user held.
-
-    The slots of the context's items are those that :func:`recall` noted.
-    """
-    own = users.headers[u].serial
-    for j in range(work.n_context_slots[0]):
-        page = users.items[work.context_slots[j, 0]]
-        k = work.context_slots[j, 1]
-        serial = page.serial[k]
-        for d in range(N_DELTAS + 1):
-            if serial != own:
-                work.serial_mark[serial] = 0 if clear else min(work.serial_mark[serial] + 1, 255)
-            if d == N_DELTAS or page.deltas[k * N_DELTAS + d] in (0, 255):
-                break
-            serial = np.uint16((serial - page.deltas[k * N_DELTAS + d]) & 0xFFFF)
-
-
-@njit(cache=True, nogil=True)
-def shared_sessions(page: Row, k: int, work: Work) -> float:
-    """Return how many of the context's items the slot's sessions held in the mean, as :func:`mark_sessions` counted."""
-    n = 0
-    hits = 0
-    serial = page.serial[k]
-    for d in range(N_DELTAS + 1):
-        n += 1
-        hits += work.serial_mark[serial]
-        if d == N_DELTAS or page.deltas[k * N_DELTAS + d] in (0, 255):
-            break
-        serial = np.uint16((serial - page.deltas[k * N_DELTAS + d]) & 0xFFFF)
-    return hits / n
+    _forget_personal(users, u, entities, work)

@@ -200,6 +200,7 @@ def add_item(users: Users, u: int, item: np.uint64, t_s: int, weight: float, bou
             page, k = _weakest(users.items, header.heads[USER_ITEMS], header.n_items, t_s)
         p = users.items[page]
         p.ids[k] = item
+        p.rows[k] = 0
         p.first_s[k] = t_s
         p.last_s[k] = t_s
         p.fast[k] = 0

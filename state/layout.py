@@ -44,7 +44,7 @@ KIND_ITEM, KIND_CATEGORY = 0, 1
 FLAG_BOUGHT, FLAG_DISLIKED = 1, 2
 
 MEMORY_FIELDS = ("heads", "tick", "dirty", "next", "rows")
-"""Fields that exist in memory only: chain heads, LRU tick, dirty mark, next page, resolved neighbour rows."""
+"""Fields that exist in memory only: chain heads, LRU tick, dirty mark, next page, rows of the ids in the replica."""
 
 _HEADER_MEMORY = [("heads", "<i4", (N_CHAINS,)), ("tick", "<u4"), ("dirty", "u1"), ("_pad", "u1", (3,))]
 _PAGE_MEMORY = [("next", "<i4"), ("dirty", "u1"), ("_pad", "u1", (3,))]
@@ -89,6 +89,7 @@ USER_ITEM_PAGE = np.dtype(
         ("deltas", "u1", (N_SLOTS * N_DELTAS,)),  # serials before it, as distances; 0 is none, 255 is far
         ("flags", "u1", (N_SLOTS,)),
         *_PAGE_MEMORY,
+        ("rows", "<i4", (N_SLOTS,)),
     ]
 )
 

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numba import njit
 
-from operators.arrays import Entities
+from operators.arrays import N_ATTRIBUTE_NUMBERS, Entities
+from operators.attributes import attribute_numbers, tag_numbers
 from operators.numeric import start_entities
 from operators.params import N_CATEGORY_TOP, N_GLOBAL_TOP, N_SCAN, P_LONG, POPULARITY_DAYS
 from operators.popular import update_top, withdraw_from_category
+from operators.serving import N_TAGS, SERVING, count_attributes
 from state.arrays import Floats, Int32s, Rows, UInt8s, UInt64s
 from state.codec import KEY_BYTES, KIND_HEADER, KIND_NAME, matrix, overwrite
 from state.ids import hash_category, hash_id
@@ -99,6 +101,9 @@ class Replica:
         self._category_top: Int32s = np.zeros((0, N_CATEGORY_TOP), np.int32)
         self._category_top_key: Floats = np.zeros((0, N_CATEGORY_TOP), np.float32)
         self._category_n_top: Int32s = np.zeros(0, np.int32)
+        self._serving: Rows = np.zeros(0, SERVING)
+        self._tags: Int32s = np.zeros((0, N_TAGS), np.int32)
+        self._attribute_totals = np.zeros(N_ATTRIBUTE_NUMBERS, np.float64)
         self._size_rows(1024)
         self._size_categories(64)
         self._top = np.zeros(N_GLOBAL_TOP, np.int32)
@@ -118,6 +123,8 @@ class Replica:
         self._category = grown(self._category, n, -1)
         self._available = grown(self._available, n, 0)
         self._category_of_row = grown(self._category_of_row, n, -1)
+        self._serving = grown(self._serving, n, 0)
+        self._tags = grown(self._tags, n, 0)
 
     def _size_categories(self, n: int) -> None:
         self._category_rows = grown(self._category_rows, n, -1)
@@ -161,6 +168,9 @@ class Replica:
             scan_factors=self._scan_factors,
             totals=self.totals,
             n_categories=self._n_categories,
+            serving=self._serving,
+            tags=self._tags,
+            attribute_totals=self._attribute_totals,
         )
 
     def refresh_scan(self) -> None:
@@ -238,6 +248,8 @@ class Replica:
         item = headers["kind"][rows] == KIND_ITEM
         self.totals[0] += (after - before)[item].sum()
         self.totals[1] += np.count_nonzero(item & (before == 0) & (after > 0))
+        self._serving["hour"][rows] = 0
+        count_attributes(self._serving, self._tags, rows, (after - before).astype(np.float64), self._attribute_totals)
         update_top(self.entities(), rows)
         self._n_since_scan += rows.size
         if self._n_since_scan > SCAN_EVERY * (self._scan.size + 1):
@@ -297,10 +309,24 @@ class Replica:
             withdraw_from_category(self.entities(), row, old)
         self._category[row] = category
         self._available[row] = entry is not None and category >= 0 and entry.available
+        self._describe(row, path, entry)
         if entry is None:
             self.info.pop(item_hash, None)
         else:
             self.info[item_hash] = ItemInfo(item_id, path, entry.title)
+
+    def _describe(self, row: int, path: tuple[str, ...], entry: CatalogEntry | None) -> None:
+        """Give an item the attributes of its catalogue entry; its events count for these from now on."""
+        rows = np.array([row], np.int32)
+        events = self.table.headers.records["n"][rows].astype(np.float64)
+        count_attributes(self._serving, self._tags, rows, -events, self._attribute_totals)
+        if entry is None:
+            self._serving["attributes"][row] = 0
+            self._tags[row] = 0
+        else:
+            self._serving["attributes"][row] = attribute_numbers(path, entry.brand, entry.price, entry.title)
+            self._tags[row] = tag_numbers(entry.tags)
+        count_attributes(self._serving, self._tags, rows, events, self._attribute_totals)
 
     def _dense_category(self, path: tuple[str, ...]) -> int:
         row = int(self.ensure(np.array([hash_category(path)], np.uint64))[0])

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 import numpy as np
 
-from operators.blend import FEATURES
+from operators.features import FEATURES
 from operators.lists import LISTS
 from state.store import MemoryPageStore
 from stream_app.evaluation.protocol import LISTS as LIST_NAMES
@@ -130,10 +130,9 @@ class ReplayModel:
     def weights(self) -> dict[str, dict[str, float]]:
         """Return the blend's weights by head and feature."""
         blend = self._users.globals[0]["blend"]
-        n = len(blend) // 2
         return {
-            head: {name: round(float(weight), 4) for name, weight in zip(FEATURES, blend[k : k + n], strict=True)}
-            for head, k in (("had", 0), ("new", n))
+            head: {name: round(float(weight), 4) for name, weight in zip(FEATURES, weights, strict=True)}
+            for head, weights in zip(("had", "new"), blend, strict=True)
         }
 
 

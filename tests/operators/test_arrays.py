@@ -15,7 +15,7 @@ def test_scratch_space_begins_clear(n_rows: int, n_categories: int) -> None:
     assert is_clear(work)
     assert work.position.shape == work.neighbour_position.shape == (n_rows,)
     assert work.category_position.shape == (n_categories,)
-    assert work.serial_mark.shape == (65_536,)
+    assert work.serial_size.shape == work.serial_mask.shape == (65_536,)
 
 
 @given(st.integers(1, 5_000), st.integers(1, 300), st.integers(0, 300))

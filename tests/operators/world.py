@@ -223,7 +223,8 @@ class Gathered(NamedTuple):
 def is_clear(work: Work) -> bool:
     """Tell whether no mark is left in scratch space."""
     marks = (work.position, work.neighbour_position, work.category_position)
-    return all(bool((mark == -1).all()) for mark in marks) and not work.serial_mark.any()
+    sums = (work.serial_size, work.serial_hits, work.serial_mask, work.attribute_counts)
+    return all(bool((mark == -1).all()) for mark in marks) and not any(s.any() for s in sums)
 
 
 def context_rows(world: World, user: int) -> set[int]:
