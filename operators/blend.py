@@ -18,7 +18,7 @@ from operators.params import P_LONG
 from operators.serving import HOUR_S, fill_line
 from state.arrays import Floats, Int32s, Row
 
-MAX_SAMPLE = 128
+MAX_SAMPLE = 1280
 EVEN = 0.3
 """Part of the blend's sample that is even."""
 OWN = 0.14

@@ -67,7 +67,7 @@ class LearnParams(NamedTuple):
     lag: float = 0.95
     n_blend: int = 64
     rank_every: int = 4
-    n_eager: int = 20_000
+    n_eager: int = 50_000
     session_gap_s: int = 86_400
 
 

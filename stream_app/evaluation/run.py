@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Final
 
@@ -9,7 +10,7 @@ import msgspec
 import numpy as np
 
 from stream_app.evaluation.history import Before, History, Numbering
-from stream_app.evaluation.protocol import Answers, Model, is_positive
+from stream_app.evaluation.protocol import Answers, Bools, Model, is_positive
 from stream_app.evaluation.ratings import RatingMeasures
 from stream_app.evaluation.source import EvaluationError
 from stream_app.evaluation.tally import ModelTally, TruthColumns, Truths
@@ -79,8 +80,21 @@ class Outcome:
     n_positives: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class _Answered:
+    """A batch that the models are at work on, or have answered."""
+
+    events: Sequence[Event]
+    first_index: int
+    asked: list[tuple[int, str, Before]]
+    answers: Future[list[Answers]]
+
+
 class Evaluation:
     """Runs models over an event log.
+
+    The models work in a thread of their own, batch after batch; their kernels hold no lock, so that the next batch is
+    read and the last one counted at the same time. What they answer does not hang on it.
 
     Parameters
     ----------
@@ -123,19 +137,20 @@ class Evaluation:
         EvaluationError
             No event was scored, or a model did not answer what it was asked.
         """
-        index = 0
-        for events in self._log.batches(BATCH_EVENTS):
-            asked = self._look(events, index)
-            scored = np.zeros(len(events), np.bool_)
-            scored[[at - index for at, _, _ in asked]] = True
-            for model in self._models:
-                answers = model.score_and_learn(events, index, scored)
-                self._take(model.name, answers, asked, events, index)
-                if model.name in slate_files:
-                    slate_files[model.name].write(_lines(answers, events, index))
-            index += len(events)
-            if on_progress is not None:
-                on_progress(index)
+        with ThreadPoolExecutor(max_workers=1, thread_name_prefix="models") as thread:
+            index = 0
+            answered: _Answered | None = None
+            for events in self._log.batches(BATCH_EVENTS):
+                asked = self._look(events, index)
+                scored = np.zeros(len(events), np.bool_)
+                scored[[at - index for at, _, _ in asked]] = True
+                answers = thread.submit(self._ask, events, index, scored)
+                if answered is not None:
+                    self._close(answered, slate_files, on_progress)
+                answered = _Answered(events, index, asked, answers)
+                index += len(events)
+            if answered is not None:
+                self._close(answered, slate_files, on_progress)
         truths = self._columns.truths()
         if truths.index.size == 0:
             message = (
@@ -154,6 +169,20 @@ class Evaluation:
             n_items=len(self._history.item_events),
             n_positives=self._n_positives,
         )
+
+    def _ask(self, events: Sequence[Event], first_index: int, scored: Bools) -> list[Answers]:
+        return [model.score_and_learn(events, first_index, scored) for model in self._models]
+
+    def _close(
+        self, batch: _Answered, slate_files: dict[str, IO[bytes]], on_progress: Callable[[int], None] | None
+    ) -> None:
+        """Wait for the answers to a batch, and count and write them."""
+        for model, answers in zip(self._models, batch.answers.result(), strict=True):
+            self._take(model.name, answers, batch.asked, batch.events, batch.first_index)
+            if model.name in slate_files:
+                slate_files[model.name].write(_lines(answers, batch.events, batch.first_index))
+        if on_progress is not None:
+            on_progress(batch.first_index + len(batch.events))
 
     def _look(self, events: Sequence[Event], first_index: int) -> list[tuple[int, str, Before]]:
         """Note what is true before each event that is to be scored, and learn all of them."""
