@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 EPOCH_2000_S = 946_684_800
 
 N_FACTORS = 32
@@ -162,4 +162,5 @@ ENTITY_PAGES = (NEIGHBOUR_PAGE,)
 def disk_bytes(dtype: np.dtype[Any]) -> int:
     """Return how many leading bytes of ``dtype`` go to disk: all fields before the first memory-only one."""
     fields: Mapping[str, Any] = dtype.fields or {}
-    return min(int(offset) for name, (_, offset, *_rest) in fields.items() if name in MEMORY_FIELDS)
+    memory = (int(offset) for name, (_, offset, *_rest) in fields.items() if name in MEMORY_FIELDS)
+    return min(memory, default=dtype.itemsize)

@@ -23,7 +23,7 @@ from operators.numeric import splitmix, start_users
 from operators.params import LearnParams, SlateParams
 from operators.rank import SLATE, fill_slates
 from state.arrays import Int32s, Rows, UInt8s
-from state.codec import KIND_GLOBALS, page_key
+from state.codec import KIND_GLOBALS, matrix, page_key
 from state.ids import hash_id
 from state.layout import KIND_ITEM, USER_HEADER, USER_PAGES
 from state.table import RowTable
@@ -132,7 +132,7 @@ class UserProcessor:
         raw, reactions, policy = self._store.get_many([GLOBALS_KEY, REACTIONS_KEY, POLICY_KEY])
         if raw is not None:
             fresh = new_globals().tobytes()[REACTIONS_AT:]
-            self.globals = np.frombuffer(raw + (reactions or fresh), GLOBALS, 1).copy()
+            self.globals = matrix([raw + (reactions or fresh)], GLOBALS).view(GLOBALS).reshape(1).copy()
         self._reactions = self._flushed = self._reaction_bytes()
         self.policy.restore(policy)
 

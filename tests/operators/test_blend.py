@@ -6,9 +6,10 @@ import math
 
 import numpy as np
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from operators.arrays import ACTIVE
-from operators.blend import score_features
+from operators.blend import MAX_SAMPLE, _sample, score_features
 from operators.features import fill_features
 from tests.operators.world import HISTORIES, Step, World, no_nan, shoppers
 
@@ -70,3 +71,39 @@ def test_weights_survive_any_shoppers() -> None:
     diagonal = [i * (i + 3) // 2 for i in range(ACTIVE.size)]
     assert (learned["blend_gram"][0][diagonal] >= 0).all()
     assert np.abs(learned["blend"]).max() < 1e3
+
+
+@settings(max_examples=40)
+@given(HISTORIES, st.floats(0.0, 1.0, exclude_max=True), st.integers(1, 100))
+def test_the_sample_is_distinct_and_stands_for_all(history: list[Step], start: float, wanted: int) -> None:
+    """The true candidate comes first, none comes twice, and a drawn one stands for at least itself."""
+    world = World()
+    world.live(history)
+    picked, lift = np.empty(MAX_SAMPLE, np.int32), np.empty(MAX_SAMPLE, np.float32)
+    for user in world.known_users():
+        with world.gathered(user) as found:
+            if found.n == 0:
+                continue
+            m = _sample(found.entities, found.work, found.n, 0, wanted, start, found.now_s, picked, lift)
+            assert picked[0] == 0
+            assert len(set(picked[:m].tolist())) == m <= wanted + 1
+            assert set(picked[:m].tolist()) <= set(range(found.n))
+            assert lift[0] == 0.0
+            assert (lift[:m] >= 0.0).all()
+
+
+def test_every_candidate_is_drawn_as_often_as_it_should() -> None:
+    """Over all starts, the weights of the drawn candidates add up to the number of candidates."""
+    world = World()
+    world.live(shoppers(400, 3), 50)
+    picked, lift = np.empty(MAX_SAMPLE, np.int32), np.empty(MAX_SAMPLE, np.float32)
+    starts = np.arange(200) / 200
+    for user in world.known_users():
+        with world.gathered(user) as found:
+            if found.n < 4:
+                continue
+            sums = []
+            for start in starts:
+                m = _sample(found.entities, found.work, found.n, 0, 3, start, found.now_s, picked, lift)
+                sums.append(float(np.exp(lift[1:m]).sum()))
+            assert abs(np.mean(sums) - (found.n - 1)) < 0.1 * found.n

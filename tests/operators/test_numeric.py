@@ -1,10 +1,12 @@
 """Small numeric kernels keep their bounds."""
 
+import math
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.numeric import decay, forward_weight, growth, start_entities, to_fixed, uniform
+from operators.numeric import decay, forward_weight, growth, kth_largest, start_entities, to_fixed, uniform
 from state.layout import ENTITY_HEADER
 
 
@@ -60,3 +62,13 @@ def test_start_values_depend_on_the_id_alone() -> None:
     assert abs(float(first["target"].std()) - 0.05) < 0.002
     assert abs(float(first["target"].mean())) < 0.002
     assert np.unique(first["target"][:, 0]).size > 1990
+
+
+@given(st.lists(st.floats(-1e6, 1e6, width=32), max_size=300), st.integers(1, 300))
+def test_kth_largest_is_that_of_the_sorted_list(values: list[float], k: int) -> None:
+    """It is what sorting finds, and minus infinity where no value has to go."""
+    array = np.array(values, np.float32)
+    before = array.copy()
+    wanted = sorted(values, reverse=True)[k - 1] if len(values) > k else -math.inf
+    assert kth_largest(array, k) == wanted
+    assert (array == before).all()
