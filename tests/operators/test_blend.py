@@ -25,7 +25,7 @@ def test_features_and_scores_are_finite(history: list[Step]) -> None:
         with world.gathered(user, work) as found:
             every = work.every[: found.n]
             fill_features(found.users, found.u, found.entities, work, every, found.n_context, found.now_s)
-            score_features(found.entities, found.globals_, work, every, work.scored)
+            score_features(found.entities, found.globals_["blend"], work, every, work.scored)
             assert no_nan(work.features[: found.n], work.scored[: found.n])
 
 
