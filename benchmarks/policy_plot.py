@@ -15,6 +15,9 @@ mpl.rcParams["svg.hashsalt"] = "crossaisle"  # the same figures give the same by
 from matplotlib import pyplot as plt  # noqa: E402 - after the backend is chosen
 
 
+TITLE = "The closed loop beside other policies: expected clicks per slate, and summed regret"
+
+
 def draw(results: list[dict[str, object]], path: Path) -> None:
     """Draw reward and regret over the interactions: the mean over seeds, and the spread of that mean."""
     curves: dict[str, list[tuple[list[float], list[float]]]] = defaultdict(list)
@@ -38,6 +41,8 @@ def draw(results: list[dict[str, object]], path: Path) -> None:
     figure.tight_layout()
     figure.savefig(path, metadata={"Date": None})
     plt.close(figure)
+    drawing = path.read_text(encoding="utf-8")
+    path.write_text(drawing.replace(" <metadata>", f" <title>{TITLE}</title>\n <metadata>", 1), encoding="utf-8")
 
 
 if __name__ == "__main__":
