@@ -14,7 +14,6 @@ mpl.use("svg")
 mpl.rcParams["svg.hashsalt"] = "crossaisle"  # the same figures give the same bytes
 from matplotlib import pyplot as plt  # noqa: E402 - after the backend is chosen
 
-
 TITLE = "The closed loop beside other policies: expected clicks per slate, and summed regret"
 
 
