@@ -1,6 +1,6 @@
 """Compile the kernels, or load them from numba's cache, before the worker takes partitions.
 
-The first start of a version on a machine compiles for one to two minutes; every later one loads in a few seconds. Of
+The first start of a version on a machine compiles for two to four minutes; every later one loads in a few seconds. Of
 several processes that start at once, one compiles and the others wait for it. Until it is done the worker is not ready,
 and holds no partition that another worker could serve meanwhile.
 """
@@ -56,7 +56,7 @@ def warm_up(settings: Settings) -> float:
         log.info(
             "kernels_compiling",
             folder=str(KERNELS.folder),
-            note="takes one to two minutes, once per version and machine; the next start loads them",
+            note="takes two to four minutes, once per version and machine; the next start loads them",
         )
     with KERNELS.compiling() if not KERNELS.is_complete else nullcontext():
         _run_all(settings)

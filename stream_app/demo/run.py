@@ -45,7 +45,7 @@ KAFKA, DATA, TOPICS, CATALOG, WORKERS, FIRST = (
     "worker",
     "first events learned",
 )
-FIRST_START: Final = "the first start compiles the kernels, one to two minutes"
+FIRST_START: Final = "the first start compiles the kernels, two to four minutes"
 
 _DRAIN_S: Final = 3.0
 _COUNT_S: Final = 10.0

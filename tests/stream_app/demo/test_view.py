@@ -21,7 +21,7 @@ def make_state(*, is_open: bool = True) -> DemoState:
     """Make the state of a demo that has run for a while."""
     state = DemoState({name: Step(name) for name in STEPS}, [WorkerState(1, pid=4242, ready=True)])
     state.bootstrap_servers = "127.0.0.1:19092"
-    state.begin("worker", "the first start compiles the kernels, one to two minutes")
+    state.begin("worker", "the first start compiles the kernels, two to four minutes")
     state.finish("Apache Kafka")
     state.opened_s = 10.0 if is_open else None
     state.shop_time_ms = 1_483_272_000_000
