@@ -173,10 +173,11 @@ def take_graphs(browser: Browser, url: str, name: str) -> None:
     query = {}
     for n, expression in enumerate(GRAPHS):
         query |= {f"g{n}.expr": expression, f"g{n}.tab": "0", f"g{n}.range_input": "2m"}
-    page = browser.new_page(viewport={"width": 1100, "height": 2_300})  # all of it: the bar at its top stays there
+    page = browser.new_page(viewport={"width": 1100, "height": 2_300})
     page.goto(f"{url}/graph?{urllib.parse.urlencode(query)}")
     for n in range(len(GRAPHS)):
         page.locator(".rickshaw_graph svg path").nth(n).wait_for()
+    page.add_style_tag(content=".navbar { position: absolute !important; }")  # else it hangs over the graphs
     page.evaluate("scrollTo(0, 0)")
     page.wait_for_timeout(2_000)
     page.screenshot(path=IMAGES / f"{name}.png")

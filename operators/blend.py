@@ -168,23 +168,31 @@ def _blend_step(
 ) -> None:
     gradient = np.zeros((2, N_BLEND), np.float32)
     for k in range(m):
-        g = weight * (p[k] / total - (1.0 if k == 0 else 0.0))
-        c = work.candidates[picked[k]]
-        head = 0 if c.had else 1
-        x = work.features[picked[k]]
-        for f in range(N_BLEND):
-            gradient[head, f] += g * x[f]
+        _add_features(gradient, work, picked[k], weight * (p[k] / total - (1.0 if k == 0 else 0.0)))
     drawn = _draw(p, m, total, uniform(globals_.draws))
+    fisher = gradient.copy()
     if drawn != 0:
         _learn_biases(entities, work, acc, picked[0], -weight)
         _learn_biases(entities, work, acc, picked[drawn], weight)
+        _add_features(fisher, work, picked[0], weight)
+        _add_features(fisher, work, picked[drawn], -weight)
     weights, g = np.empty(ACTIVE.size, np.float32), np.empty(ACTIVE.size, np.float32)
+    s = np.empty(ACTIVE.size, np.float32)
     for k in range(ACTIVE.size):
-        weights[k] = globals_.blend[ACTIVE[k] // N_BLEND, ACTIVE[k] % N_BLEND]
-        g[k] = gradient[ACTIVE[k] // N_BLEND, ACTIVE[k] % N_BLEND]
-    newton_learn(weights, globals_.blend_gram, globals_.blend_pending, g, weight, memory)
+        head, f = ACTIVE[k] // N_BLEND, ACTIVE[k] % N_BLEND
+        weights[k], g[k], s[k] = globals_.blend[head, f], gradient[head, f], fisher[head, f]
+    newton_learn(weights, globals_.blend_gram, globals_.blend_pending, g, s, weight, memory)
     for k in range(ACTIVE.size):
         globals_.blend[ACTIVE[k] // N_BLEND, ACTIVE[k] % N_BLEND] = weights[k]
+
+
+@njit(cache=True, nogil=True)
+def _add_features(out: Floats, work: Work, at: int, g: float) -> None:
+    """Add ``g`` times a candidate's features to its head, of shape ``(2, N_BLEND)``."""
+    head = 0 if work.candidates[at].had else 1
+    x = work.features[at]
+    for f in range(N_BLEND):
+        out[head, f] += g * x[f]
 
 
 @njit(cache=True, nogil=True)

@@ -8,7 +8,7 @@ from numba import njit
 from operators.arrays import MAX_CATEGORY_CANDIDATES, N_CATEGORY, Accumulators, Entities, Users, Work
 from operators.factors import accumulator
 from operators.newton import newton_learn
-from operators.numeric import DAY_S, FIXED_POINT, decay
+from operators.numeric import DAY_S, FIXED_POINT, decay, uniform
 from operators.params import AFFINITY_PRIOR, FAST_DAYS, MAX_BITS, POPULARITY_DAYS, SLOW_DAYS
 from state.arrays import Row
 from state.idmap import find
@@ -193,12 +193,22 @@ def learn_categories(
         return
     true = work.category_position[category]
     gradient = np.zeros(N_CATEGORY, np.float32)
+    left = uniform(globals_.draws)
+    globals_.draws += np.uint64(1)
+    drawn = true
     for k in range(n):
-        g = weight * (math.exp(work.category_log_p[k]) - (1.0 if k == true else 0.0))
+        p = math.exp(work.category_log_p[k])
+        if left >= 0.0:
+            drawn = k
+        left -= p
+        g = weight * (p - (1.0 if k == true else 0.0))
         for f in range(N_CATEGORY):
             gradient[f] += g * work.category_features[k, f]
         if abs(g) > 0.02:  # noqa: PLR2004 - smaller ones move the bias by nothing and cost a record each
             record = acc.records[accumulator(acc, entities.category_rows[work.category_list[k]])]
             record.bias += g
             record.bias_sq += g * g
-    newton_learn(globals_.category, globals_.category_gram, globals_.category_pending, gradient, weight, memory)
+    fisher = np.empty(N_CATEGORY, np.float32)
+    for f in range(N_CATEGORY):
+        fisher[f] = gradient[f] + weight * (work.category_features[true, f] - work.category_features[drawn, f])
+    newton_learn(globals_.category, globals_.category_gram, globals_.category_pending, gradient, fisher, weight, memory)

@@ -9,7 +9,7 @@ from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 from aiokafka.client import AIOKafkaClient
-from aiokafka.errors import IncompatibleBrokerVersion, KafkaError
+from aiokafka.errors import IncompatibleBrokerVersion, KafkaError, NodeNotReadyError
 from aiokafka.protocol.api import Request, RequestStruct, Response
 from aiokafka.protocol.types import (
     AbstractType,
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 FIRST_WAIT_S = 0.2
 LONGEST_WAIT_S = 3.0
 SAY_AGAIN_S = 10.0
+_NO_BROKER_LISTED_S = 5.0
+"""A broker that was frozen answers again before the controller lists it among the living."""
 
 
 def client_options(settings: "Settings") -> dict[str, Any]:
@@ -213,6 +215,17 @@ async def fetch_topic_rights(settings: "Settings", topics: Sequence[str]) -> dic
 
 
 async def _describe(settings: "Settings", request: _TopicIdRequest) -> list[Any] | None:
+    give_up_s = time.monotonic() + _NO_BROKER_LISTED_S
+    while True:
+        try:
+            return await _describe_once(settings, request)
+        except NodeNotReadyError:
+            if time.monotonic() > give_up_s:
+                raise
+            await asyncio.sleep(0.2)
+
+
+async def _describe_once(settings: "Settings", request: _TopicIdRequest) -> list[Any] | None:
     client = AIOKafkaClient(**client_options(settings))
     try:
         await client.bootstrap()

@@ -94,8 +94,8 @@ class Settings(BaseSettings):
         "learned", description="`learned`: the arms are shared out by what they earn; or one arm's name."
     )
     policy_arms: str = Field(
-        "greedy:temperature=0,epsilon=0; explore:temperature=0.05,epsilon=0.005; "
-        "discover:temperature=0.05,epsilon=0.005,discovery_slots=4",
+        "greedy:temperature=0,epsilon=0; explore:temperature=0.03,epsilon=0.002; "
+        "discover:temperature=0.03,epsilon=0.002,discovery_slots=3",
         description="Arms: policies that can fill slates. What an arm leaves out is temperature 0.05, epsilon 0.005, "
         "and the settings of discovery slots and category cap. The first one is the baseline.",
     )

@@ -1,6 +1,7 @@
 """The user stage's state and operators: events of one partition in; slates, item updates and rejects out."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -22,7 +23,7 @@ from operators.load import STRETCH, Load, LoadParams, candidates_at, observe
 from operators.numeric import splitmix, start_users
 from operators.params import LearnParams, SlateParams
 from operators.rank import SLATE, fill_slates
-from state.arrays import Int32s, Rows, UInt8s
+from state.arrays import Int32s, Rows, UInt8s, UInt64s
 from state.codec import KIND_GLOBALS, matrix, page_key
 from state.ids import hash_id
 from state.layout import KIND_ITEM, USER_HEADER, USER_PAGES
@@ -45,7 +46,8 @@ if TYPE_CHECKING:
     from stream_app.replica import Replica
     from stream_app.settings import Settings
 
-MAX_POOL = 128
+POOL = 128
+"""Uniform negatives that so many offsets share."""
 GLOBALS_KEY = page_key(0, KIND_GLOBALS)
 REACTIONS_KEY = page_key(1, KIND_GLOBALS)
 REACTIONS_AT = int(GLOBALS.fields["reaction"][1])  # type: ignore[index] # it has fields
@@ -192,19 +194,21 @@ class UserProcessor:
         as_of_s = self._interval.as_of_s = self._interval.as_of_s or self._newest_s
         shown = self._shown_hits(events)
         status, losses = np.zeros(n, np.uint8), np.zeros(n, np.float32)
-        draws = self._draws(run, events) if wanted.size else NO_DRAWS
-        learn_batch(
-            events, as_of_s, self._users(), entities, self.globals[0], self._pool(n), self._work, self._acc,
-            self._learn, status, losses, self._slate, self._greedy, draws, wanted, lists,
-        )  # fmt: skip
+        offsets = np.fromiter((offset for _, offset in run), np.uint64, n)
+        draws = self._draws(offsets, events) if wanted.size else NO_DRAWS
+        for part, pool in self._pools(offsets):
+            learn_batch(
+                events[part], as_of_s, self._users(), entities, self.globals[0], pool, self._work, self._acc,
+                self._learn, status[part], losses[part], self._slate, self._greedy, draws[part], wanted[part],
+                lists[part],
+            )  # fmt: skip
         self.policy.attribute(events, (status == DUPLICATE).astype(np.uint8), self._users())
         self._count(run, events, status)
         fresh = status != DUPLICATE
         self.quality.update(losses[fresh], shown[fresh & (events["weight"] > 0)])
         return lists
 
-    def _draws(self, run: list[tuple[Event, int]], events: Rows) -> Rows:
-        offsets = np.fromiter((offset for _, offset in run), np.uint64, events.size)
+    def _draws(self, offsets: UInt64s, events: Rows) -> Rows:
         return self.policy.unlearned_choices(self.table.headers.records["id"][events["user"]], offsets)
 
     def _make_room(self) -> None:
@@ -246,17 +250,20 @@ class UserProcessor:
     def _users(self) -> Users:
         return users_of(self.table)
 
-    def _pool(self, n_events: int) -> Int32s:
-        """Draw item rows that serve as uniform negatives for a batch; a function of seed, partition and draws."""
+    def _pools(self, offsets: UInt64s) -> Iterator[tuple[slice, Int32s]]:
+        """Cut a batch into runs of one pool each: item rows that serve as uniform negatives.
+
+        The pool is a function of seed, partition and offset, so that it does not matter how batches were cut.
+        """
         headers = self._replica.table.headers.records
-        wanted = min(MAX_POOL, 8 * n_events)
-        seed = np.uint64(splitmix(np.uint64(self._settings.seed * 1_000_003 + self.partition)))
-        draws = int(self.globals["draws"][0])
-        rng = np.random.default_rng([int(seed), draws])
-        rows = rng.integers(1, max(headers.shape[0], 2), 2 * wanted)
-        known = (headers["n"][rows] > 0) & (headers["kind"][rows] == KIND_ITEM)
-        picked: Int32s = rows[known][:wanted].astype(np.int32)
-        return picked
+        seed = int(splitmix(np.uint64(self._settings.seed * 1_000_003 + self.partition)))
+        blocks = offsets // np.uint64(POOL)
+        starts = [0, *(np.flatnonzero(np.diff(blocks)) + 1).tolist(), offsets.size]
+        for start, end in pairwise(starts):
+            rng = np.random.default_rng([seed, int(blocks[start])])
+            rows = rng.integers(1, max(headers.shape[0], 2), 2 * POOL)
+            known = (headers["n"][rows] > 0) & (headers["kind"][rows] == KIND_ITEM)
+            yield slice(start, end), rows[known][:POOL].astype(np.int32)
 
     def _shown_hits(self, events: Rows) -> np.ndarray:
         headers = self.table.headers.records[events["user"]]

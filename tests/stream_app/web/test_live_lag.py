@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import re
 import shutil
 import signal
 import subprocess
+import sys
 import urllib.parse
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import pytest
 from confluent_kafka import Consumer, TopicPartition
@@ -23,7 +26,7 @@ from tests.stream_app import harness
 from tests.stream_app.web.conftest import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from stream_app.settings import Settings
     from tests.stream_app.web.conftest import Pair
@@ -40,35 +43,68 @@ def metric_lag(pair: Pair, worker: int) -> dict[int, float]:
     return {int(s.labels["partition"]): s.value for s in samples if s.labels["stage"] == "user"}
 
 
-def test_a_worker_that_hangs_is_seen_by_the_other(pair: Pair) -> None:
-    """Frozen with SIGSTOP, its lag grows in the command, in the other's metrics and on the other's page."""
+@contextlib.contextmanager
+def running_lag_command(settings: Settings) -> Iterator[Callable[[set[int]], int]]:
+    """Run ``crossaisle lag --watch``; give what tells the user stage's newest lag in some partitions, in events."""
+    command = [str(Path(sys.executable).with_name("crossaisle")), "lag", "--watch", "--json", "--interval", "0.5"]
+    newest: dict[int, int] = {}
+
+    def read(lines: IO[str]) -> None:
+        for line in lines:
+            lag = json.loads(line)
+            if lag["stage"] == "user":
+                newest[lag["partition"]] = lag["lag_events"]
+
+    with subprocess.Popen(command, env=harness.environment(settings), stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        with ThreadPoolExecutor(1) as thread:
+            thread.submit(read, process.stdout)
+            try:
+                wait_until(lambda: len(newest) == harness.N_PARTITIONS, "the command to print its first table")
+                yield lambda partitions: sum(newest[p] for p in partitions)
+            finally:
+                process.terminate()
+
+
+def test_a_worker_that_hangs_is_seen_by_the_other(pair: Pair, record_property: Callable[[str, object], None]) -> None:
+    """Frozen with SIGSTOP, its lag grows in the running command, in the other's metrics and on the other's page."""
     frozen, watching = 0, 1
     theirs = set(pair.owned(frozen))
-    pair.workers[frozen].signal(signal.SIGSTOP)
-    try:
-        seen: list[int] = []
-        for _ in range(2):
-            pair.send(120)
-            least = seen[-1] if seen else 0
-
-            def command() -> int:
-                return sum(lag.lag_events for lag in pair.lags() if lag.stage == "user" and lag.partition in theirs)
-
-            wait_until(lambda: command() > least, "the command to show the lag grow")  # noqa: B023 - called at once
-            seen.append(command())
-            wait_until(
-                lambda: sum(metric_lag(pair, watching)[p] for p in theirs) >= seen[-1],
-                "the metric of the other worker to show the lag",
-            )
-        state = pair.get(watching, "/state")[1]
-        assert state["health"]["level"] == "bad"
-        address = pair.url(frozen).removeprefix("http://")
-        assert f"Worker {address} does not answer" in state["health"]["words"][0]
-        assert all(lag["lag_s"] > 0 for lag in state["lags"] if lag["stage"] == "user" and lag["lag_events"])
-    finally:
-        pair.workers[frozen].signal(signal.SIGCONT)
+    with running_lag_command(pair.settings[watching]) as command:
+        pair.workers[frozen].signal(signal.SIGSTOP)
+        try:
+            watch_lag_grow(pair, watching, theirs, command, record_property)
+            state = pair.get(watching, "/state")[1]
+            assert state["health"]["level"] == "bad"
+            address = pair.url(frozen).removeprefix("http://")
+            assert f"Worker {address} does not answer" in state["health"]["words"][0]
+            assert all(lag["lag_s"] > 0 for lag in state["lags"] if lag["stage"] == "user" and lag["lag_events"])
+        finally:
+            pair.workers[frozen].signal(signal.SIGCONT)
     wait_until(lambda: sum(lag.lag_events for lag in pair.lags()) == 0, "the worker to catch up")
     wait_until(lambda: pair.get(watching, "/state")[1]["health"]["level"] == "good", "the page to say that all is well")
+
+
+def watch_lag_grow(
+    pair: Pair,
+    watching: int,
+    theirs: set[int],
+    command: Callable[[set[int]], int],
+    record: Callable[[str, object], None],
+) -> None:
+    """Send events twice; each time the lag of the frozen worker's partitions grows wherever it is shown."""
+    seen = 0
+    for _ in range(2):
+        pair.send(120)
+        there = sum(lag.lag_events for lag in pair.lags() if lag.stage == "user" and lag.partition in theirs)
+        assert there > seen
+        seen = there
+        took_s = wait_until(lambda n=there: command(theirs) == n, "the command to show the lag grow")  # type: ignore[misc]
+        took_s += wait_until(
+            lambda n=there: sum(metric_lag(pair, watching)[p] for p in theirs) == n,  # type: ignore[misc]
+            "the metric of the other worker to show the lag",
+        )
+        record("lag_seen_after_s", round(took_s, 1))
 
 
 def test_a_replica_that_follows_is_not_stale(pair: Pair) -> None:
