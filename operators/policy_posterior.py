@@ -47,11 +47,15 @@ class GuardParams(NamedTuple):
         Share of the first arm, at the least.
     fall_back_at
         An arm that is worse than the first one with at least this probability is held at ``min_share``.
+    unrewarded_share
+        Share of the first arm, at the least, as long as no arm has earned anything: where nobody reacts to slates,
+        showing other ones teaches nothing and only costs.
     """
 
     min_share: float = 0.02
     baseline_share: float = 0.1
     fall_back_at: float = 0.99
+    unrewarded_share: float = 0.5
 
 
 class Posterior(NamedTuple):
@@ -65,6 +69,8 @@ class Posterior(NamedTuple):
         Per arm over the cells as they occur, shape ``(n_arms,)``.
     noise
         Variance of one slate's reward around its cell's mean.
+    is_rewarded
+        Whether any slate has earned, or lost, anything.
     """
 
     mean: np.ndarray
@@ -72,6 +78,7 @@ class Posterior(NamedTuple):
     overall: np.ndarray
     overall_deviation: np.ndarray
     noise: float
+    is_rewarded: bool
 
 
 def fit(cells: np.ndarray) -> Posterior:
@@ -109,7 +116,7 @@ def fit(cells: np.ndarray) -> Posterior:
         deviation[arm] = np.sqrt(np.einsum("cf,fg,cg->c", x, covariance, x))
         overall[arm] = middle @ theta
         overall_deviation[arm] = math.sqrt(float(middle @ covariance @ middle))
-    return Posterior(mean, deviation, overall, overall_deviation, noise)
+    return Posterior(mean, deviation, overall, overall_deviation, noise, bool(q.any()))
 
 
 @njit(cache=True, nogil=True)
@@ -155,7 +162,7 @@ def make_shares(posterior: Posterior, guard: GuardParams) -> tuple[np.ndarray, n
     -------
     shares
         Shape ``(N_CELLS, n_arms)``, float64; rows sum to 1, no share is below ``min_share``, the first arm's not below
-        ``baseline_share``.
+        ``baseline_share``, nor below ``unrewarded_share`` before the first reward.
     held
         Shape ``(n_arms,)``, bool. What a held arm would get goes to the first one.
     """
@@ -164,6 +171,8 @@ def make_shares(posterior: Posterior, guard: GuardParams) -> tuple[np.ndarray, n
     floors = np.full(n_arms, guard.min_share)
     floors[0] = max(guard.min_share, guard.baseline_share)
     floors /= max(float(floors.sum()), 1.0)
+    if not posterior.is_rewarded:
+        floors[0] = max(floors[0], min(guard.unrewarded_share, 1.0 - float(floors[1:].sum())))
     shares = np.empty((N_CELLS, n_arms))
     for cell in range(N_CELLS):
         best = best_probabilities(posterior.mean[:, cell].copy(), posterior.deviation[:, cell].copy())

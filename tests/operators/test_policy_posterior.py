@@ -45,11 +45,24 @@ def test_shares_are_probabilities_and_keep_their_floors(
     assert (shares >= floors - 1e-12).all()
 
 
-def test_nothing_observed_is_an_even_start() -> None:
-    """Before the first slate every arm is as likely to be the best as any other; the baseline has its floor besides."""
-    shares, held = make_shares(fit(np.zeros((3, N_CELLS, 3))), GUARD)
+@pytest.mark.parametrize("n_slates", [0.0, 500.0])
+def test_without_a_reward_the_baseline_gets_most(n_slates: float) -> None:
+    """Nobody reacts: the other arms share evenly what the baseline's half and the floors leave."""
+    sums = np.zeros((3, N_CELLS, 3))
+    sums[..., 0] = n_slates
+    shares, held = make_shares(fit(sums), GUARD)
     np.testing.assert_allclose(shares[:, 1], shares[:, 2])
-    assert (shares[:, 0] >= 0.1).all()
+    np.testing.assert_allclose(shares[:, 0], 0.5 + (1 - 0.54) / 3)
+    assert not held.any()
+
+
+def test_the_first_reward_makes_the_shares_even() -> None:
+    """As soon as slates earn, every arm is as likely to be the best as any other; the baseline keeps its floor."""
+    sums = np.zeros((3, N_CELLS, 3))
+    sums[:, 0] = (1.0, 1.0, 1.0)
+    shares, held = make_shares(fit(sums), GUARD)
+    np.testing.assert_allclose(shares[:, 1], shares[:, 2])
+    np.testing.assert_allclose(shares[:, 0], 0.1 + (1 - 0.14) / 3)
     assert not held.any()
 
 

@@ -1,0 +1,62 @@
+"""Tests of the online Newton steps, on choices whose weights are known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from operators.newton import EVERY, LONGEST_STEP, newton_learn
+
+N = 3
+MEMORY = 200_000.0
+
+
+def run(truth: np.ndarray, n_events: int, scale: float = 1.0) -> np.ndarray:
+    """Learn from choices among five options that a softmax with the weights ``truth`` makes; return the weights."""
+    rng = np.random.default_rng(3)
+    weights, pending = np.zeros(N, np.float32), np.zeros(N + 1, np.float32)
+    gram = np.zeros(N * (N + 1) // 2, np.float32)
+    for _ in range(n_events):
+        x = scale * rng.normal(size=(5, N))
+        chosen = rng.choice(5, p=softmax(x @ truth))
+        p = softmax(x @ weights)
+        mean = p @ x
+        gradient, drawn = mean - x[chosen], mean - x[rng.choice(5, p=p)]
+        newton_learn(weights, gram, pending, gradient.astype(np.float32), drawn.astype(np.float32), 1.0, MEMORY)
+    return weights
+
+
+def softmax(z: np.ndarray) -> np.ndarray:
+    """Return the probabilities of the logits."""
+    p = np.exp(z - z.max())
+    return np.asarray(p / p.sum())
+
+
+@pytest.mark.parametrize("scale", [0.5, 1.0, 10.0])
+def test_it_finds_the_weights_whatever_the_scale_of_features(scale: float) -> None:
+    """After some thousand choices the weights are the true ones, without a learning rate; the prior is small by then."""
+    truth = np.array([1.0, -2.0, 0.5]) / scale
+    np.testing.assert_allclose(run(truth, 6_000, scale) * scale, truth * scale, atol=0.2)
+
+
+def test_a_step_comes_every_sixteenth_event_and_is_bounded() -> None:
+    """Gradients however large move no weight further than the longest step."""
+    weights, pending = np.zeros(N, np.float32), np.zeros(N + 1, np.float32)
+    gram = np.zeros(N * (N + 1) // 2, np.float32)
+    large, none = np.full(N, 1e6, np.float32), np.zeros(N, np.float32)
+    for k in range(EVERY):
+        assert (weights == 0).all(), k
+        newton_learn(weights, gram, pending, large, none, 1.0, MEMORY)
+    np.testing.assert_allclose(weights, -LONGEST_STEP)
+
+
+def test_what_is_not_finite_is_passed_over() -> None:
+    """A gradient with a NaN, of the event or of the drawn outcome, leaves everything as it is."""
+    weights, pending = np.zeros(N, np.float32), np.zeros(N + 1, np.float32)
+    gram = np.zeros(N * (N + 1) // 2, np.float32)
+    good, bad = np.ones(N, np.float32), np.array([1.0, np.nan, 1.0], np.float32)
+    newton_learn(weights, gram, pending, bad, good, 1.0, MEMORY)
+    newton_learn(weights, gram, pending, good, bad, 1.0, MEMORY)
+    assert not weights.any()
+    assert not gram.any()
+    assert not pending.any()
