@@ -34,7 +34,7 @@ def softmax(z: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("scale", [0.5, 1.0, 10.0])
 def test_it_finds_the_weights_whatever_the_scale_of_features(scale: float) -> None:
-    """After some thousand choices the weights are the true ones, without a learning rate; the prior is small by then."""
+    """After some thousand choices the weights are the true ones, without a learning rate: the prior is small."""
     truth = np.array([1.0, -2.0, 0.5]) / scale
     np.testing.assert_allclose(run(truth, 6_000, scale) * scale, truth * scale, atol=0.2)
 
