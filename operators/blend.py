@@ -72,7 +72,7 @@ def learn_blend(
     now_s: int,
     weight: float,
     memory: float,
-) -> float:
+) -> tuple[float, float]:
     """Make one softmax step of the blend towards candidate ``true``.
 
     The denominator is estimated with about ``n_sample`` candidates: the true one, and others drawn the likelier the
@@ -80,8 +80,10 @@ def learn_blend(
 
     Returns
     -------
-    float
-        Log-loss of the true candidate before the step, in nats.
+    loss
+        Log-loss of the true candidate before the step, in nats; NaN if no step could be made.
+    auc
+        Share of the other candidates that scored below it, as the sample tells, in [0, 1]; NaN if there were none.
     """
     picked = np.empty(MAX_SAMPLE, np.int32)
     p = np.empty(MAX_SAMPLE, np.float32)
@@ -91,6 +93,7 @@ def learn_blend(
     highest = -1e30
     fill_features(users, u, entities, work, picked[:m], n_context_categories, now_s)
     score_features(entities, globals_.blend, work, picked[:m], p)
+    auc = _share_below(p, lift, m)
     for k in range(m):
         p[k] += lift[k]
         highest = max(highest, p[k])
@@ -99,9 +102,20 @@ def learn_blend(
         p[k] = math.exp(p[k] - highest)
         total += p[k]
     if not math.isfinite(total):
-        return math.nan
+        return math.nan, math.nan
     _blend_step(entities, globals_, work, acc, picked, p, m, total, weight, memory)
-    return -math.log(max(p[0] / total, 1e-12))
+    return -math.log(max(p[0] / total, 1e-12)), auc
+
+
+@njit(cache=True, nogil=True)
+def _share_below(scores: Floats, lift: Floats, m: int) -> float:
+    """Return the share of the others below the first one, each weighted by the inverse of how likely it was drawn."""
+    below, total = 0.0, 0.0
+    for k in range(1, m):
+        w = math.exp(lift[k])
+        total += w
+        below += w if scores[k] < scores[0] else 0.5 * w if scores[k] == scores[0] else 0.0
+    return below / total if total > 0.0 else math.nan
 
 
 @njit(cache=True, nogil=True)

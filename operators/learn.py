@@ -53,6 +53,7 @@ def learn_batch(
     params: LearnParams,
     status: UInt8s,
     losses: Floats,
+    aucs: Floats,
     slate: SlateParams,
     choice: Row,
     draws: Rows,
@@ -73,6 +74,8 @@ def learn_batch(
         Overwritten: learned, duplicate (nothing was changed but the window), or learned late.
     losses
         Overwritten: log-loss of the blend for the event's item before it was learned, NaN where it made no step.
+    aucs
+        Overwritten: share of the other candidates that scored below the event's item; NaN where there is no loss.
     slate, choice
         What the slates of ``lists`` may hold, and how they are drawn (dtype :data:`operators.draw.CHOICE`).
     draws
@@ -84,7 +87,7 @@ def learn_batch(
     for k in range(events.shape[0]):
         e = events[k]
         header = users.headers[e.user]
-        losses[k] = np.nan
+        losses[k] = aucs[k] = np.nan
         if is_duplicate(users, e.user, e.event_hash):
             status[k] = DUPLICATE
             continue
@@ -93,7 +96,7 @@ def learn_batch(
         record.n_events += 1
         if e.weight > 0.0:
             at = k if k < wanted.shape[0] and wanted[k] else -1
-            losses[k] = _learn_interaction(
+            losses[k], aucs[k] = _learn_interaction(
                 e, as_of_s, users, entities, globals_, pool, work, acc, params, slate, choice, draws, at, lists
             )
         elif e.weight < 0.0:
@@ -120,12 +123,14 @@ def _learn_interaction(
     draws: Rows,
     at: int,
     lists: Rows,
-) -> float:
+) -> tuple[float, float]:
     u = e.user
     header = users.headers[u]
     enter_session(users, u, e.session, e.t_s, params.session_gap_s)
     now_s = int(max(header.last_s, e.t_s))
-    loss = _learn_ranking(e, now_s, users, entities, globals_, pool, work, acc, params, slate, choice, draws, at, lists)
+    loss_auc = _learn_ranking(
+        e, now_s, users, entities, globals_, pool, work, acc, params, slate, choice, draws, at, lists
+    )
     category = entities.category[e.row]
     category_row = entities.category_rows[category] if category >= 0 else -1
     _pair_up(e, header, category_row, entities, acc, params)
@@ -147,7 +152,7 @@ def _learn_interaction(
             header.shown_times[k] = 0
     globals_.ring[globals_.ring_n % N_RING] = e.id
     globals_.ring_n += 1
-    return loss
+    return loss_auc
 
 
 @njit(cache=True, nogil=True)
@@ -176,10 +181,13 @@ def _learn_ranking(
     draws: Rows,
     at: int,
     lists: Rows,
-) -> float:
-    """One step of the category model, the blend, the factors and the reactions, from the state before the event."""
+) -> tuple[float, float]:
+    """One step of the category model, the blend, the factors and the reactions, from the state before the event.
+
+    Returns the blend's log-loss and AUC, NaN where it made no step.
+    """
     u = e.user
-    loss = np.nan
+    loss, auc = math.nan, math.nan
     eager = globals_.ring_n < np.uint32(params.n_eager)
     teaches = eager or splitmix(e.event_hash) % np.uint64(params.rank_every) == np.uint64(0)
     place = reacted_place(users, u, e)
@@ -195,7 +203,7 @@ def _learn_ranking(
                 users, u, entities, globals_, work, place, n_context, now_s, reward, params.blend_memory
             )  # fmt: skip
         if teaches and true >= 0:
-            loss = learn_blend(
+            loss, auc = learn_blend(
                 users, u, entities, globals_, work, acc, n, true, params.n_blend, n_context, now_s, e.weight,
                 params.blend_memory,
             )  # fmt: skip
@@ -210,7 +218,7 @@ def _learn_ranking(
     negatives = np.empty(MAX_NEGATIVES, np.int32)
     m = _draw_negatives(entities, globals_, pool, negatives, params.n_negatives)
     sgd_step(users, u, e.row, negatives, m, n_sources, e.weight, entities, work, acc, params)
-    return loss
+    return loss, auc
 
 
 @njit(cache=True, nogil=True)

@@ -250,14 +250,20 @@ class WorkerCollector(Collector):
         loss = GaugeMetricFamily(
             "crossaisle_log_loss_nats", "Log-loss of the blend before learning, smoothed", labels=["partition"]
         )
+        auc = GaugeMetricFamily(
+            "crossaisle_auc_ratio",
+            "Share of the other candidates that the blend scored below the item that came, smoothed",
+            labels=["partition"],
+        )
         drifts = CounterMetricFamily(
-            "crossaisle_drift_alarms", "Drift alarms on the log-loss since start", labels=["partition"]
+            "crossaisle_drift_alarms", "Drift alarms on the hit rate and the log-loss since start", labels=["partition"]
         )
         for partition, summary in self.quality().items():
             hits.add_metric([partition], summary["hit_rate"])
             loss.add_metric([partition], summary["log_loss"])
+            auc.add_metric([partition], summary["auc"])
             drifts.add_metric([partition], summary["n_drifts"])
-        yield from (hits, loss, drifts)
+        yield from (hits, loss, auc, drifts)
         arms = self._arms()
         if arms:
             reward = GaugeMetricFamily("crossaisle_arm_reward", "Mean reward of an arm's slates", labels=["arm", "of"])

@@ -8,7 +8,7 @@ import math
 from typing import Final
 
 import numpy as np
-from river import drift, metrics, stats
+from river import drift, stats
 
 SMOOTHING: Final = 0.01
 """Weight of the newest block in the exponential means."""
@@ -16,8 +16,6 @@ BLOCK_EVENTS: Final = 100
 """Observations that make one block."""
 CONFIDENCE: Final = 1e-4
 """ADWIN's delta: how rarely a block that is like the others may raise an alarm."""
-AUC_WINDOW: Final = 1_000
-"""Observations of the rolling AUC."""
 
 
 class Blocks:
@@ -47,7 +45,31 @@ class Blocks:
         return means
 
 
-class Watched:
+class Smoothed:
+    """A mean that follows its numbers."""
+
+    def __init__(self) -> None:
+        self._mean = stats.EWMean(SMOOTHING)
+        self._blocks = Blocks()
+        self.n_blocks = 0
+
+    def add(self, values: np.ndarray) -> None:
+        """Add numbers."""
+        for mean in self._blocks.add(values):
+            self._take(mean)
+
+    def _take(self, mean: float) -> None:
+        self.n_blocks += 1
+        self._mean.update(mean)
+
+    @property
+    def mean(self) -> float:
+        """The smoothed mean; 0 before the first block."""
+        value = self._mean.get()
+        return value if self.n_blocks and math.isfinite(value) else 0.0
+
+
+class Watched(Smoothed):
     """A mean that follows its numbers, and counts the alarms of ADWIN when it gets worse.
 
     Parameters
@@ -61,28 +83,17 @@ class Watched:
     """
 
     def __init__(self, worse: int) -> None:
+        super().__init__()
         self._worse = worse
-        self._mean = stats.EWMean(SMOOTHING)
-        self._blocks = Blocks()
         self._adwin = drift.ADWIN(delta=CONFIDENCE, clock=1)
         self.n_alarms = 0
-        self.n_blocks = 0
 
-    def add(self, values: np.ndarray) -> None:
-        """Add numbers."""
-        for mean in self._blocks.add(values):
-            self.n_blocks += 1
-            self._mean.update(mean)
-            before = self._adwin.estimation
-            self._adwin.update(mean)
-            if self._adwin.drift_detected and self._worse * (self._adwin.estimation - before) > 0:
-                self.n_alarms += 1
-
-    @property
-    def mean(self) -> float:
-        """The smoothed mean; 0 before the first block."""
-        value = self._mean.get()
-        return value if self.n_blocks and math.isfinite(value) else 0.0
+    def _take(self, mean: float) -> None:
+        super()._take(mean)
+        before = self._adwin.estimation
+        self._adwin.update(mean)
+        if self._adwin.drift_detected and self._worse * (self._adwin.estimation - before) > 0:
+            self.n_alarms += 1
 
 
 class OnlineQuality:
@@ -94,10 +105,9 @@ class OnlineQuality:
     def __init__(self) -> None:
         self._hits = Watched(worse=-1)
         self._loss = Watched(worse=1)
-        self._auc = metrics.RollingROCAUC(AUC_WINDOW)
-        self._n_auc = 0
+        self._auc = Smoothed()
 
-    def update(self, losses: np.ndarray, hits: np.ndarray, pairs: np.ndarray | None = None) -> None:
+    def update(self, losses: np.ndarray, hits: np.ndarray, aucs: np.ndarray) -> None:
         """Add a batch.
 
         Parameters
@@ -106,16 +116,12 @@ class OnlineQuality:
             Log-losses of the blend in nats; NaN where it made no step.
         hits
             Per positive event, whether its item was on the user's last slate.
-        pairs
-            Shape ``(n, 2)``: the score of a true item and of one other candidate, drawn at random, for the AUC.
+        aucs
+            Per event, the share of other candidates that its item scored above, in [0, 1]; NaN where it is not known.
         """
         self._hits.add(hits.astype(np.float64))
         self._loss.add(losses[np.isfinite(losses)].astype(np.float64))
-        if pairs is not None:
-            self._n_auc += len(pairs)
-            for true, other in pairs.tolist():
-                self._auc.update(True, true)
-                self._auc.update(False, other)
+        self._auc.add(aucs[np.isfinite(aucs)].astype(np.float64))
 
     @property
     def n_drifts(self) -> int:
@@ -127,7 +133,7 @@ class OnlineQuality:
         return {
             "hit_rate": self._hits.mean,
             "log_loss": self._loss.mean,
-            "auc": float(self._auc.get()) if self._n_auc else 0.0,
+            "auc": self._auc.mean,
             "n_drifts": float(self.n_drifts),
             "n_drifts_hit_rate": float(self._hits.n_alarms),
             "n_drifts_log_loss": float(self._loss.n_alarms),

@@ -193,19 +193,19 @@ class UserProcessor:
         self._newest_s = max(self._newest_s, int(events["t_s"].max()))
         as_of_s = self._interval.as_of_s = self._interval.as_of_s or self._newest_s
         shown = self._shown_hits(events)
-        status, losses = np.zeros(n, np.uint8), np.zeros(n, np.float32)
+        status, losses, aucs = np.zeros(n, np.uint8), np.zeros(n, np.float32), np.zeros(n, np.float32)
         offsets = np.fromiter((offset for _, offset in run), np.uint64, n)
         draws = self._draws(offsets, events) if wanted.size else NO_DRAWS
         for part, pool in self._pools(offsets):
             learn_batch(
                 events[part], as_of_s, self._users(), entities, self.globals[0], pool, self._work, self._acc,
-                self._learn, status[part], losses[part], self._slate, self._greedy, draws[part], wanted[part],
-                lists[part],
+                self._learn, status[part], losses[part], aucs[part], self._slate, self._greedy, draws[part],
+                wanted[part], lists[part],
             )  # fmt: skip
         self.policy.attribute(events, (status == DUPLICATE).astype(np.uint8), self._users())
         self._count(run, events, status)
         fresh = status != DUPLICATE
-        self.quality.update(losses[fresh], shown[fresh & (events["weight"] > 0)])
+        self.quality.update(losses[fresh], shown[fresh & (events["weight"] > 0)], aucs[fresh])
         return lists
 
     def _draws(self, offsets: UInt64s, events: Rows) -> Rows:

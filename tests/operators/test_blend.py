@@ -59,6 +59,7 @@ def test_learning_finds_what_a_user_repeats() -> None:
         world.commit()
     assert all(math.isfinite(loss) and loss >= 0.0 for loss in losses)
     assert losses[-1] < max(losses[:20])
+    assert 0.5 < world.users.quality.summary()["auc"] <= 1.0
     assert no_nan(world.users.globals["blend"], world.users.globals["blend_gram"])
 
 
