@@ -6,10 +6,13 @@ rate and no scaling of features; on a stored stream of Complete Journey it was a
 matrix :math:`A`. There :math:`s` is the gradient that an outcome drawn from the model itself would have had: in the
 mean :math:`s s^T` is the Fisher information, which is the curvature. Every :data:`EVERY` events
 
-.. math:: w \leftarrow w - (A + \lambda I)^{-1} \sum g, \qquad A \leftarrow \gamma A.
+.. math:: w \leftarrow w - \min(1, c / (d \cdot \sum g)) \, d, \quad d = (A + \lambda I)^{-1} \sum g, \qquad
+   A \leftarrow \gamma A.
 
-The outer product of :math:`g` itself (the "empirical Fisher") is no such thing where the model is wrong: it made
-weights run away, and cost a quarter of the hit rate whenever factors moved less than usual (``docs/quality.md``).
+The outer product of :math:`g` itself (the "empirical Fisher") is no curvature where the model is wrong, and ranked
+worse. But it bounds what a surprise can do, which a drawn :math:`s` cannot; so the step is shortened where it promises
+to take more than :math:`c` = :data:`LARGEST_GAIN` off the loss. It is shortened as a whole: to cut each weight's part
+by itself turned it away from where the loss falls, and made weights run away (``docs/quality.md``).
 
 With :math:`\gamma = 1` this is the efficient online estimator; :math:`\gamma < 1` forgets with a window of
 :math:`1 / (1 - \gamma)` events, so that the weights follow a drift.
@@ -33,8 +36,10 @@ EVERY = 16
 """Learned events between two steps."""
 PRIOR = 8.0
 """What stands on the diagonal besides the information, so that the first steps are small."""
+LARGEST_GAIN = 4.0
+"""No step promises to take more than this off the loss, in nats per :data:`EVERY` events."""
 LONGEST_STEP = 1.0
-"""No weight moves further in one step."""
+"""No weight moves further in one step; a longer step is shortened as a whole."""
 
 
 @njit(cache=True, nogil=True, fastmath={"reassoc"})
@@ -106,18 +111,23 @@ def newton_learn(
     if pending[n] < EVERY:
         return
     a = np.empty((n, n), np.float64)
-    b = np.empty(n, np.float64)
+    b, total = np.empty(n, np.float64), np.empty(n, np.float64)
     for i in range(n):
         at = i * (i + 1) // 2
         for j in range(i + 1):
             a[i, j] = gram[at + j]
         a[i, i] += PRIOR
-        b[i] = pending[i]
+        b[i] = total[i] = pending[i]
         pending[i] = 0.0
     pending[n] = 0.0
     kept = 1.0 - EVERY / memory
     for k in range(gram.shape[0]):
         gram[k] *= kept
     if _cholesky_solve(a, b):
+        promised, longest = 0.0, LONGEST_STEP
         for i in range(n):
-            weights[i] -= min(max(b[i], -LONGEST_STEP), LONGEST_STEP)
+            longest = max(longest, abs(b[i]))
+            promised += b[i] * total[i]
+        kept = min(LARGEST_GAIN / max(promised, LARGEST_GAIN), LONGEST_STEP / longest)
+        for i in range(n):
+            weights[i] -= kept * b[i]

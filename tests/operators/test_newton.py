@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from operators.newton import EVERY, LONGEST_STEP, newton_learn
+from operators.newton import EVERY, LARGEST_GAIN, LONGEST_STEP, newton_learn
 
 N = 3
 MEMORY = 200_000.0
@@ -39,15 +39,29 @@ def test_it_finds_the_weights_whatever_the_scale_of_features(scale: float) -> No
     np.testing.assert_allclose(run(truth, 6_000, scale) * scale, truth * scale, atol=0.2)
 
 
-def test_a_step_comes_every_sixteenth_event_and_is_bounded() -> None:
-    """Gradients however large move no weight further than the longest step."""
+def test_a_step_comes_every_sixteenth_event() -> None:
+    """Until then nothing moves; then all weights do, against the gradient."""
     weights, pending = np.zeros(N, np.float32), np.zeros(N + 1, np.float32)
     gram = np.zeros(N * (N + 1) // 2, np.float32)
-    large, none = np.full(N, 1e6, np.float32), np.zeros(N, np.float32)
+    one = np.full(N, 0.1, np.float32)
     for k in range(EVERY):
         assert (weights == 0).all(), k
-        newton_learn(weights, gram, pending, large, none, 1.0, MEMORY)
-    np.testing.assert_allclose(weights, -LONGEST_STEP)
+        newton_learn(weights, gram, pending, one, one, 1.0, MEMORY)
+    assert (weights < -0.1).all()
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_a_surprise_moves_no_weight_far(known: bool) -> None:
+    """Whether the matrix has seen such features or not, the step keeps its direction and is bounded."""
+    weights, pending = np.zeros(N, np.float32), np.zeros(N + 1, np.float32)
+    gram = np.zeros(N * (N + 1) // 2, np.float32)
+    surprise, nothing = np.array([1e4, -2e4, 1e3], np.float32), np.zeros(N, np.float32)
+    for _ in range(EVERY):
+        newton_learn(weights, gram, pending, surprise, surprise if known else nothing, 1.0, MEMORY)
+    assert weights.any()
+    assert np.abs(weights).max() <= LONGEST_STEP
+    assert -(weights @ surprise) * EVERY <= LARGEST_GAIN * (1 + 1e-5)
+    np.testing.assert_allclose(weights / weights[0], surprise / surprise[0], rtol=1e-3)
 
 
 def test_what_is_not_finite_is_passed_over() -> None:
