@@ -176,7 +176,7 @@ def take_graphs(browser: Browser, url: str, name: str) -> None:
     page = browser.new_page(viewport={"width": 1100, "height": 2_300})
     page.goto(f"{url}/graph?{urllib.parse.urlencode(query)}")
     for n in range(len(GRAPHS)):
-        page.locator(".rickshaw_graph svg path").nth(n).wait_for()
+        page.locator(".rickshaw_graph svg").nth(n).wait_for()  # a flat line counts as hidden
     page.add_style_tag(content=".navbar { position: absolute !important; }")  # else it hangs over the graphs
     page.evaluate("scrollTo(0, 0)")
     page.wait_for_timeout(2_000)
