@@ -253,7 +253,7 @@ class UserProcessor:
     def _pools(self, offsets: UInt64s) -> Iterator[tuple[slice, Int32s]]:
         """Cut a batch into runs of one pool each: item rows that serve as uniform negatives.
 
-        The pool is a function of seed, partition and offset, so that it does not matter how batches were cut.
+        The pool is a function of seed, partition, offset and the replica's rows: how batches were cut does not matter.
         """
         headers = self._replica.table.headers.records
         seed = int(splitmix(np.uint64(self._settings.seed * 1_000_003 + self.partition)))

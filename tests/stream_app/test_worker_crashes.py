@@ -59,7 +59,7 @@ def test_twenty_random_kills_while_events_flow(settings: Settings, tmp_path: Pat
             for _ in range(rng.randrange(1, 5)):
                 harness.send(settings, market.events(rng.randrange(20, 150)))
             worker.process.kill()
-            worker.wait()
+            assert worker.wait() == -signal.SIGKILL, worker.log
     _finish(settings, market, tmp_path / "log")
 
 

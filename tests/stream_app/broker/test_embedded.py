@@ -110,6 +110,7 @@ def test_outlives_the_thread_that_started_it(tmp_path: Path) -> None:
     starter.join()
     try:
         asyncio.run(write(broker.bootstrap_servers, [b"a"]))
+        assert asyncio.run(read(broker.bootstrap_servers, 1)) == [b"a"]
     finally:
         broker.stop()
 
