@@ -13,7 +13,7 @@ from operators.arrays import ACTIVE, N_BLEND, Accumulators, Entities, Users, Wor
 from operators.factors import accumulator
 from operators.features import fill_features
 from operators.newton import newton_learn
-from operators.numeric import uniform
+from operators.numeric import draw, uniform
 from operators.params import P_LONG
 from operators.serving import HOUR_S, fill_line
 from state.arrays import Floats, Int32s, Row
@@ -183,7 +183,7 @@ def _blend_step(
     gradient = np.zeros((2, N_BLEND), np.float32)
     for k in range(m):
         _add_features(gradient, work, picked[k], weight * (p[k] / total - (1.0 if k == 0 else 0.0)))
-    drawn = _draw(p, m, total, uniform(globals_.draws))
+    drawn = draw(p, m, uniform(globals_.draws) * total, m - 1)
     fisher = gradient.copy()
     if drawn != 0:
         _learn_biases(entities, work, acc, picked[0], -weight)
@@ -207,17 +207,6 @@ def _add_features(out: Floats, work: Work, at: int, g: float) -> None:
     x = work.features[at]
     for f in range(N_BLEND):
         out[head, f] += g * x[f]
-
-
-@njit(cache=True, nogil=True)
-def _draw(p: Floats, m: int, total: float, x: float) -> int:
-    """Return a number below ``m`` drawn with the probabilities ``p / total``; ``x`` is uniform in [0, 1)."""
-    left = x * total
-    for k in range(m):
-        left -= p[k]
-        if left < 0.0:
-            return k
-    return m - 1
 
 
 @njit(cache=True, nogil=True)

@@ -1,7 +1,7 @@
 r"""The optimiser of the small linear models: online Newton steps with a full matrix and forgetting.
 
-The models (blend, category model) have few weights and strongly correlated features. A full matrix needs no learning
-rate and no scaling of features; on a stored stream of Complete Journey it was as good as Adagrad, not better
+The models (blend, category model, reactions) have few weights and strongly correlated features. A full matrix needs no
+learning rate and no scaling of features; on a stored stream of Complete Journey it was as good as Adagrad, not better
 (``docs/quality.md``). Per learned event the gradient :math:`g` is added to a pending sum and :math:`s s^T` to a
 matrix :math:`A`. There :math:`s` is the gradient that an outcome drawn from the model itself would have had: in the
 mean :math:`s s^T` is the Fisher information, which is the curvature. Every :data:`EVERY` events
@@ -128,6 +128,6 @@ def newton_learn(
         for i in range(n):
             longest = max(longest, abs(b[i]))
             promised += b[i] * total[i]
-        kept = min(LARGEST_GAIN / max(promised, LARGEST_GAIN), LONGEST_STEP / longest)
+        part = min(LARGEST_GAIN / max(promised, LARGEST_GAIN), LONGEST_STEP / longest)
         for i in range(n):
-            weights[i] -= kept * b[i]
+            weights[i] -= part * b[i]

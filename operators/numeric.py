@@ -31,6 +31,19 @@ def uniform(x: np.uint64) -> float:
 
 
 @njit(cache=True, nogil=True)
+def draw(p: np.ndarray, n: int, left: float, otherwise: int) -> int:
+    """Return a number below ``n`` drawn in proportion to ``p``, given a random part ``left`` of the sum.
+
+    Rounding may leave something of it; then ``otherwise`` is drawn.
+    """
+    for k in range(n):
+        left -= p[k]
+        if left < 0.0:
+            return k
+    return otherwise
+
+
+@njit(cache=True, nogil=True)
 def decay(elapsed_s: float, half_life_days: float) -> float:
     """Return ``2 ** (-elapsed / half-life)``; 1 when time runs backwards."""
     if elapsed_s <= 0.0:

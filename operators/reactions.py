@@ -29,7 +29,7 @@ from operators.arrays import N_PLAIN, N_REACTION, N_REACTION_PLACES, Entities, U
 from operators.blend import score_features
 from operators.features import fill_features
 from operators.newton import newton_learn
-from operators.numeric import uniform
+from operators.numeric import draw, uniform
 from state.arrays import Floats, Row
 from state.idmap import find
 from state.layout import N_EXPOSURES, N_SLATE, USER_EXPOSURES
@@ -139,23 +139,13 @@ def learn_reaction(
             _add_gradient(gradient, g, work, at[k], header.shown_times[k])
             gradient[AT_PLACES + k] += g
     fisher = gradient.copy()
-    drawn = _drawn_place(p, int(header.n_shown), place, total * uniform(globals_.draws))
+    drawn = np.int64(draw(p, int(header.n_shown), total * uniform(globals_.draws), int(place)))
     globals_.draws += np.uint64(1)
     for taken, g in ((place, weight), (drawn, -weight)):
         _add_gradient(fisher, g, work, at[taken], header.shown_times[taken])
         fisher[AT_PLACES + taken] += g
     newton_learn(globals_.reaction, globals_.reaction_gram, globals_.reaction_pending, gradient, fisher, weight, memory)
     return -math.log(max(p[place] / total, 1e-12))
-
-
-@njit(cache=True, nogil=True)
-def _drawn_place(p: np.ndarray, n: int, place: np.int64, left: float) -> np.int64:
-    """Return a place drawn with the probabilities ``p``, of which ``left`` is a random part of the sum."""
-    for k in range(n):
-        left -= p[k]
-        if left < 0.0:
-            return np.int64(k)
-    return place
 
 
 @njit(cache=True, nogil=True)
