@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import pytest
 import typer
-from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from typer.testing import CliRunner
 
@@ -19,6 +19,8 @@ from stream_app.cli.lag import lag as lag_command
 from stream_app.lag import LagError, LagMeter, PartitionLag, measure_lag
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from stream_app.settings import Settings
 
 N_PARTITIONS = 2
@@ -42,35 +44,64 @@ def topics(app_settings: Settings) -> Settings:
 
 
 class Transactions:
-    """Writes records and commits offsets in transactions, as a worker does."""
+    """Writes records and commits offsets in transactions, as a worker does, and waits until others can see them.
+
+    The broker answers the end of a transaction once it is decided; its markers, and with them the last stable offset
+    and the group's committed offset, follow a moment later.
+    """
 
     def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._producer: AIOKafkaProducer | None = None
+        servers = settings.bootstrap_servers
+        self.producer = AIOKafkaProducer(bootstrap_servers=servers, transactional_id=f"{settings.app_id}.test")
+        self._consumer = AIOKafkaConsumer(bootstrap_servers=servers, isolation_level="read_committed")
+        self._admin = AIOKafkaAdminClient(bootstrap_servers=servers)
+        self._clients = (self.producer, self._consumer, self._admin)
 
-    async def __aenter__(self) -> AIOKafkaProducer:
-        self._producer = AIOKafkaProducer(
-            bootstrap_servers=self._settings.bootstrap_servers, transactional_id=f"{self._settings.app_id}.test"
-        )
-        await self._producer.start()
-        return self._producer
+    async def __aenter__(self) -> Self:
+        for client in self._clients:
+            await client.start()
+        return self
 
     async def __aexit__(self, *_: object) -> None:
-        assert self._producer is not None
-        await self._producer.stop()
+        await self.producer.stop()
+        await self._consumer.stop()
+        await self._admin.close()
 
+    async def send(self, topic: str, *, n_records: int = 1, age_ms: int = 0) -> None:
+        """Write records to partition 0, with a transaction of their own."""
+        async with self.producer.transaction():
+            for _ in range(n_records):
+                sent = await self.producer.send_and_wait(topic, b"{}", partition=0, timestamp_ms=NOW_MS - age_ms)
+        await self.wait_for_end(topic, sent.offset + 2)  # the record and the marker
 
-async def send(producer: AIOKafkaProducer, topic: str, *, n_records: int = 1, age_ms: int = 0) -> None:
-    """Write records to partition 0, with a transaction of their own."""
-    async with producer.transaction():
-        for _ in range(n_records):
-            await producer.send_and_wait(topic, b"{}", partition=0, timestamp_ms=NOW_MS - age_ms)
+    async def commit(self, group: str, topic: str, offset: int) -> None:
+        """Commit a group's offset of partition 0 in a transaction."""
+        place = TopicPartition(topic, 0)
+        async with self.producer.transaction():
+            await self.producer.send_offsets_to_transaction({place: offset}, group)
 
+        async def committed() -> int | None:
+            found = (await self._admin.list_consumer_group_offsets(group)).get(place)
+            return None if found is None else found.offset
 
-async def commit(producer: AIOKafkaProducer, group: str, topic: str, offset: int) -> None:
-    """Commit a group's offset of partition 0 in a transaction."""
-    async with producer.transaction():
-        await producer.send_offsets_to_transaction({TopicPartition(topic, 0): offset}, group)
+        await self._wait_for(committed, offset)
+
+    async def wait_for_end(self, topic: str, end: int) -> None:
+        """Return when the last stable offset of partition 0 is `end`."""
+        place = TopicPartition(topic, 0)
+
+        async def last() -> int:
+            return (await self._consumer.end_offsets([place]))[place]
+
+        await self._wait_for(last, end)
+
+    @staticmethod
+    async def _wait_for(read: Callable[[], Awaitable[int | None]], expected: int) -> None:
+        async with asyncio.timeout(10):
+            found = await read()
+            while found != expected:
+                await asyncio.sleep(0.01)
+                found = await read()
 
 
 def meter_of(settings: Settings) -> LagMeter:
@@ -96,9 +127,9 @@ def test_all_records_are_lag_when_nothing_was_committed(topics: Settings) -> Non
     """A worker that never ran has everything before it; the age is that of the oldest record."""
 
     async def measure() -> list[PartitionLag]:
-        async with Transactions(topics) as producer, meter_of(topics) as meter:
-            await send(producer, topics.topic_events, n_records=3, age_ms=9_000)
-            await send(producer, topics.topic_events, age_ms=2_000)
+        async with Transactions(topics) as broker, meter_of(topics) as meter:
+            await broker.send(topics.topic_events, n_records=3, age_ms=9_000)
+            await broker.send(topics.topic_events, age_ms=2_000)
             return await meter.measure()
 
     found = first(asyncio.run(measure()), "user")
@@ -113,12 +144,13 @@ def test_the_lag_is_zero_when_only_markers_are_left(topics: Settings) -> None:
 
     async def measure() -> list[PartitionLag]:
         topic, group = topics.topic_item_updates, f"{topics.app_id}.item"
-        async with Transactions(topics) as producer, meter_of(topics) as meter:
-            await send(producer, topic, n_records=2)
-            await commit(producer, group, topic, 2)
-            await producer.begin_transaction()
-            await producer.send_and_wait(topic, b"aborted", partition=0)
-            await producer.abort_transaction()
+        async with Transactions(topics) as broker, meter_of(topics) as meter:
+            await broker.send(topic, n_records=2)
+            await broker.commit(group, topic, 2)
+            await broker.producer.begin_transaction()
+            await broker.producer.send_and_wait(topic, b"aborted", partition=0)
+            await broker.producer.abort_transaction()
+            await broker.wait_for_end(topic, 5)
             return await meter.measure()
 
     found = first(asyncio.run(measure()), "item")
@@ -132,24 +164,24 @@ def test_one_meter_follows_records_and_commits(topics: Settings) -> None:
     async def measure() -> list[tuple[int, int | None, int, float | None]]:
         topic, group = topics.topic_events, f"{topics.app_id}.user"
         seen = []
-        async with Transactions(topics) as producer, meter_of(topics) as meter:
+        async with Transactions(topics) as broker, meter_of(topics) as meter:
 
             async def note() -> None:
                 found = first(await meter.measure(), "user")
                 seen.append((found.end, found.committed, found.lag_events, found.lag_s))
 
-            await send(producer, topic, n_records=2, age_ms=5_000)  # offsets 0 and 1, marker 2
+            await broker.send(topic, n_records=2, age_ms=5_000)  # offsets 0 and 1, marker 2
             await note()
             await note()
-            await commit(producer, group, topic, 1)
+            await broker.commit(group, topic, 1)
             await note()
-            await commit(producer, group, topic, 2)
+            await broker.commit(group, topic, 2)
             await note()
-            await send(producer, topic, age_ms=1_000)  # offset 3, marker 4
+            await broker.send(topic, age_ms=1_000)  # offset 3, marker 4
             await note()
-            await commit(producer, group, topic, 4)
+            await broker.commit(group, topic, 4)
             await note()
-            await commit(producer, group, topic, 0)  # reset by an operator
+            await broker.commit(group, topic, 0)  # reset by an operator
             await note()
         return seen
 
@@ -168,11 +200,12 @@ def test_records_of_an_open_transaction_are_no_lag_yet(topics: Settings) -> None
     """A worker cannot read them, so the end does not include them until they are committed."""
 
     async def measure() -> list[int]:
-        async with Transactions(topics) as producer, meter_of(topics) as meter:
-            await producer.begin_transaction()
-            await producer.send_and_wait(topics.topic_item_updates, b"{}", partition=0)
+        async with Transactions(topics) as broker, meter_of(topics) as meter:
+            await broker.producer.begin_transaction()
+            await broker.producer.send_and_wait(topics.topic_item_updates, b"{}", partition=0)
             before = first(await meter.measure(), "item").lag_events
-            await producer.commit_transaction()
+            await broker.producer.commit_transaction()
+            await broker.wait_for_end(topics.topic_item_updates, 2)
             return [before, first(await meter.measure(), "item").lag_events]
 
     assert asyncio.run(measure()) == [0, 2]
@@ -182,8 +215,8 @@ def test_a_clock_behind_the_producers_gives_no_negative_age(topics: Settings) ->
     """A record from the future is 0 seconds old."""
 
     async def measure() -> float | None:
-        async with Transactions(topics) as producer, meter_of(topics) as meter:
-            await send(producer, topics.topic_events, age_ms=-60_000)
+        async with Transactions(topics) as broker, meter_of(topics) as meter:
+            await broker.send(topics.topic_events, age_ms=-60_000)
             return first(await meter.measure(), "user").lag_s
 
     assert asyncio.run(measure()) == 0.0
@@ -193,8 +226,8 @@ def test_a_committed_offset_beyond_the_end_is_a_problem(topics: Settings) -> Non
     """A recreated topic is called one, not a negative lag."""
 
     async def measure() -> PartitionLag:
-        async with Transactions(topics) as producer, meter_of(topics) as meter:
-            await commit(producer, f"{topics.app_id}.user", topics.topic_events, 100)
+        async with Transactions(topics) as broker, meter_of(topics) as meter:
+            await broker.commit(f"{topics.app_id}.user", topics.topic_events, 100)
             return first(await meter.measure(), "user")
 
     found = asyncio.run(measure())
@@ -230,8 +263,8 @@ def test_a_record_that_is_not_found_in_time_leaves_the_age_open(
     monkeypatch.setattr(lag, "PROBE_TIMEOUT_S", 0.0)
 
     async def measure() -> PartitionLag:
-        async with Transactions(topics) as producer, meter_of(topics) as meter:
-            await send(producer, topics.topic_events)
+        async with Transactions(topics) as broker, meter_of(topics) as meter:
+            await broker.send(topics.topic_events)
             return first(await meter.measure(), "user")
 
     found = asyncio.run(measure())
@@ -272,8 +305,8 @@ def test_the_command_fails_above_the_limit(topics: Settings, monkeypatch: pytest
     """`--max-lag N` turns a lag into an exit code that scripts can use, and names the partition."""
 
     async def produce_two() -> None:
-        async with Transactions(topics) as producer:
-            await send(producer, topics.topic_events, n_records=2)
+        async with Transactions(topics) as broker:
+            await broker.send(topics.topic_events, n_records=2)
 
     asyncio.run(produce_two())
     assert run_command(topics, monkeypatch, "--max-lag", "3").exit_code == 0
