@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.b1_quality import measure_quality
-from benchmarks.cluster import Cluster, cluster, say
+from benchmarks.cluster import PAST_EAGER, Cluster, cluster, say
 from benchmarks.machine import Usage
 from benchmarks.workers import WORKER, Process, admin_of, committed, consumer_of, written
 from operators.load import MAX_LEVEL, STRETCH
@@ -54,7 +54,7 @@ class Sizes:
     quality_events: int
 
 
-FULL = Sizes(900_000, n_rounds=3, watch_s=8.0, warm_events=2_000, warm_worker=230_000, quality_events=400_000)
+FULL = Sizes(900_000, n_rounds=3, watch_s=8.0, warm_events=2_000, warm_worker=PAST_EAGER, quality_events=400_000)
 QUICK = Sizes(20_000, n_rounds=1, watch_s=2.0, warm_events=100, warm_worker=100, quality_events=3_000)
 
 

@@ -23,6 +23,9 @@ from stream_app.topics import create_topics
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
+PAST_EAGER = 230_000
+"""After so many events in all, every one of four partitions is past those that all teach the rankers (``n_eager``)."""
+
 
 def say(text: str) -> None:
     """Tell the person who waits."""
