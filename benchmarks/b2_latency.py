@@ -19,7 +19,7 @@ import msgspec
 import numpy as np
 
 from benchmarks.cluster import PAST_EAGER, Cluster, cluster, lines, purchases, say
-from benchmarks.workers import WORKER, Process, admin_of, committed, consumer_of
+from benchmarks.workers import WORKER, Process, admin_of, committed, consumer_of, written
 from stream_app.produce import connect_producer
 from stream_app.records import Event, decode_slate
 from stream_app.sender import BatchSender
@@ -49,7 +49,7 @@ async def measure(*, quick: bool) -> dict[str, Any]:
             found["commit_interval_ms"] = settings.commit_interval_ms
             process = Process(settings, _command(name, settings), name)
             try:
-                await _drained(name, settings, process, n_warm)
+                await _drained(name, settings, process)
                 events = _events(n_warm)
                 for share in shares:
                     found[f"{name} at {share:.0%}"] = await _run(home, settings, process, events, top * share, watch_s)
@@ -80,16 +80,16 @@ def _events(limit: int) -> Iterator[Event]:
     return cycle([decode(line) for line in lines(purchases(limit)[0], limit)])
 
 
-async def _drained(name: str, settings: Settings, process: Process, n: int) -> None:
-    """Wait until the events that are there already are done."""
-    async with admin_of(settings) as admin, consumer_of(settings, settings.topic_recommendations) as consumer:
-        tps = consumer.assignment()
+async def _drained(name: str, settings: Settings, process: Process) -> None:
+    """Wait until all events that are there are done, those that another contestant was measured with among them."""
+    async with admin_of(settings) as admin, consumer_of(settings) as consumer:
+        n = await written(consumer, settings.topic_events, settings.partitions)
         while True:
             process.check()
             done = (
                 await committed(admin, settings)
                 if name == "worker"
-                else sum((await consumer.end_offsets(tps)).values())
+                else await written(consumer, settings.topic_recommendations, settings.partitions)
             )
             if done >= n:
                 return
