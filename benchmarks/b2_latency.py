@@ -35,6 +35,8 @@ LEVELS = ("read_uncommitted", "read_committed")
 PERCENTILES = (50, 99, 99.9)
 _TICK_S = 0.01
 _FALLBACK_RATE = 3_000.0
+_SETTLE_S = 10.0
+"""A worker that had a backlog commits less often for a while (:mod:`operators.load`); here it gets back to normal."""
 
 
 async def measure(*, quick: bool) -> dict[str, Any]:
@@ -92,8 +94,9 @@ async def _drained(name: str, settings: Settings, process: Process) -> None:
                 else await written(consumer, settings.topic_recommendations, settings.partitions)
             )
             if done >= n:
-                return
+                break
             await asyncio.sleep(0.1)
+    await asyncio.sleep(_SETTLE_S)
 
 
 async def _run(
