@@ -168,6 +168,17 @@ def take_hanging(browser: Browser, url: str, name: str, pid: int) -> None:
     page.close()
 
 
+def take_item(browser: Browser, url: str, name: str) -> None:
+    """Take the picture of an item's page: the first one that is recommended to the user of the address."""
+    page = browser.new_page(viewport={"width": 1280, "height": 1500}, device_scale_factor=1.5)
+    page.goto(url)
+    page.locator("#found ol.items.full li").first.locator("a, button").first.click()
+    page.locator("#found h4", has_text="Goes with").wait_for()
+    page.wait_for_timeout(3_000)
+    page.locator("section", has=page.locator("#found")).last.screenshot(path=IMAGES / f"{name}.png")
+    page.close()
+
+
 def take_graphs(browser: Browser, url: str, name: str) -> None:
     """Take the picture of the graphs that Prometheus draws."""
     query = {}
@@ -197,6 +208,7 @@ def main() -> None:
         take(browser, at_user, "page-desktop", width=1280, height=1500, scheme="light", wait_s=6)
         take(browser, at_user, "page-dark", width=1280, height=1500, scheme="dark", wait_s=4)
         take(browser, at_user, "page-phone", width=390, height=1500, scheme="light", wait_s=4)
+        take_item(browser, at_user, "page-item")
         take_hanging(browser, url, "page-hanging", second_worker())
         time.sleep(HANGS_S)
         take_graphs(browser, graphs, "prometheus")
