@@ -11,6 +11,9 @@ from stream_app.dataset.files import (
     make_folder,
     write_whole,
 )
+from stream_app.dataset.instacart import write_instacart
+from stream_app.dataset.movielens import write_movielens
+from stream_app.dataset.wheels import Wheel, get_wheels
 
 __all__ = [
     "CATALOG_FILE",
@@ -18,8 +21,12 @@ __all__ = [
     "README_FILE",
     "DatasetError",
     "DatasetSummary",
+    "Wheel",
     "cannot_write",
+    "get_wheels",
     "make_folder",
     "write_complete_journey",
+    "write_instacart",
+    "write_movielens",
     "write_whole",
 ]
