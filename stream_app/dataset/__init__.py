@@ -5,28 +5,32 @@ from stream_app.dataset.files import (
     CATALOG_FILE,
     EVENTS_FILE,
     README_FILE,
+    Contents,
     DatasetError,
     DatasetSummary,
     cannot_write,
     make_folder,
+    write_dataset,
     write_whole,
 )
-from stream_app.dataset.instacart import write_instacart
-from stream_app.dataset.movielens import write_movielens
+from stream_app.dataset.instacart import read_instacart
+from stream_app.dataset.movielens import read_movielens
 from stream_app.dataset.wheels import Wheel, get_wheels
 
 __all__ = [
     "CATALOG_FILE",
     "EVENTS_FILE",
     "README_FILE",
+    "Contents",
     "DatasetError",
     "DatasetSummary",
     "Wheel",
     "cannot_write",
     "get_wheels",
     "make_folder",
+    "read_instacart",
+    "read_movielens",
     "write_complete_journey",
-    "write_instacart",
-    "write_movielens",
+    "write_dataset",
     "write_whole",
 ]

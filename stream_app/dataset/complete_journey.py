@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import importlib.util
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,16 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from stream_app.dataset.files import (
-    CATALOG_FILE,
-    EVENTS_FILE,
-    README_FILE,
-    DatasetError,
-    DatasetSummary,
-    fill_readme,
-    make_folder,
-    write_dataset,
-)
+from stream_app.dataset.files import Contents, DatasetError, DatasetSummary, make_folder, write_dataset
 from stream_app.dataset.order import Int64s, drawn_order
 
 if TYPE_CHECKING:
@@ -40,28 +30,6 @@ _PRICE_DECIMALS = 4
 _WORD = re.compile(r"[A-Za-z']+")
 
 Float64s = npt.NDArray[np.float64]
-
-
-@dataclass(frozen=True, slots=True)
-class CompleteJourneySummary(DatasetSummary):
-    """What was written.
-
-    Attributes
-    ----------
-    n_baskets
-        Baskets of the events.
-    n_without_value
-        Events whose quantity is not known (0 in the source), written without ``value``.
-    n_without_category
-        Catalogue lines with a department only.
-    n_unlisted
-        Items with events that the catalogue does not hold.
-    """
-
-    n_baskets: int
-    n_without_value: int
-    n_without_category: int
-    n_unlisted: int
 
 
 def package_data() -> Path:
@@ -85,7 +53,7 @@ def write_complete_journey(
     seed: int = 0,
     limit: int | None = None,
     on_progress: Callable[[int, int], None] | None = None,
-) -> CompleteJourneySummary:
+) -> DatasetSummary:
     """Write ``events.jsonl``, ``catalog.jsonl`` and ``README.md``; the same seed gives the same bytes.
 
     Parameters
@@ -101,7 +69,7 @@ def write_complete_journey(
 
     Returns
     -------
-    CompleteJourneySummary
+    DatasetSummary
         What was written.
 
     Raises
@@ -110,6 +78,10 @@ def write_complete_journey(
         The package is not installed, holds other data, or the folder cannot be written to.
     """
     make_folder(out)
+    return write_dataset(out, _contents(seed, limit), on_progress)
+
+
+def _contents(seed: int, limit: int | None) -> Contents:
     data = package_data()
     transactions = _read(
         data / "transactions.parquet",
@@ -123,22 +95,22 @@ def write_complete_journey(
     catalog = list(_catalog_entries(products, transactions))
     listed = {entry["item_id"] for entry in catalog}
     items = pc.unique(purchases["product_id"]).cast(pa.string()).to_pylist()
-    summary = CompleteJourneySummary(
-        events_path=out / EVENTS_FILE,
-        catalog_path=out / CATALOG_FILE,
-        readme_path=out / README_FILE,
+    return Contents(
+        events=_events(purchases),
+        catalog=catalog,
         n_events=purchases.num_rows,
         n_users=len(pc.unique(purchases["household_id"])),
         n_items=len(items),
-        n_baskets=len(pc.unique(purchases["basket_id"])),
-        n_without_value=pc.sum(pc.less_equal(purchases["quantity"], 0)).as_py() or 0,
-        n_catalog=len(catalog),
-        n_without_category=sum(len(entry["category"]) == 1 for entry in catalog),
-        n_unlisted=sum(item not in listed for item in items),
+        readme="complete_journey.md",
+        counts={
+            "n_baskets": len(pc.unique(purchases["basket_id"])),
+            "n_without_value": pc.sum(pc.less_equal(purchases["quantity"], 0)).as_py() or 0,
+            "n_without_category": sum(len(entry["category"]) == 1 for entry in catalog),
+            "n_unlisted": sum(item not in listed for item in items),
+        },
+        seed=seed,
+        limit=limit,
     )
-    readme = fill_readme("complete_journey.md", summary, seed=seed, limit=limit)
-    write_dataset(summary, _events(purchases), catalog, readme, on_progress)
-    return summary
 
 
 def _read(path: Path, columns: list[str]) -> pa.Table:

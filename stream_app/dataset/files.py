@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -24,6 +24,35 @@ class DatasetError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class Contents:
+    """A data set that has been read, and is still to be written.
+
+    Attributes
+    ----------
+    events, catalog
+        The lines; the events in the order of time.
+    n_events, n_users, n_items
+        How many events there are, and what they are about.
+    readme
+        Name of the README's template, which stands beside this module.
+    counts
+        What else the README tells.
+    seed, limit
+        What the data set was made with.
+    """
+
+    events: Iterable[dict[str, Any]]
+    catalog: list[dict[str, Any]]
+    n_events: int
+    n_users: int
+    n_items: int
+    readme: str
+    counts: dict[str, int]
+    seed: int
+    limit: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class DatasetSummary:
     """What was written.
 
@@ -35,6 +64,8 @@ class DatasetSummary:
         Lines of the events file, and what they are about.
     n_catalog
         Lines of the catalogue file.
+    counts
+        What else the README tells.
     """
 
     events_path: Path
@@ -44,25 +75,20 @@ class DatasetSummary:
     n_users: int
     n_items: int
     n_catalog: int
+    counts: dict[str, int]
 
 
 def write_dataset(
-    summary: DatasetSummary,
-    events: Iterable[dict[str, Any]],
-    catalog: Iterable[dict[str, Any]],
-    readme: str,
-    on_progress: Callable[[int, int], None] | None = None,
-) -> None:
-    """Write the three files; those of an earlier run are replaced once the new ones are whole.
+    out: Path, contents: Contents, on_progress: Callable[[int, int], None] | None = None
+) -> DatasetSummary:
+    """Write ``events.jsonl``, ``catalog.jsonl`` and ``README.md``; the same contents give the same bytes.
 
     Parameters
     ----------
-    summary
-        Says where to, and how many events there are.
-    events, catalog
-        The lines.
-    readme
-        Text of the README.
+    out
+        Folder to write to; made if it is not there. Files of an earlier run are replaced once the new ones are whole.
+    contents
+        What to write.
     on_progress
         Called with the events written and the events there are.
 
@@ -71,13 +97,24 @@ def write_dataset(
     DatasetError
         The folder cannot be written to.
     """
-    encode = msgspec.json.Encoder().encode_lines
+    make_folder(out)
+    summary = DatasetSummary(
+        events_path=out / EVENTS_FILE,
+        catalog_path=out / CATALOG_FILE,
+        readme_path=out / README_FILE,
+        n_events=contents.n_events,
+        n_users=contents.n_users,
+        n_items=contents.n_items,
+        n_catalog=len(contents.catalog),
+        counts=contents.counts,
+    )
     try:
-        write_whole(summary.events_path, _slices(iter(events), summary.n_events, on_progress))
-        write_whole(summary.catalog_path, iter([encode(list(catalog))]))
-        write_whole(summary.readme_path, iter([readme.encode()]))
+        write_whole(summary.events_path, _slices(iter(contents.events), contents.n_events, on_progress))
+        write_whole(summary.catalog_path, iter([msgspec.json.Encoder().encode_lines(contents.catalog)]))
+        write_whole(summary.readme_path, iter([_readme(contents).encode()]))
     except OSError as error:
-        raise cannot_write(summary.events_path.parent, error) from error
+        raise cannot_write(out, error) from error
+    return summary
 
 
 def _slices(
@@ -92,14 +129,22 @@ def _slices(
             on_progress(n_done, n_events)
 
 
-def fill_readme(template: str, summary: DatasetSummary, *, seed: int, limit: int | None) -> str:
-    """Return a README that stands beside this module, with the counts of the summary in it."""
-    text = (Path(__file__).parent / template).read_text(encoding="utf-8")
-    counts = {field.name: getattr(summary, field.name) for field in fields(summary) if field.name.startswith("n_")}
-    return text.format(
-        limit="" if limit is None else f" --limit {limit}",
-        seed=seed,
-        **{name: f"{count:,}" for name, count in counts.items()},
+def _readme(contents: Contents) -> str:
+    counts = {
+        **contents.counts,
+        "n_events": contents.n_events,
+        "n_users": contents.n_users,
+        "n_items": contents.n_items,
+        "n_catalog": len(contents.catalog),
+    }
+    return (
+        (Path(__file__).parent / contents.readme)
+        .read_text(encoding="utf-8")
+        .format(
+            limit="" if contents.limit is None else f" --limit {contents.limit}",
+            seed=contents.seed,
+            **{name: f"{count:,}" for name, count in counts.items()},
+        )
     )
 
 

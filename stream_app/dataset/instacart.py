@@ -8,27 +8,17 @@ and weekday of an order and the days since the one before, but no date: the rest
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pyarrow as pa
 
-from stream_app.dataset.files import (
-    CATALOG_FILE,
-    EVENTS_FILE,
-    README_FILE,
-    DatasetError,
-    DatasetSummary,
-    fill_readme,
-    make_folder,
-    write_dataset,
-)
+from stream_app.dataset.files import Contents, DatasetError
 from stream_app.dataset.order import Int64s, drawn_numbers, drawn_order
 from stream_app.dataset.wheels import Wheel, read_file, read_table
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     import numpy.typing as npt
@@ -66,51 +56,23 @@ _STEP_MS = 2_000
 """From one product put into the cart to the next."""
 
 
-@dataclass(frozen=True, slots=True)
-class InstacartSummary(DatasetSummary):
-    """What was written.
-
-    Attributes
-    ----------
-    n_baskets
-        Orders of the events.
-    n_left_out
-        Purchases of the source whose product is in no aisle that is known.
-    """
-
-    n_baskets: int
-    n_left_out: int
-
-
-def write_instacart(
-    out: Path,
-    wheels: Sequence[Path],
-    *,
-    seed: int = 0,
-    limit: int | None = None,
-    on_progress: Callable[[int, int], None] | None = None,
-) -> InstacartSummary:
-    """Write ``events.jsonl``, ``catalog.jsonl`` and ``README.md``; the same seed gives the same bytes.
+def read_instacart(wheels: Sequence[Path], *, seed: int = 0, limit: int | None = None) -> Contents:
+    """Return the purchases of known products, and all of these products.
 
     Parameters
     ----------
-    out
-        Folder to write to; made if it is not there. Files of an earlier run are replaced once the new ones are whole.
     wheels
         The files of `WHEELS`, in their order.
     seed
-        Seed of the week in which each user begins and of the minute of each order, at least 0.
+        Seed of the week in which each user begins and of the second of each order, at least 0.
     limit
-        Write only so many events, the earliest; all of them if None. The catalogue is whole in any case.
-    on_progress
-        Called with the events written and the events there are.
+        Only so many purchases, the earliest; all of them if None.
 
     Raises
     ------
     DatasetError
-        A wheel holds other data, or the folder cannot be written to.
+        A wheel holds other data.
     """
-    make_folder(out)
     purchases_wheel, products_wheel = wheels
     rows = _rows(purchases_wheel)
     products = _products(products_wheel)
@@ -118,20 +80,18 @@ def write_instacart(
     known = np.isin(rows["product_id"], products[:, 0])
     order = drawn_order(seed, at_ms[known], rows["user_id"][known])
     kept = {name: column[known][order][:limit] for name, column in {**rows, "at_ms": at_ms}.items()}
-    summary = InstacartSummary(
-        events_path=out / EVENTS_FILE,
-        catalog_path=out / CATALOG_FILE,
-        readme_path=out / README_FILE,
+    baskets = set(zip(kept["user_id"].tolist(), kept["order_number"].tolist(), strict=True))
+    return Contents(
+        events=_events(kept),
+        catalog=list(_catalog(products)),
         n_events=kept["at_ms"].size,
         n_users=np.unique(kept["user_id"]).size,
         n_items=np.unique(kept["product_id"]).size,
-        n_catalog=len(products),
-        n_baskets=len(set(zip(kept["user_id"].tolist(), kept["order_number"].tolist(), strict=True))),
-        n_left_out=int(known.size - known.sum()),
+        readme="instacart.md",
+        counts={"n_baskets": len(baskets), "n_left_out": int(known.size - known.sum())},
+        seed=seed,
+        limit=limit,
     )
-    readme = fill_readme("instacart.md", summary, seed=seed, limit=limit)
-    write_dataset(summary, _events(kept), _catalog(products), readme, on_progress)
-    return summary
 
 
 def _rows(wheel: Path) -> dict[str, Int64s]:

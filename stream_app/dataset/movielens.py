@@ -12,20 +12,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from stream_app.dataset.files import (
-    CATALOG_FILE,
-    EVENTS_FILE,
-    README_FILE,
-    DatasetSummary,
-    fill_readme,
-    make_folder,
-    write_dataset,
-)
+from stream_app.dataset.files import Contents
 from stream_app.dataset.order import drawn_order
 from stream_app.dataset.wheels import Wheel, read_table
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 WHEELS: Final = (Wheel("recbole", "1.2.1", "9c9948202011f37eb0a7c6768129313f00d6403ad221ec940d5e2d5d5f33a407"),)
@@ -37,35 +29,23 @@ _MOVED_MS = 20 * 365 * 86_400_000
 _UNKNOWN = "unknown"
 
 
-def write_movielens(
-    out: Path,
-    wheels: Sequence[Path],
-    *,
-    seed: int = 0,
-    limit: int | None = None,
-    on_progress: Callable[[int, int], None] | None = None,
-) -> DatasetSummary:
-    """Write ``events.jsonl``, ``catalog.jsonl`` and ``README.md``; the same seed gives the same bytes.
+def read_movielens(wheels: Sequence[Path], *, seed: int = 0, limit: int | None = None) -> Contents:
+    """Return the ratings and all films.
 
     Parameters
     ----------
-    out
-        Folder to write to; made if it is not there. Files of an earlier run are replaced once the new ones are whole.
     wheels
-        The files of `WHEELS`.
+        The file of `WHEELS`.
     seed
         Seed of the order of a user's ratings of the same second, at least 0.
     limit
-        Write only so many events, the earliest; all of them if None. The catalogue is whole in any case.
-    on_progress
-        Called with the events written and the events there are.
+        Only so many ratings, the earliest; all of them if None.
 
     Raises
     ------
     DatasetError
-        A wheel holds other data, or the folder cannot be written to.
+        The wheel holds other data.
     """
-    make_folder(out)
     (wheel,) = wheels
     columns = {_USER: pa.int64(), _ITEM: pa.int64(), _STARS: pa.float64(), _TIME_S: pa.float64()}
     ratings = read_table(wheel, f"{_FOLDER}.inter", columns, delimiter="\t")
@@ -73,18 +53,17 @@ def write_movielens(
     ratings = ratings.take(pa.array(order)).slice(0, limit)
     columns = {_ITEM: pa.int64(), _TITLE: pa.string(), _YEAR: pa.string(), _GENRES: pa.string()}
     films = read_table(wheel, f"{_FOLDER}.item", columns, delimiter="\t")
-    summary = DatasetSummary(
-        events_path=out / EVENTS_FILE,
-        catalog_path=out / CATALOG_FILE,
-        readme_path=out / README_FILE,
+    return Contents(
+        events=_events(ratings),
+        catalog=list(_catalog(films)),
         n_events=ratings.num_rows,
         n_users=len(pc.unique(ratings[_USER])),
         n_items=len(pc.unique(ratings[_ITEM])),
-        n_catalog=films.num_rows,
+        readme="movielens.md",
+        counts={},
+        seed=seed,
+        limit=limit,
     )
-    readme = fill_readme("movielens.md", summary, seed=seed, limit=limit)
-    write_dataset(summary, _events(ratings), _catalog(films), readme, on_progress)
-    return summary
 
 
 def _events(ratings: pa.Table) -> Iterator[dict[str, Any]]:

@@ -25,7 +25,7 @@ def drawn_order(seed: int, *columns: npt.NDArray[Any]) -> Int64s:
     --------
     >>> drawn_order(0, np.array([3, 1, 2, 1])).tolist()
     [1, 3, 2, 0]
-    >>> drawn_order(1, np.array([3, 1, 2, 1])).tolist()
+    >>> drawn_order(3, np.array([3, 1, 2, 1])).tolist()
     [3, 1, 2, 0]
     """
     keys = drawn_numbers(columns[0].size, seed)

@@ -17,27 +17,27 @@ from typer.testing import CliRunner
 
 from stream_app.cli import CommandError
 from stream_app.cli.dataset import app as dataset_command
-from stream_app.dataset import DatasetError, complete_journey, files, write_complete_journey
-from stream_app.dataset.complete_journey import CompleteJourneySummary, make_title, package_data
+from stream_app.dataset import DatasetError, DatasetSummary, complete_journey, files, write_complete_journey
+from stream_app.dataset.complete_journey import make_title, package_data
 from tests.stream_app.dataset.made import read_lines
 
 LIMIT = 30_000
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> CompleteJourneySummary:
+def made(tmp_path_factory: pytest.TempPathFactory) -> DatasetSummary:
     """Return the beginning of the data set, written once."""
     return write_complete_journey(tmp_path_factory.mktemp("complete-journey"), limit=LIMIT)
 
 
 @pytest.fixture(scope="module")
-def events(made: CompleteJourneySummary) -> list[dict[str, Any]]:
+def events(made: DatasetSummary) -> list[dict[str, Any]]:
     """Return its events."""
     return read_lines(made.events_path)
 
 
 @pytest.fixture(scope="module")
-def catalog(made: CompleteJourneySummary) -> dict[str, dict[str, Any]]:
+def catalog(made: DatasetSummary) -> dict[str, dict[str, Any]]:
     """Return its catalogue by item."""
     return {entry["item_id"]: entry for entry in read_lines(made.catalog_path)}
 
@@ -51,7 +51,7 @@ def source_rows() -> list[dict[str, Any]]:
     return rows
 
 
-def test_events_are_the_purchases_of_the_source(events: list[dict[str, Any]], made: CompleteJourneySummary) -> None:
+def test_events_are_the_purchases_of_the_source(events: list[dict[str, Any]], made: DatasetSummary) -> None:
     """Every row of the source is one event with its household, product, basket and quantity."""
     whole_baskets = {event["session_id"] for event in events} - {events[-1]["session_id"]}
     wanted = Counter(
@@ -66,7 +66,7 @@ def test_events_are_the_purchases_of_the_source(events: list[dict[str, Any]], ma
     )
     assert found == wanted
     assert len(events) == made.n_events == LIMIT
-    assert sum("value" not in event for event in events) == made.n_without_value > 0
+    assert sum("value" not in event for event in events) == made.counts["n_without_value"] > 0
 
 
 def test_events_are_in_the_order_of_time(events: list[dict[str, Any]]) -> None:
@@ -90,7 +90,7 @@ def test_the_order_inside_a_basket_tells_nothing(events: list[dict[str, Any]]) -
     assert abs(n_rising / n_pairs - 0.5) < 4 * 0.5 / n_pairs**0.5
 
 
-def test_the_same_seed_gives_the_same_bytes(made: CompleteJourneySummary, tmp_path: Path) -> None:
+def test_the_same_seed_gives_the_same_bytes(made: DatasetSummary, tmp_path: Path) -> None:
     """A second run writes identical files; another seed another order of the same events."""
     again = write_complete_journey(tmp_path / "again", limit=LIMIT)
     assert again.events_path.read_bytes() == made.events_path.read_bytes()
@@ -103,11 +103,11 @@ def test_the_same_seed_gives_the_same_bytes(made: CompleteJourneySummary, tmp_pa
     ]
 
 
-def test_the_catalogue_has_every_product(catalog: dict[str, dict[str, Any]], made: CompleteJourneySummary) -> None:
+def test_the_catalogue_has_every_product(catalog: dict[str, dict[str, Any]], made: DatasetSummary) -> None:
     """Each product has a path from department to category, and a title; 540 have a department only."""
     assert len(catalog) == made.n_catalog == 92_331
     assert all(entry["category"] and all(entry["category"]) and entry["title"] for entry in catalog.values())
-    assert sum(len(entry["category"]) == 1 for entry in catalog.values()) == made.n_without_category == 540
+    assert sum(len(entry["category"]) == 1 for entry in catalog.values()) == made.counts["n_without_category"] == 540
     assert len({entry["category"][1] for entry in catalog.values() if len(entry["category"]) == 2}) == 303
     assert len({entry["category"][0] for entry in catalog.values()}) == 32
 
@@ -125,12 +125,12 @@ def test_price_and_sales_are_those_of_the_source(catalog: dict[str, dict[str, An
     assert "price" not in catalog["26081"]
 
 
-def test_the_readme_says_what_was_done(made: CompleteJourneySummary) -> None:
+def test_the_readme_says_what_was_done(made: DatasetSummary) -> None:
     """The folder explains itself: how it was made, the shuffle, and the counts."""
     text = made.readme_path.read_text()
     assert f"--seed 0 --limit {LIMIT}" in text
     assert "shuffled" in text
-    assert f"{made.n_without_value:,} events have no `value`" in text
+    assert f"{made.counts['n_without_value']:,} events have no `value`" in text
     assert "{" not in text.replace("`{", "")
 
 

