@@ -9,9 +9,11 @@ import sys
 import urllib.request
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
 from operators.rewards import parse_rewards
+from operators.standing import N_STANDING, SLATES, WR, W
 from tests.stream_app import audience, harness, shop
 from tests.stream_app.audience import Audience
 from tests.stream_app.harness import Worker, environment
@@ -49,6 +51,21 @@ def check_statistics(settings: Settings, before: dict[str, tuple[float, float, f
         assert found[name][0] - was[0] == n
         assert found[name][1] - was[1] == pytest.approx(total, abs=1e-3)
         assert found[name][2] - was[2] == pytest.approx(square, abs=1e-3)
+
+
+def check_standing_sums(settings: Settings) -> None:
+    """Assert that the committed sums hold every committed slate once, with the weight that its record says."""
+    slates = shop.slates(settings)
+    sums = {arm.name: np.zeros(N_STANDING) for arm in settings.arms}
+    for record in audience.statistics(settings).values():
+        for name, arm in record.arms.items():
+            assert arm.standing is not None
+            sums[name] += np.sum([arm.standing.final, *arm.standing.open], axis=0)
+    totals = audience.totals(settings)
+    for name, found in sums.items():
+        assert found[SLATES] == len(slates)
+        assert found[W] == pytest.approx(sum(1 / s.policy_propensity for s in slates if s.policy == name), rel=1e-9)
+        assert (found[WR] > 0) == (totals[name][1] > 0)
 
 
 def check_off_policy(settings: Settings) -> None:
@@ -202,4 +219,5 @@ def test_kills_in_the_closed_loop(settings: Settings, tmp_path: Path) -> None:
         for last in running:
             last.__exit__()
     check_statistics(settings, before)
+    check_standing_sums(settings)
     shop.check_learned_once(settings, market)
