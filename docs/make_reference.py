@@ -14,9 +14,9 @@ from stream_app.asyncapi import asyncapi_document
 from stream_app.channels import CHANNELS
 from stream_app.cli.main import app
 from stream_app.doctor.finding import CHECKS
-from stream_app.metrics import ArmReport, Metrics
+from stream_app.metrics import Metrics
 from stream_app.observer import Observation
-from stream_app.policy_metrics import policy_metrics
+from stream_app.policy_metrics import ArmReport, policy_metrics
 from stream_app.records import REJECT_CODES, REJECT_HEADERS
 from stream_app.settings import PREFIX, Settings
 from stream_app.web.answer import PROBLEMS
@@ -220,7 +220,7 @@ def metrics_page() -> str:
     ).collector
     collector.set_arms(lambda: [ArmReport("greedy", 0.0, 0.0, 0.0, 0.0)])
     rows = []
-    nothing_yet = SimpleNamespace(arms=(), groups=())
+    nothing_yet = SimpleNamespace(arms=(), groups=(), standing=())
     for family in [*collector.collect(), *policy_metrics(0, nothing_yet)]:
         suffix = {"counter": "_total", "info": "_info"}.get(family.type, "")
         labels = ", ".join(f"`{label}`" for label in getattr(family, "_labelnames", ()))

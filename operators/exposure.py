@@ -10,7 +10,8 @@ is kept right: if a slate's reward goes from ``a`` to ``b``, the sums grow by ``
 that the bandit learns from are weighted by forward decay [1]_, ``2 ** ((t - as_of) / half-life)``, with the time of the
 slate for all of its rewards. The sums for comparing groups have no weights. They are kept by window-long periods of the
 slates' times and become final :data:`N_OPEN` periods later, when no event can change them: every slate is counted
-then, whatever it earned and whether or not its user came back.
+then, whatever it earned and whether or not its user came back. The same periods hold the sums of
+:mod:`operators.standing`, which say what each arm would earn if it filled all slates.
 
 References
 ----------
@@ -24,8 +25,10 @@ from numba import njit
 
 from operators.arrays import Entities, Users
 from operators.numeric import growth
+from operators.policy_context import LEARNED
+from operators.standing import Offers, StandingSums, add_reward, add_slate, begin_standing, new_standing
 from state.arrays import Row, Rows, UInt8s
-from state.layout import N_EXPOSURES, N_SLOTS, USER_EXPOSURES
+from state.layout import N_EXPOSURES, N_SLATE, N_SLOTS, USER_EXPOSURES
 from state.slab import pop_free
 
 OTHER_SLATE = 2**64 - 1
@@ -38,7 +41,7 @@ N_TOTALS = 4
 N_OPEN = 4
 """Periods that are not final: the newest one and three before it."""
 
-SHOWN = np.dtype([("offset", "<u8"), ("arm", "<u4"), ("cell", "u1"), ("group", "u1")])
+SHOWN = np.dtype([("offset", "<u8"), ("propensity", "<f8"), ("arm", "<u4"), ("cell", "u1"), ("group", "u1")])
 """What is kept of a slate besides its items: where it came from, and which policy filled it in which context."""
 
 
@@ -78,6 +81,8 @@ class PolicySums(NamedTuple):
         at ``b % N_OPEN``.
     period
         Number of the newest period, shape ``(1,)``, int64.
+    standing
+        What each arm would earn if it filled all slates of the group that learns; periods as in ``open``.
     """
 
     arms: np.ndarray
@@ -86,6 +91,7 @@ class PolicySums(NamedTuple):
     final: np.ndarray
     open: np.ndarray
     period: np.ndarray
+    standing: StandingSums
 
 
 def new_sums(arms: np.ndarray, n_cells: int, n_groups: int) -> PolicySums:
@@ -97,6 +103,7 @@ def new_sums(arms: np.ndarray, n_cells: int, n_groups: int) -> PolicySums:
         final=np.zeros((n_groups, arms.size, N_TOTALS)),
         open=np.zeros((N_OPEN, n_groups, arms.size, N_TOTALS)),
         period=np.zeros(1, np.int64),
+        standing=new_standing(arms.size, N_OPEN),
     )
 
 
@@ -127,16 +134,17 @@ def _enter_period(sums: PolicySums, period: np.int64) -> None:
         at = (sums.period[0] + 1) % N_OPEN
         sums.final[:] += sums.open[at]
         sums.open[at] = 0.0
+        sums.standing.final[:] += sums.standing.open[at]
+        sums.standing.open[at] = 0.0
         sums.period[0] += 1
     sums.period[0] = max(sums.period[0], period)
 
 
 @njit(cache=True, nogil=True)
-def _add_total(sums: PolicySums, t_s: np.int64, window_s: int, group: int, arm: int, which: int, value: float) -> None:
-    """Add to a total of the period of a slate; nothing happens when that is final."""
+def _open_period(sums: PolicySums, t_s: np.int64, window_s: int) -> np.int64:
+    """Return where the sums of a slate's period stand, -1 if they are final."""
     period = t_s // window_s
-    if period > sums.period[0] - N_OPEN:
-        sums.open[period % N_OPEN, group, arm, which] += value
+    return period % N_OPEN if period > sums.period[0] - N_OPEN else np.int64(-1)
 
 
 @njit(cache=True, nogil=True)
@@ -166,6 +174,7 @@ def expose_batch(
     entities: Entities,
     sums: PolicySums,
     params: AttributionParams,
+    offers: Offers,
 ) -> None:
     """Keep each user's new slate as pending, in place of the oldest one, and count it as an observation of its arm.
 
@@ -177,7 +186,10 @@ def expose_batch(
         Dtype :data:`operators.rank.SLATE`, shape ``(n,)``; empty ones are passed over.
     shown
         Dtype :data:`SHOWN`, shape ``(n,)``.
+    offers
+        By which the arms were chosen.
     """
+    begin_standing(sums.standing, shown["offset"][slates["n"] > 0])
     for k in range(rows.shape[0]):
         slate = slates[k]
         if slate.n == 0:
@@ -193,9 +205,12 @@ def expose_batch(
         page.arm = shown[k].arm
         page.cell = shown[k].cell
         page.group = shown[k].group
+        page.propensity = shown[k].propensity
+        page.model = 0.0
         page.n = slate.n
-        for j in range(N_SLOTS):
+        for j in range(N_SLATE):
             page.ids[j] = 0
+        for j in range(N_SLOTS):
             page.mask[j] = 0
         for j in range(np.int64(slate.n)):
             page.ids[j] = np.uint32(entities.headers[slate.rows[j]].id & np.uint64(0xFFFFFFFF))
@@ -203,9 +218,15 @@ def expose_batch(
         arm = _arm_of(sums, page.arm)
         if arm >= 0:
             weight = _weight(sums, float(page.t_s), params.half_life_days)
+            page.model = offers.model[page.cell, arm]
             sums.cells[arm, page.cell, 0] += weight
             _enter_period(sums, np.int64(page.t_s) // params.window_s)
-            _add_total(sums, np.int64(page.t_s), params.window_s, page.group, arm, 0, 1.0)
+            at = _open_period(sums, np.int64(page.t_s), params.window_s)
+            if at >= 0:
+                sums.open[at, page.group, arm, 0] += 1.0
+            if at >= 0 and page.group == LEARNED:
+                shares, model = offers.shares[page.cell], offers.model[page.cell]
+                add_slate(sums.standing.open[at], arm, page.propensity, shares, model)
 
 
 @njit(cache=True, nogil=True)
@@ -245,6 +266,28 @@ def find_exposure(users: Users, u: int, e: Row, window_s: int) -> tuple[np.int64
 
 
 @njit(cache=True, nogil=True)
+def _count_reward(
+    sums: PolicySums, page: Row, arm: int, before: float, after: float, unseen: bool, params: AttributionParams
+) -> None:
+    """Count that a slate's reward has changed, and, if it was unseen, that it is seen."""
+    gain, square_gain = after - before, after * after - before * before
+    weight = _weight(sums, float(page.t_s), params.half_life_days)
+    sums.cells[arm, page.cell, 1] += weight * gain
+    sums.cells[arm, page.cell, 2] += weight * square_gain
+    at = _open_period(sums, np.int64(page.t_s), params.window_s)
+    if at < 0:
+        return
+    totals = sums.open[at, page.group, arm]
+    totals[1] += gain
+    totals[2] += square_gain
+    totals[3] += 1.0 if unseen else 0.0
+    since = sums.standing.since[arm]
+    is_counted = since != np.uint64(0) and page.offset + np.uint64(1) >= since
+    if page.group == LEARNED and is_counted and page.propensity > 0.0:
+        add_reward(sums.standing.open[at, arm], 1.0 / page.propensity, page.model, before, after)
+
+
+@njit(cache=True, nogil=True)
 def attribute_batch(events: Rows, skip: UInt8s, users: Users, sums: PolicySums, params: AttributionParams) -> int:
     """Give each event's reward to the slate that earned it.
 
@@ -280,16 +323,10 @@ def attribute_batch(events: Rows, skip: UInt8s, users: Users, sums: PolicySums, 
         page.mask[slot] |= bit
         if e.type == TYPE_IMPRESSION:
             page.seen_s = max(page.seen_s, e.t_s)
-        before = float(page.reward)
-        page.reward = np.float32(min(max(before + float(e.reward), -params.cap), params.cap))
-        after = float(page.reward)
+        before = np.float64(page.reward)  # in a kernel float() of a float32 is one, too
+        page.reward = np.float32(min(max(before + np.float64(e.reward), -params.cap), params.cap))
+        after = np.float64(page.reward)
         page.dirty = 1
         if arm >= 0:
-            weight = _weight(sums, float(page.t_s), params.half_life_days)
-            sums.cells[arm, page.cell, 1] += weight * (after - before)
-            sums.cells[arm, page.cell, 2] += weight * (after * after - before * before)
-            t_s = np.int64(page.t_s)
-            _add_total(sums, t_s, params.window_s, page.group, arm, 1, after - before)
-            _add_total(sums, t_s, params.window_s, page.group, arm, 2, after * after - before * before)
-            _add_total(sums, t_s, params.window_s, page.group, arm, 3, 1.0 if unseen else 0.0)
+            _count_reward(sums, page, arm, before, after, unseen, params)
     return n

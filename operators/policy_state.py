@@ -8,6 +8,7 @@ import numpy as np
 from operators.exposure import N_MOMENTS, N_TOTALS
 from operators.policy_context import GROUPS, N_CELLS
 from operators.policy_posterior import GuardParams, Posterior, fit, make_shares, worse_probabilities
+from operators.standing import N_STANDING
 
 _DAY_S = 86_400.0
 
@@ -23,12 +24,15 @@ class Observed(NamedTuple):
         Shape ``(n_arms, N_CELLS, 3)``, float64.
     final, pending
         Totals of the slates that can earn nothing more, and of those that may, shape ``(n_groups, n_arms, 4)``.
+    standing
+        Sums of :mod:`operators.standing` of the slates that can earn nothing more, shape ``(n_arms, N_STANDING)``.
     """
 
     as_of_s: int
     cells: np.ndarray
     final: np.ndarray
     pending: np.ndarray
+    standing: np.ndarray
 
 
 class Learned(NamedTuple):
@@ -38,6 +42,7 @@ class Learned(NamedTuple):
     cells: np.ndarray
     final: np.ndarray
     pending: np.ndarray
+    standing: np.ndarray
     posterior: Posterior
     shares: np.ndarray
     held: np.ndarray
@@ -56,12 +61,14 @@ def add_up(partitions: Sequence[Observed], n_arms: int, half_life_days: float) -
     cells = np.zeros((n_arms, N_CELLS, N_MOMENTS))
     final = np.zeros((len(GROUPS), n_arms, N_TOTALS))
     pending = np.zeros_like(final)
-    for p in sorted(partitions, key=lambda p: (p.as_of_s, p.cells.tobytes(), p.final.tobytes(), p.pending.tobytes())):
+    standing = np.zeros((n_arms, N_STANDING))
+    for p in sorted(partitions, key=lambda p: (p.as_of_s, *(array.tobytes() for array in p[1:]))):
         if p.as_of_s > 0:
             cells += p.cells * 2.0 ** ((p.as_of_s - as_of_s) / (half_life_days * _DAY_S))
         final += p.final
         pending += p.pending
-    return Observed(as_of_s, cells, final, pending)
+        standing += p.standing
+    return Observed(as_of_s, cells, final, pending, standing)
 
 
 def learn_policy(partitions: Sequence[Observed], n_arms: int, half_life_days: float, guard: GuardParams) -> Learned:

@@ -18,6 +18,9 @@ entity      0      co-occurring entities and weights (192 bytes)
 An *entity* is an item or a category: both have popularities, a co-occurrence table and a bias; only items use the
 factors. Decayed values of a header are as of its ``t_s``. Times are seconds since 2000-01-01 UTC
 (:data:`EPOCH_2000_S`).
+
+Bytes of a page that were 0 in every page ever written may become a field whose 0 says "not known": that is no change of
+the format, in either direction.
 """
 
 from collections.abc import Mapping
@@ -112,7 +115,10 @@ USER_DEDUPE_PAGE = np.dtype([("ids", "<u8", (N_SLOTS,)), *_PAGE_MEMORY])
 USER_EXPOSURE_PAGE = np.dtype(
     [
         ("offset", "<u8"),  # of the event that the slate answers
-        ("ids", "<u4", (N_SLOTS,)),  # lower halves of the items' ids
+        ("ids", "<u4", (N_SLATE,)),  # lower halves of the items' ids
+        ("propensity", "<f8"),  # of the arm; 0 in pages from before there was this field
+        ("model", "<f8"),  # what the arm was expected to earn
+        ("unused", "<u8"),  # 0
         ("mask", "<u2", (N_SLOTS,)),  # one bit per type of event that was attributed
         ("t_s", "<u4"),
         ("seen_s", "<u4"),  # newest impression, 0 is none

@@ -8,7 +8,7 @@ No label holds a user or an item.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
@@ -23,7 +23,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from stream_app.meters import Histogram, StageMeters
-from stream_app.policy_metrics import policy_metrics
+from stream_app.policy_metrics import ArmReport, arm_reports, policy_metrics
 
 if TYPE_CHECKING:
     from stream_app.item_stage import ItemProcessor
@@ -58,23 +58,6 @@ _LAGS: dict[str, tuple[str, Callable[["PartitionLag"], float | None]]] = {
         lambda lag: lag.lag_event_s,
     ),
 }
-
-_Z95 = 1.959964
-"""Half a 95 % interval of a normal, in deviations."""
-
-
-class ArmReport(NamedTuple):
-    """What a policy's arm has earned so far, over all partitions."""
-
-    name: str
-    n_slates: float
-    """Slates it filled."""
-    reward: float
-    """Mean reward of a slate."""
-    low: float
-    """Lower end of the interval of the mean."""
-    high: float
-    """Upper end."""
 
 
 class WorkerCollector(Collector):
@@ -125,25 +108,7 @@ class WorkerCollector(Collector):
         """Report the policy that the worker follows, and its arms as 95 % intervals of their posteriors."""
         self._policy = policy
 
-        def arms() -> list[ArmReport]:
-            state = policy.state
-            if state is None:
-                return []
-            slates = {arm.name: 0 for arm in state.arms}
-            for group in state.groups:
-                slates[group.arm] = slates.get(group.arm, 0) + group.n + group.n_pending
-            return [
-                ArmReport(
-                    arm.name,
-                    float(slates[arm.name]),
-                    arm.mean,
-                    arm.mean - _Z95 * arm.deviation,
-                    arm.mean + _Z95 * arm.deviation,
-                )
-                for arm in state.arms
-            ]
-
-        self.set_arms(arms)
+        self.set_arms(lambda: arm_reports(policy.state) if policy.state is not None else [])
 
     def quality(self) -> dict[str, dict[str, float]]:
         """Return the prequential quality of each user task, by partition."""

@@ -133,8 +133,9 @@ class Attribution:
         found.done.add((event.item_id, event.type))
         if event.type == "impression":
             found.seen_s = max(found.seen_s, t_s)
-        reward = found.reward + event_reward(event.type, event.value, self._rewards)
-        found.reward = min(max(reward, -self._cap), self._cap)
+        # In float32, as a user's pages hold it: so what is counted here is what the partitions count, to the last bit.
+        reward = found.reward + float(np.float32(event_reward(event.type, event.value, self._rewards)))
+        found.reward = float(np.float32(min(max(reward, -self._cap), self._cap)))
 
     def is_closed(self, earning: Earning) -> bool:
         """Tell whether a slate can earn nothing more: two windows have passed, by the newest event."""

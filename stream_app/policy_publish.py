@@ -7,7 +7,9 @@ import numpy as np
 
 from operators.policy_context import CELLS, GROUPS, N_CELLS
 from operators.policy_state import Learned, Observed, arrays_of, learn_policy, mean_and_variance
+from operators.standing import N_STANDING
 from state.layout import EPOCH_2000_S
+from stream_app.policy_standing import final_sums, standing_state
 from stream_app.policy_view import guard_of
 from stream_app.records.policy import (
     FORMAT_VERSION,
@@ -70,6 +72,7 @@ def observed(record: PolicyStatistics, names: list[str]) -> Observed:
         cells=arrays_of(names, {n: np.array(a.cells) for n, a in arms.items()}, (N_CELLS, 3)),
         final=arrays_of(names, final, groups).transpose(1, 0, 2),
         pending=arrays_of(names, pending, groups).transpose(1, 0, 2),
+        standing=arrays_of(names, {n: final_sums(a.standing) for n, a in arms.items()}, (N_STANDING,)),
     )
 
 
@@ -88,6 +91,7 @@ def make_state(settings: "Settings", version: int, records: "Iterable[PolicyStat
         cells=list(CELLS),
         arms=[_arm_state(settings, learned, k) for k in range(len(names))],
         groups=[_group_state(names[k], learned, g, k) for g in range(len(GROUPS)) for k in range(len(names))],
+        standing=[standing_state(names[k], learned.standing[k]) for k in range(len(names))],
     )
 
 
@@ -105,6 +109,7 @@ def _arm_state(settings: "Settings", learned: Learned, k: int) -> ArmState:
         p_worse=float(learned.worse[k]),
         held=bool(learned.held[k]),
         shares=learned.shares[:, k].tolist(),
+        cell_means=learned.posterior.mean[k].tolist(),
     )
 
 

@@ -53,7 +53,7 @@ def policy_rows(state: PolicyState, alpha: float) -> "list[dict[str, Any]]":
         Probability that an interval of a group's mean is ever wrong, in (0, 1).
     """
     head = {"kind": "policy", "version": state.version, "as_of_ms": state.as_of_ms, "n_partitions": state.n_partitions}
-    return [head, *_arm_rows(state), *_group_rows(state, alpha)]
+    return [head, *_arm_rows(state), *_standing_rows(state), *_group_rows(state, alpha)]
 
 
 def _arm_rows(state: PolicyState) -> "list[dict[str, Any]]":
@@ -71,6 +71,27 @@ def _arm_rows(state: PolicyState) -> "list[dict[str, Any]]":
             "share": sum(arm.shares) / max(len(arm.shares), 1),
         }
         for k, arm in enumerate(state.arms)
+    ]
+
+
+def _standing_rows(state: PolicyState) -> "list[dict[str, Any]]":
+    return [
+        {
+            "kind": "ope",
+            "arm": arm.arm,
+            "estimator": found.estimator,
+            "value": found.value,
+            "low": found.lower,
+            "high": found.upper,
+            "std_error": found.std_error,
+            "n": arm.n,
+            "effective_n": arm.effective_n,
+            "mean_weight": arm.mean_weight,
+            "warnings": arm.warnings,
+            "poor_overlap": arm.poor_overlap,
+        }
+        for arm in state.standing
+        for found in arm.estimates
     ]
 
 

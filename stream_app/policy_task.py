@@ -19,8 +19,10 @@ from operators.exposure import (
 )
 from operators.policy_context import GROUPS, N_CELLS, assign, contexts
 from operators.rewards import event_reward, parse_rewards
+from operators.standing import Offers
 from state.codec import KIND_POLICY, page_key
 from state.ids import hash_id
+from stream_app.policy_standing import restore_standing, standing_statistics
 from stream_app.processor import Output
 from stream_app.records.policy import (
     FORMAT_VERSION,
@@ -49,7 +51,10 @@ log = structlog.get_logger()
 
 
 class Assigned(NamedTuple):
-    """Which arm fills each slate of a flush, with what probability, and how it draws; arrays of shape ``(n,)``."""
+    """Which arm fills each slate of a flush, with what probability, and how it draws; arrays of shape ``(n,)``.
+
+    ``offers`` is what they were assigned by.
+    """
 
     arms: "Int32s"
     groups: "UInt8s"
@@ -58,6 +63,7 @@ class Assigned(NamedTuple):
     offsets: "UInt64s"
     choices: "Rows"
     version: int
+    offers: Offers
 
 
 def arm_marks(arms: "tuple[Arm, ...]") -> np.ndarray:
@@ -109,6 +115,7 @@ class PartitionPolicy:
             if known is None:
                 continue
             sums.cells[k] = known.cells
+            restore_standing(known.standing, sums.standing, k, same_window=same_window)
             for g, group in enumerate(GROUPS):
                 sums.final[g, k] = known.final[group]
                 if same_window:
@@ -159,7 +166,8 @@ class PartitionPolicy:
             self._holdout_arm, arms, groups, propensities,
         )  # fmt: skip
         choices = make_choices(self.arms, arms, keys)
-        return Assigned(arms, groups, propensities, cells, offsets, choices, self._view.version)
+        offers = Offers(self._view.shares, self._view.cell_means)
+        return Assigned(arms, groups, propensities, cells, offsets, choices, self._view.version, offers)
 
     def unlearned_choices(self, users: "UInt64s", offsets: "UInt64s") -> "Rows":
         """Return how slates would be drawn if no reward was known and no user held out, shape ``(n,)``."""
@@ -174,8 +182,8 @@ class PartitionPolicy:
         """Keep new slates as pending in their users' pages; each needs a free page."""
         shown = np.zeros(rows.size, SHOWN)
         shown["offset"], shown["cell"], shown["group"] = assigned.offsets, assigned.cells, assigned.groups
-        shown["arm"] = self.sums.arms[assigned.arms]
-        expose_batch(users, rows, slates, shown, entities, self.sums, self._params)
+        shown["arm"], shown["propensity"] = self.sums.arms[assigned.arms], assigned.propensities
+        expose_batch(users, rows, slates, shown, entities, self.sums, self._params, assigned.offers)
         self._changed = self._changed or bool((slates["n"] > 0).any())
 
     def of_slates(self, assigned: Assigned) -> "Iterator[SlatePolicy]":
@@ -195,6 +203,7 @@ class PartitionPolicy:
                 open={
                     group: [tuple(sums.open[b, g, k].tolist()) for b in range(N_OPEN)] for g, group in enumerate(GROUPS)
                 },
+                standing=standing_statistics(sums.standing, k),
             )
             for k, arm in enumerate(self.arms)
         }

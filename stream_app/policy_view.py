@@ -46,6 +46,9 @@ class PolicyView:
         The newest record, or None.
     version_seen
         The largest version of all records, whatever ``policy`` says.
+    cell_means
+        What a slate of each arm is expected to earn in each context cell, shape ``(N_CELLS, n_arms)``, float64; zeros
+        where no record has said so.
     """
 
     def __init__(self, settings: "Settings") -> None:
@@ -54,6 +57,7 @@ class PolicyView:
         self.version = 0
         self.version_seen = 0
         self.state: PolicyState | None = None
+        self.cell_means = np.zeros((N_CELLS, len(self._names)))
         self._shares: np.ndarray | None = None
 
     @property
@@ -88,6 +92,7 @@ class PolicyView:
             return
         self.state = state
         self.version_seen = max(self.version_seen, state.version)
+        self.cell_means = self._cell_means_of(state)
         if self._settings.policy == "learned":
             self.version = state.version
             self._shares = self._shares_of(state)
@@ -100,3 +105,9 @@ class PolicyView:
         if not np.isfinite(shares).all() or (shares < 0).any() or (total <= 0).any():
             return self.first_shares
         return np.ascontiguousarray(shares / total)
+
+    def _cell_means_of(self, state: PolicyState) -> np.ndarray:
+        """Return the record's posterior means for the arms of this worker's settings; zeros for what it lacks."""
+        known = {arm.name: arm.cell_means for arm in state.arms if len(arm.cell_means) == N_CELLS}
+        means = np.array([known.get(name, [0.0] * N_CELLS) for name in self._names], np.float64).T
+        return np.ascontiguousarray(means) if np.isfinite(means).all() else np.zeros(means.shape)

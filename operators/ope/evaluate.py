@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from operators.ope.estimators import NEEDS_MODEL, Estimator, terms
-from operators.ope.intervals import Interval, bootstrap, empirical_bernstein, skew_corrected, student_t, value_range
+from operators.ope.intervals import (
+    Interval,
+    bootstrap,
+    empirical_bernstein,
+    skew_corrected,
+    spread_of,
+    student_t,
+    value_range,
+)
 from operators.ope.log import SlateLogError
 from operators.ope.overlap import Caution, Overlap, cautions, overlap
 
@@ -162,12 +170,12 @@ def evaluate(log: SlateLog, estimator: Estimator, params: EvaluationParams) -> E
 
 def _ends(found: Terms, bounds: tuple[float, float] | None, params: EvaluationParams) -> tuple[float, float]:
     if params.interval is Interval.STUDENT_T:
-        return student_t(found.values, params.alpha)
+        return student_t(spread_of(found.values), params.alpha)
     if params.interval is Interval.BOOTSTRAP:
         return bootstrap(found, params.alpha, seed=params.seed, n_resamples=params.n_resamples)
     if params.interval is Interval.EMPIRICAL_BERNSTEIN:
         return empirical_bernstein(found.values, params.alpha, value_range(found, bounds))
-    return skew_corrected(found.values, params.alpha)
+    return skew_corrected(spread_of(found.values), params.alpha)
 
 
 def check_reward_range(log: SlateLog, estimator: Estimator, params: EvaluationParams) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from scipy.special import ndtr, ndtri, stdtrit
@@ -30,23 +30,47 @@ class Interval(StrEnum):
 Ends = tuple[float, float]
 
 
-def student_t(values: Floats, alpha: float) -> Ends:
+class Spread(NamedTuple):
+    """What an interval for a mean follows from.
+
+    Attributes
+    ----------
+    n
+        Number of values, at least 2.
+    mean, deviation
+        Their mean and standard deviation (divided by ``n - 1``).
+    skewness
+        Mean of the third powers of what is off the mean, in deviations; 0 if all values are the same.
+    """
+
+    n: int
+    mean: float
+    deviation: float
+    skewness: float
+
+
+def spread_of(values: Floats) -> Spread:
+    """Return the spread of values, shape ``(n,)``, at least 2."""
+    mean, deviation = float(values.mean()), float(values.std(ddof=1))
+    skewness = float(np.mean(((values - mean) / deviation) ** 3)) if deviation > 0.0 else 0.0
+    return Spread(values.size, mean, deviation, skewness)
+
+
+def student_t(spread: Spread, alpha: float) -> Ends:
     """Return Student's interval for the mean.
 
     Parameters
     ----------
-    values
-        One per slate, shape ``(n_slates,)``, at least 2.
+    spread
+        Of one value per slate.
     alpha
         One minus the confidence, in (0, 1).
     """
-    n = values.size
-    half = float(stdtrit(n - 1, 1.0 - alpha / 2)) * float(values.std(ddof=1)) / math.sqrt(n)
-    mean = float(values.mean())
-    return mean - half, mean + half
+    half = float(stdtrit(spread.n - 1, 1.0 - alpha / 2)) * spread.deviation / math.sqrt(spread.n)
+    return spread.mean - half, spread.mean + half
 
 
-def skew_corrected(values: Floats, alpha: float) -> Ends:
+def skew_corrected(spread: Spread, alpha: float) -> Ends:
     r"""Return Student's interval, widened where the values are skewed.
 
     Weighted rewards are many small values and few huge ones. Student's interval then misses too often, and always on
@@ -56,8 +80,8 @@ def skew_corrected(values: Floats, alpha: float) -> Ends:
 
     Parameters
     ----------
-    values
-        One per slate, shape ``(n_slates,)``, at least 2.
+    spread
+        Of one value per slate.
     alpha
         One minus the confidence, in (0, 1).
 
@@ -66,19 +90,16 @@ def skew_corrected(values: Floats, alpha: float) -> Ends:
     .. [1] Hall (1992), Journal of the Royal Statistical Society B 54(1), "On the removal of skewness by
        transformation".
     """
-    low, high = student_t(values, alpha)
-    n, mean, spread = values.size, float(values.mean()), float(values.std(ddof=1))
-    if spread == 0.0:
-        return low, high
-    skewness = float(np.mean(((values - mean) / spread) ** 3))
-    if abs(skewness) < 1e-9:  # noqa: PLR2004 - the inverse below divides by it
+    low, high = student_t(spread, alpha)
+    n, mean, deviation, skewness = spread
+    if deviation == 0.0 or abs(skewness) < 1e-9:  # noqa: PLR2004 - the inverse below divides by it
         return low, high
     quantile = float(stdtrit(n - 1, 1.0 - alpha / 2)) / math.sqrt(n)
 
     def moved(y: float) -> float:
         return 3.0 / skewness * (math.cbrt(1.0 + skewness * (y - skewness / (6.0 * n))) - 1.0)
 
-    return min(low, mean - spread * moved(quantile)), max(high, mean - spread * moved(-quantile))
+    return min(low, mean - deviation * moved(quantile)), max(high, mean - deviation * moved(-quantile))
 
 
 def empirical_bernstein(values: Floats, alpha: float, value_range: float) -> Ends:

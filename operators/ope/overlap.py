@@ -17,6 +17,8 @@ MIN_ESS = 50.0
 MAX_SLATE_SHARE = 0.05
 SMALL_PROPENSITY = 1e-3
 MAX_MEAN_WEIGHT_Z = 4.0
+ROUNDING = 1e-6
+"""Means of weights this near to 1 are 1."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,24 @@ def effective_share(weights: Floats) -> float:
     return float(scaled.mean() ** 2 / np.mean(scaled**2))
 
 
+def is_low(ess: float, n: int) -> bool:
+    """Tell whether an effective sample size is too small to trust estimates of ``n`` slates."""
+    return ess < max(MIN_ESS_SHARE * n, min(MIN_ESS, n))
+
+
+def is_off(distance: float, deviation: float, n: int) -> bool:
+    """Tell whether the mean of ``n`` weights is further from 1 than chance explains.
+
+    Parameters
+    ----------
+    distance
+        Mean less 1.
+    deviation
+        Standard deviation of the weights (divided by ``n``).
+    """
+    return abs(distance) > max(MAX_MEAN_WEIGHT_Z * deviation / math.sqrt(n), ROUNDING)
+
+
 def overlap(log: SlateLog, terms: Terms) -> Overlap:
     """Return how the weights of an estimate on a log are spread."""
     weights = terms.weights
@@ -108,7 +128,7 @@ def cautions(log: SlateLog, terms: Terms, found: Overlap) -> list[Caution]:
     if found.mean_weight == 0.0:
         message = "the target policy never does what the log holds: the log says nothing about it"
         return [Caution("no_overlap", message)]
-    if found.ess_share < MIN_ESS_SHARE or found.ess < min(MIN_ESS, n):
+    if is_low(found.ess, n):
         message = (
             f"the log is worth {found.ess:,.1f} of its {n:,} slates ({found.ess_share:.1%}) for this target: take an "
             "estimator with lower variance, clip, or log more with a policy nearer to the target"
@@ -138,9 +158,8 @@ def _support(terms: Terms, found: Overlap) -> list[Caution]:
     """Warn when the mean of the weights is further from 1 than chance explains."""
     n = int(terms.slate[-1]) + 1
     errors = np.bincount(terms.slate, weights=terms.weights - 1.0, minlength=n)
-    spread = float(errors.std()) / math.sqrt(n)
-    distance = abs(float(errors.mean()))
-    if distance > MAX_MEAN_WEIGHT_Z * spread and abs(found.mean_weight - 1.0) > 1e-6:  # noqa: PLR2004 - rounding
+    distance = float(errors.mean())
+    if is_off(distance, float(errors.std()), n) and abs(found.mean_weight - 1.0) > ROUNDING:
         message = (
             f"the weights average {found.mean_weight:.3g}, not 1: the target policy does what the log cannot hold, "
             "or a logged propensity is wrong; snips corrects for it in part"

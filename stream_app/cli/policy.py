@@ -19,8 +19,10 @@ def policy(
 ) -> None:
     """Show every arm (slates, reward, probability to be worse than the baseline, share) and every group.
 
-    Arms: posterior means with 95 % intervals, recent slates weighing more. Groups: plain means of the slates that can
-    earn nothing more, with confidence sequences: intervals that hold however often one looks at them.
+    Arms: posterior means with 95 % intervals, recent slates weighing more. If it filled all slates: off-policy
+    estimates of each arm with 95 % intervals, as of crossaisle ope --topics, all slates weighing the same. Groups:
+    plain means of the slates that can earn nothing more, with confidence sequences: intervals that hold however often
+    one looks at them.
     """
     import asyncio
     from json import dumps
@@ -47,11 +49,19 @@ def _interval(row: dict[str, Any]) -> str:
     return f"{row['mean']:.4f}  [{row['low']:.4f}, {row['high']:.4f}]"
 
 
+def _value(row: dict[str, Any]) -> str:
+    interval = "" if row["low"] is None else f"  [{row['low']:.4f}, {row['high']:.4f}]"
+    return f"{row['value']:.4f}{interval}"
+
+
 def _show(console: "Console", rows: "Iterable[dict[str, Any]]") -> None:
     from rich.markup import escape
     from rich.table import Table
 
     arms = Table("arm", "recent slates", "reward of a slate", "P(worse)", "share", "", title="Arms")
+    standing = Table(
+        "arm", "estimator", "slates", "worth", "reward of a slate", "warnings", title="If it filled all slates"
+    )
     groups = Table("group", "arm", "slates", "seen", "pending", "reward of a slate", title="Groups")
     for row in rows:
         match row["kind"]:
@@ -59,6 +69,9 @@ def _show(console: "Console", rows: "Iterable[dict[str, Any]]") -> None:
                 marks = ["baseline"] * row["baseline"] + ["held"] * row["held"]
                 numbers = (f"{row['n']:,.1f}", _interval(row), f"{row['p_worse']:.3f}", f"{row['share']:.1%}")
                 arms.add_row(escape(row["arm"]), *numbers, ", ".join(marks))
+            case "ope":
+                size = (f"{row['n']:,}", f"{row['effective_n']:,.0f}")
+                standing.add_row(escape(row["arm"]), row["estimator"], *size, _value(row), ", ".join(row["warnings"]))
             case "group" | "group_arm":
                 counts = (f"{row['n']:,}", f"{row['n_seen']:,}", f"{row['n_pending']:,}")
                 name = escape(row["group"]) if row["kind"] == "group" else ""
@@ -69,4 +82,6 @@ def _show(console: "Console", rows: "Iterable[dict[str, Any]]") -> None:
             case _:
                 console.print(f"Policy version {row['version']}, of {row['n_partitions']} partitions")
     console.print(arms)
+    if standing.row_count:
+        console.print(standing)
     console.print(groups)

@@ -8,6 +8,24 @@ FORMAT_VERSION = 1
 """Format of both records."""
 
 
+class StandingStatistics(msgspec.Struct, frozen=True):
+    """What one partition knows of "always this arm", summed over the slates of the group that learns, without weights.
+
+    Attributes
+    ----------
+    since
+        Offset plus 1 of the first slate that is counted; 0 before there is one.
+    final
+        Sums of slates that can earn nothing more; :mod:`operators.standing` names them in their order.
+    open
+        The same of each of the last four periods, which are not final; period ``b`` stands at ``b % 4``.
+    """
+
+    since: Annotated[int, msgspec.Meta(ge=0, description="Offset plus 1 of the first slate counted; 0 before one.")]
+    final: Annotated[list[float], msgspec.Meta(description="Sums of slates gone by.")]
+    open: Annotated[list[list[float]], msgspec.Meta(description="Sums of the last four periods.")]
+
+
 class ArmStatistics(msgspec.Struct, frozen=True):
     """What one partition has observed of one arm.
 
@@ -20,6 +38,8 @@ class ArmStatistics(msgspec.Struct, frozen=True):
         of them somebody saw.
     open
         Per group, the same of each of the last four periods, which are not final; period ``b`` stands at ``b % 4``.
+    standing
+        For the estimate of what it would earn if it filled all slates; None in records from before there was one.
     """
 
     cells: Annotated[list[tuple[float, float, float]], msgspec.Meta(description="Decayed sums per context cell.")]
@@ -30,6 +50,9 @@ class ArmStatistics(msgspec.Struct, frozen=True):
         dict[str, list[tuple[float, float, float, float]]],
         msgspec.Meta(description="Sums per group of the last four periods."),
     ]
+    standing: Annotated[
+        StandingStatistics | None, msgspec.Meta(description="Sums for its off-policy estimate, without weights.")
+    ] = None
 
 
 class PolicyStatistics(msgspec.Struct, frozen=True):
@@ -79,6 +102,8 @@ class ArmState(msgspec.Struct, frozen=True):
         Whether it is held at the smallest share because of that.
     shares
         Probability of being chosen, per context cell.
+    cell_means
+        Posterior mean of a slate's reward, per context cell; empty in records from before there was this field.
     """
 
     name: Annotated[str, msgspec.Meta(description="Its name.")]
@@ -92,6 +117,9 @@ class ArmState(msgspec.Struct, frozen=True):
     p_worse: Annotated[float, msgspec.Meta(description="Probability that it earns less than the baseline.")]
     held: Annotated[bool, msgspec.Meta(description="Held at the smallest share because of that.")]
     shares: Annotated[list[float], msgspec.Meta(description="Probability of being chosen, per context cell.")]
+    cell_means: Annotated[
+        list[float], msgspec.Meta(description="Posterior mean of a slate's reward, per context cell.")
+    ] = []
 
 
 class GroupState(msgspec.Struct, frozen=True):
@@ -117,6 +145,54 @@ class GroupState(msgspec.Struct, frozen=True):
     pending_mean: Annotated[float, msgspec.Meta(description="Mean of what those have earned so far.")]
 
 
+class EstimateState(msgspec.Struct, frozen=True):
+    """An off-policy estimate of what an arm would earn per slate.
+
+    Attributes
+    ----------
+    estimator
+        ``ips``, ``snips`` or ``dr``.
+    value
+        Estimated reward of a slate.
+    lower, upper, std_error
+        Its 95 % interval and its standard error; None for a single slate.
+    """
+
+    estimator: Annotated[str, msgspec.Meta(description="ips, snips or dr.")]
+    value: Annotated[float, msgspec.Meta(description="Estimated reward of a slate.")]
+    lower: Annotated[float | None, msgspec.Meta(description="Lower end of its 95 % interval.")] = None
+    upper: Annotated[float | None, msgspec.Meta(description="Upper end.")] = None
+    std_error: Annotated[float | None, msgspec.Meta(description="Its standard error.")] = None
+
+
+class StandingState(msgspec.Struct, frozen=True):
+    """What one arm would earn if it filled all slates, by those of the group that learns that can earn nothing more.
+
+    Attributes
+    ----------
+    arm
+        The arm's name.
+    n, effective_n
+        Slates that it might have filled, and how many of its own they are worth.
+    mean_weight
+        Mean of their weights, 1 on average; 0 without slates.
+    estimates
+        None before one of these slates was the arm's.
+    warnings
+        What makes them less trustworthy, as codes of ``crossaisle ope``.
+    poor_overlap
+        Whether one of the warnings says that too few slates are the arm's, or not those that it would have filled.
+    """
+
+    arm: Annotated[str, msgspec.Meta(description="The arm's name.")]
+    n: Annotated[int, msgspec.Meta(description="Slates that it might have filled.")]
+    effective_n: Annotated[float, msgspec.Meta(description="How many of its own they are worth (Kish).")]
+    mean_weight: Annotated[float, msgspec.Meta(description="Mean of their weights, 1 on average.")]
+    estimates: Annotated[list[EstimateState], msgspec.Meta(description="None before a slate of the arm.")]
+    warnings: Annotated[list[str], msgspec.Meta(description="Codes as those of `crossaisle ope`.")]
+    poor_overlap: Annotated[bool, msgspec.Meta(description="Too few of the slates are the arm's to trust this.")]
+
+
 class PolicyState(msgspec.Struct, frozen=True):
     """The policy that all workers follow. Record key: ``policy``.
 
@@ -140,6 +216,8 @@ class PolicyState(msgspec.Struct, frozen=True):
         The first one is the baseline.
     groups
         For comparing the users whose arms are learned with those on a fixed arm.
+    standing
+        For each arm, what it would earn if it filled all slates; empty in records from before there was this field.
     """
 
     format_version: Annotated[int, msgspec.Meta(description="Version of this record.")]
@@ -151,6 +229,9 @@ class PolicyState(msgspec.Struct, frozen=True):
     cells: Annotated[list[str], msgspec.Meta(description="Names of the context cells.")]
     arms: Annotated[list[ArmState], msgspec.Meta(description="The first one is the baseline.")]
     groups: Annotated[list[GroupState], msgspec.Meta(description="Rewards per group and arm.")]
+    standing: Annotated[
+        list[StandingState], msgspec.Meta(description="Off-policy estimates: each arm, if it filled all slates.")
+    ] = []
 
 
 _encoder = msgspec.json.Encoder()

@@ -21,6 +21,7 @@ from operators.exposure import (
     new_sums,
 )
 from operators.rank import SLATE
+from operators.standing import SLATES, VV, WR, WWRR, Offers, V, W
 from state.layout import N_EXPOSURES, USER_HEADER, USER_PAGES
 from state.table import RowTable
 from stream_app.replica import Replica
@@ -31,6 +32,7 @@ PARAMS = AttributionParams(window_s=WINDOW_S, cap=2.0, half_life_days=1.0)
 N_ITEMS = 12
 REWARDS = [0.0, 0.05, 0.2, 0.4, 0.6, 1.0, -0.5]
 ARMS = np.array([7, 9], np.uint32)
+OFFERS = Offers(np.tile([0.75, 0.25], (24, 1)), np.tile([0.5, 0.125], (24, 1)))
 
 
 @dataclass
@@ -98,14 +100,18 @@ class World:
         chains = [(slab.records, slab.free, slab.n_free) for slab in self.table.pages]
         return Users(self.table.headers.records, *(array for chain in chains for array in chain))
 
-    def show(self, offset: int, t_s: int, arm: int, items: list[int]) -> None:
+    def show(
+        self, offset: int, t_s: int, arm: int, items: list[int], *, group: int = 0, offers: Offers = OFFERS
+    ) -> None:
         """Make a slate pending."""
         slates, shown = np.zeros(1, SLATE), np.zeros(1, SHOWN)
         slates["n"] = len(items)
         slates["rows"][0, : len(items)] = [self.rows[i - 1] for i in items]
         shown["offset"], shown["arm"], shown["cell"] = offset, ARMS[arm], 3
+        shown["group"], shown["propensity"] = group, offers.shares[3, arm]
         self.table.headers.records[self.u]["last_s"] = t_s
-        expose_batch(self.users(), np.array([self.u], np.int32), slates, shown, self.entities, self.sums, PARAMS)
+        rows = np.array([self.u], np.int32)
+        expose_batch(self.users(), rows, slates, shown, self.entities, self.sums, PARAMS, offers)
 
     def attribute(self, item: int, kind: int, t_s: int, slate: int = 0, *, skip: bool = False) -> int:
         """Attribute one event."""
@@ -117,6 +123,10 @@ class World:
     def totals(self) -> Any:
         """Return number, sum and sum of squares per arm, of all slates."""
         return (self.sums.final.sum(0) + self.sums.open.sum((0, 1)))[:, :3]
+
+    def standing(self) -> Any:
+        """Return the standing sums per arm, of all slates."""
+        return self.sums.standing.final + self.sums.standing.open.sum(0)
 
 
 SHOW = st.tuples(
@@ -153,6 +163,12 @@ def test_rewards_are_those_of_the_model(steps: list[tuple[int, Any]]) -> None:
             if p.arm == arm
         ]
         np.testing.assert_allclose(world.sums.cells[arm].sum(0), np.sum(decayed, axis=0) if decayed else 0, atol=1e-5)
+        weight, q = 1 / OFFERS.shares[3, arm], OFFERS.model[3, arm]
+        robust = np.array([q + weight * (p.earned - q) if p.arm == arm else q for p in model.every])
+        found = world.standing()[arm]
+        wanted = [len(model.every), weight * earned.size, weight * earned.sum(), weight**2 * (earned**2).sum()]
+        np.testing.assert_allclose(found[[SLATES, W, WR, WWRR]], wanted, atol=1e-4)
+        np.testing.assert_allclose(found[[V, VV]], [robust.sum(), (robust**2).sum()], atol=1e-4)
 
 
 def test_once_per_slot_and_type() -> None:
@@ -220,6 +236,57 @@ def test_an_unknown_arm_earns_nothing() -> None:
     world.sums = new_sums(np.array([9], np.uint32), 24, 2)
     assert world.attribute(1, 5, 1010) == 1
     assert world.sums.cells.sum() == 0
+
+
+def test_the_holdout_is_left_out_of_the_standing_sums() -> None:
+    """A user on a fixed arm had no choice of arms: the slate does not say what another one would have earned."""
+    world = World()
+    world.show(1, 1000, 0, [1], group=1)
+    assert world.attribute(1, 5, 1010) == 1
+    assert not world.standing().any()
+    assert world.totals()[0, 0] == 1
+
+
+def test_a_slate_counts_for_arms_that_might_have_filled_it() -> None:
+    """An arm without a share in the slate's cell could not: the slate says nothing of it."""
+    world = World()
+    world.show(1, 1000, 0, [1], offers=Offers(np.tile([1.0, 0.0], (24, 1)), OFFERS.model))
+    assert world.standing()[:, SLATES].tolist() == [1, 0]
+    assert not world.standing()[1].any()
+
+
+def test_what_slates_from_before_the_sums_earn_is_not_counted() -> None:
+    """A slate that is not in the sums, of an arm that was away or of an earlier version, adds nothing when it earns."""
+    world = World()
+    world.show(1, 1000, 0, [1])
+    world.sums = new_sums(ARMS, 24, 2)
+    world.attribute(1, 2, 1010)
+    assert not world.standing().any()
+    world.show(2, 1020, 0, [2])
+    world.attribute(1, 5, 1030)
+    assert world.standing()[0, [SLATES, WR]].tolist() == [1, 0]
+    page = world.table.pages[4].records
+    page["propensity"] = 0.0  # as in pages from before there was this field
+    world.attribute(2, 5, 1030)
+    assert world.standing()[0, WR] == 0
+    assert world.sums.cells[0, :, 1].sum() > 1.9
+
+
+def test_standing_sums_become_final_with_their_period() -> None:
+    """What a slate earned stays in the sums of slates gone by; a later event changes nothing."""
+    world = World()
+    world.show(1, 1000, 0, [1])
+    world.attribute(1, 5, 1010)
+    assert not world.sums.standing.final.any()
+    world.show(2, 1000 + N_OPEN * WINDOW_S, 0, [2])
+    final = world.sums.standing.final.copy()
+    assert final[0, [SLATES, W]].tolist() == [1, 1 / 0.75]
+    assert final[0, WR] == 1 / 0.75
+    world.attribute(1, 2, 1020)
+    assert np.array_equal(world.sums.standing.final, final)
+    world.show(3, 10**6, 1, [2])
+    assert world.sums.standing.final[:, SLATES].tolist() == [2, 2]
+    assert world.sums.standing.open[:, :, SLATES].sum() == 2
 
 
 def test_old_observations_fade() -> None:

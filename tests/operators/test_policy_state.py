@@ -7,13 +7,14 @@ from hypothesis import strategies as st
 from operators.policy_context import N_CELLS
 from operators.policy_posterior import GuardParams
 from operators.policy_state import Observed, add_up, learn_policy, mean_and_variance
+from operators.standing import N_STANDING
 
 
 def observed(as_of_s: int, n: float, reward: float) -> Observed:
     """Return a partition that observed ``n`` slates of two arms in every cell."""
     cells = np.tile([n, n * reward, n * reward**2 + 0.1 * n], (2, N_CELLS, 1))
     totals = np.tile([n, n * reward, n * reward**2, 0], (2, 2, 1))
-    return Observed(as_of_s, cells, totals, 2 * totals)
+    return Observed(as_of_s, cells, totals, 2 * totals, np.full((2, N_STANDING), n))
 
 
 PARTITIONS = st.lists(
@@ -30,15 +31,17 @@ def test_the_order_of_partitions_changes_nothing(partitions: list[Observed], rng
     again = learn_policy(shuffled, 2, 30.0, GuardParams())
     assert np.array_equal(first.shares, again.shares)
     assert np.array_equal(first.cells, again.cells)
+    assert np.array_equal(first.standing, again.standing)
 
 
 def test_sums_are_decayed_to_the_newest_time() -> None:
-    """A partition whose sums are as of one half-life ago counts half; totals have no weights."""
+    """A partition whose sums are as of one half-life ago counts half; totals and standing sums have no weights."""
     total = add_up([observed(10**6, 8.0, 0.5), observed(10**6 + 86_400, 2.0, 0.5)], 2, 1.0)
     assert total.as_of_s == 10**6 + 86_400
     np.testing.assert_allclose(total.cells[..., 0], 6.0)
     np.testing.assert_allclose(total.final[..., 0], 10.0)
     np.testing.assert_allclose(total.pending[..., 0], 20.0)
+    np.testing.assert_allclose(total.standing, 10.0)
 
 
 def test_no_partition_is_no_observation() -> None:

@@ -16,7 +16,7 @@ from stream_app.lag import PartitionLag
 from stream_app.metrics import Metrics
 from stream_app.observer import Observation
 from stream_app.policy_view import PolicyView
-from stream_app.records.policy import ArmState, GroupState, PolicyState
+from stream_app.records.policy import ArmState, EstimateState, GroupState, PolicyState, StandingState
 from stream_app.settings import Settings
 from tests.stream_app.test_user_stage import NOW_MS, World, event
 
@@ -38,7 +38,9 @@ def policy() -> PolicyView:
     view = PolicyView(Settings())
     arm = ArmState("greedy", 0.0, 0.0, 2, 2, 10.0, 0.2, 0.05, 0.5, held=False, shares=[1.0, 0.5])
     group = GroupState("learned", "greedy", 7, 5, 0.2, 0.01, 3, 0.1)
-    view.state = PolicyState(1, 3, NOW_MS, 1, 3.0, 0.1, ["a", "b"], [arm], [group])
+    estimates = [EstimateState("ips", 0.25), EstimateState("snips", 0.3, 0.2, 0.5, 0.05)]
+    standing = StandingState("greedy", 9, 5.5, 1.1, estimates, [], poor_overlap=False)
+    view.state = PolicyState(1, 3, NOW_MS, 1, 3.0, 0.1, ["a", "b"], [arm], [group], [standing])
     return view
 
 
@@ -88,6 +90,20 @@ def test_what_was_learned_is_counted(metrics: Metrics) -> None:
     assert found["crossaisle_arm_slates_total", (("arm", "greedy"),)] == 10
     assert found["crossaisle_policy_share", (("arm", "greedy"),)] == 0.75
     assert found["crossaisle_latency_seconds_bucket", (("le", "0.15"), ("stage", "user"))] == 1
+
+
+def test_standing_estimates_are_gauges(metrics: Metrics) -> None:
+    """Value and interval by arm and estimator, slates and what they are worth by arm; no interval of a single slate."""
+    found = samples(metrics.render()[0])
+    snips = (("arm", "greedy"), ("estimator", "snips"))
+    ends = [found[f"crossaisle_ope_value{end}", snips] for end in ("", "_lower", "_upper")]
+    assert ends == [0.3, 0.2, 0.5]
+    assert found["crossaisle_ope_value", (("arm", "greedy"), ("estimator", "ips"))] == 0.25
+    assert ("crossaisle_ope_value_lower", (("arm", "greedy"), ("estimator", "ips"))) not in found
+    for name, value in (("slates", 9), ("effective_slates", 5.5), ("poor_overlap", 0)):
+        assert found[f"crossaisle_ope_{name}", (("arm", "greedy"),)] == value
+    (arm,) = metrics.collector.arms()
+    assert (arm.standing, arm.standing_low, arm.standing_high) == (0.3, 0.2, 0.5)
 
 
 def test_no_user_and_no_item_is_named(metrics: Metrics) -> None:

@@ -12,40 +12,70 @@ from stream_app.cli import CommandError
 from stream_app.cli.main import app
 from stream_app.ope_log import LogError
 from stream_app.ope_topics import Attribution, joined_log, parse_target
+from stream_app.policy_publish import make_state
 from stream_app.records import AsOf, Event, Slate, SlateItem, decode_events, decode_slate
 from stream_app.settings import Settings
 from stream_app.user_stage import EventLimits
 from tests.stream_app.test_policy_task import react
 from tests.stream_app.test_user_stage import ITEMS, NOW_MS, World
+from tests.stream_app.test_user_stage import event as record
 
 START_MS = 1_700_000_000_000
 
 
+class Day:
+    """What ten users do with thirty slates each, in a partition and, joined from its records, in the command."""
+
+    def __init__(self) -> None:
+        self.world, rng = World(holdout_share=0.3), random.Random(6)  # noqa: S311 - shoppers, not secrets
+        self.world.catalogue(ITEMS)
+        records = []
+        for turn in range(30):
+            batch = react(self.world, 100 * turn, rng)
+            for process in (batch, batch[:3]):  # some are sent twice
+                self.world.users.process(process, NOW_MS)
+                records += process
+            self.world.commit()
+        self.made = {slate.as_of.offset: slate for slate in map(decode_slate, self.world.slates)}
+        self.attribution = Attribution(self.world.settings)
+        decoded = decode_events(records, now_ms=NOW_MS, limits=EventLimits.of(self.world.settings))
+        left = dict(self.made)
+        for event, index in zip(decoded.events, decoded.index, strict=True):
+            last = records[index] is not records[index - 1]
+            self.attribution.learn(event, left.pop(records[index].offset, None) if last else None)
+
+
 def test_rewards_are_those_of_the_partition() -> None:
     """Number of slates, their rewards and squares per arm, joined from records, equal the partition's statistics."""
-    world, rng = World(holdout_share=0.3), random.Random(6)  # noqa: S311 - shoppers, not secrets
-    world.catalogue(ITEMS)
-    records = []
-    for turn in range(30):
-        batch = react(world, 100 * turn, rng)
-        for process in (batch, batch[:3]):  # some are sent twice
-            world.users.process(process, NOW_MS)
-            records += process
-        world.commit()
-    made = {slate.as_of.offset: slate for slate in map(decode_slate, world.slates)}
-    attribution = Attribution(world.settings)
-    decoded = decode_events(records, now_ms=NOW_MS, limits=EventLimits.of(world.settings))
-    left = dict(made)
-    for event, index in zip(decoded.events, decoded.index, strict=True):
-        last = records[index] is not records[index - 1]
-        attribution.learn(event, left.pop(records[index].offset, None) if last else None)
-    assert len(attribution.slates) == len(made)
-    for name, arm in world.users.policy.statistics().arms.items():
-        mine = [earning.reward for earning in attribution.slates if earning.slate.policy == name]
+    day = Day()
+    assert len(day.attribution.slates) == len(day.made)
+    for name, arm in day.world.users.policy.statistics().arms.items():
+        mine = [earning.reward for earning in day.attribution.slates if earning.slate.policy == name]
         rows = [*arm.final.values(), *(row for rows in arm.open.values() for row in rows)]
         assert len(mine) == sum(row[0] for row in rows)
-        assert sum(mine) == pytest.approx(sum(row[1] for row in rows), abs=1e-3)
-        assert sum(reward**2 for reward in mine) == pytest.approx(sum(row[2] for row in rows), abs=1e-3)
+        assert sum(mine) == pytest.approx(sum(row[1] for row in rows), rel=1e-9)
+        assert sum(reward**2 for reward in mine) == pytest.approx(sum(row[2] for row in rows), rel=1e-9)
+
+
+def test_standing_estimates_are_those_of_the_joined_log() -> None:
+    """When all slates can earn nothing more, policy-state says of every arm what the command finds, to nine digits."""
+    day = Day()
+    later = record(16_000, "somebody", "i1")
+    day.world.users.process([later], NOW_MS)
+    day.world.commit()
+    (event,) = decode_events([later], now_ms=NOW_MS, limits=EventLimits.of(day.world.settings)).events
+    day.attribution.learn(event, decode_slate(day.world.slates[-1]))
+    state = make_state(day.world.settings, 1, [day.world.users.policy.statistics()])
+    assert [arm.arm for arm in state.standing] == [arm.name for arm in day.world.settings.arms]
+    for arm in state.standing:
+        log = joined_log(day.world.settings, day.attribution, arm.arm, pending=False).log
+        assert arm.n == log.n_slates == sum(slate.group == "learned" for slate in day.made.values())
+        for found in arm.estimates[:2]:
+            wanted = evaluate(log, Estimator(found.estimator), EvaluationParams())
+            assert found.value == pytest.approx(wanted.value, rel=1e-9)
+            assert (found.lower, found.upper) == pytest.approx((wanted.lower, wanted.upper), rel=1e-9)
+            assert found.std_error == pytest.approx(wanted.std_error, rel=1e-9)
+            assert arm.effective_n == pytest.approx(wanted.overlap.ess, rel=1e-9)
 
 
 def slate(n: int, arm: str, propensity: float, group: str = "learned") -> Slate:

@@ -6,11 +6,14 @@ import json
 import signal
 import subprocess
 import sys
+import urllib.request
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
 from operators.rewards import parse_rewards
+from operators.standing import N_STANDING, SLATES, WR, W
 from tests.stream_app import audience, harness, shop
 from tests.stream_app.audience import Audience
 from tests.stream_app.harness import Worker, environment
@@ -50,6 +53,21 @@ def check_statistics(settings: Settings, before: dict[str, tuple[float, float, f
         assert found[name][2] - was[2] == pytest.approx(square, abs=1e-3)
 
 
+def check_standing_sums(settings: Settings) -> None:
+    """Assert that the committed sums hold every committed slate once, with the weight that its record says."""
+    slates = shop.slates(settings)
+    sums = {arm.name: np.zeros(N_STANDING) for arm in settings.arms}
+    for record in audience.statistics(settings).values():
+        for name, arm in record.arms.items():
+            assert arm.standing is not None
+            sums[name] += np.sum([arm.standing.final, *arm.standing.open], axis=0)
+    totals = audience.totals(settings)
+    for name, found in sums.items():
+        assert found[SLATES] == len(slates)
+        assert found[W] == pytest.approx(sum(1 / s.policy_propensity for s in slates if s.policy == name), rel=1e-9)
+        assert (found[WR] > 0) == (totals[name][1] > 0)
+
+
 def check_off_policy(settings: Settings) -> None:
     """Assert that ``crossaisle ope --topics`` counts what the partitions counted, and finds the better arm."""
     command = [sys.executable, "-m", "stream_app.cli.main", "ope", "--topics", "--pending", "--estimators", "snips"]
@@ -65,6 +83,53 @@ def check_off_policy(settings: Settings) -> None:
         wanted = sum(total for _, total, _ in totals.values())
         assert found["logged_value"] * found["n_slates"] == pytest.approx(wanted, abs=1e-3)
     assert values["discover"] > values["greedy"] + 0.1  # users buy from one arm only
+
+
+def close_slates(settings: Settings, market: Shop, worker: Worker) -> None:
+    """Let ten days go by in every partition, so that no slate from before can earn anything more."""
+    for partition in range(harness.N_PARTITIONS):
+        late = market.event(f"late-{partition}", "item-1", event_time_ms=shop.START_MS + 10 * 86_400_000)
+        harness.send(settings, [late], partition=partition)
+    shop.wait_learned(settings, market.n_events, worker)
+
+
+def check_standing(settings: Settings, worker: Worker) -> None:
+    """Assert that the standing estimates in policy-state and /metrics are what ``crossaisle ope --topics`` prints."""
+    n_closed = sum(n for n, _, _ in audience.totals(settings).values()) - harness.N_PARTITIONS
+    newest: list[PolicyState] = []
+
+    def published() -> bool:
+        assert worker.process.poll() is None, worker.log
+        state = audience.policy(settings)
+        newest[:] = [state] if state is not None else []
+        return state is not None and all(arm.n == n_closed for arm in state.standing)
+
+    harness.wait_for(published, "standing estimates of all slates")
+    standing = {arm.arm: arm for arm in newest[0].standing}
+    command = [sys.executable, "-m", "stream_app.cli.main", "ope", "--topics", "--estimators", "ips,snips", "--json"]
+    for arm in ("greedy", "discover"):
+        shown = subprocess.run(
+            [*command, "--target", arm], capture_output=True, text=True, env=environment(settings), check=True
+        )
+        assert [found.estimator for found in standing[arm].estimates] == ["ips", "snips", "dr"]
+        for found, line in zip(standing[arm].estimates, shown.stdout.splitlines(), strict=False):
+            wanted = json.loads(line)
+            assert found.estimator == wanted["estimator"]
+            assert standing[arm].n == wanted["n_slates"]
+            assert standing[arm].effective_n == pytest.approx(wanted["ess"], rel=1e-9)
+            assert found.value == pytest.approx(wanted["value"], rel=1e-9)
+            assert (found.lower, found.upper) == pytest.approx((wanted["lower"], wanted["upper"]), rel=1e-9)
+    assert {arm for arm in standing if standing[arm].estimates} == {arm.name for arm in settings.arms}
+    values = {arm: found.estimates[1].value for arm, found in standing.items()}
+    assert values["discover"] > values["greedy"] + 0.1  # users buy from one arm only
+
+    def exposed() -> bool:
+        with urllib.request.urlopen(f"http://127.0.0.1:{settings.web_port}/metrics", timeout=10) as page:
+            lines = dict(line.rsplit(" ", 1) for line in page.read().decode().splitlines() if line[:1] != "#")
+        found = [lines.get(f'crossaisle_ope_value{{arm="{arm}",estimator="snips"}}', "nan") for arm in values]
+        return [float(text) for text in found] == list(values.values())
+
+    harness.wait_for(exposed, "the estimates in /metrics")
 
 
 def wait_published(settings: Settings, worker: Worker) -> PolicyState:
@@ -116,6 +181,8 @@ def test_an_audience_changes_the_policy_and_later_slates(settings: Settings, tmp
         rows = [json.loads(line) for line in shown.stdout.splitlines()]
         assert {row["arm"] for row in rows if row["kind"] == "arm"} == {arm.name for arm in settings.arms}
         check_off_policy(settings)
+        close_slates(settings, market, worker)
+        check_standing(settings, worker)
         worker.signal(signal.SIGTERM)
         assert worker.wait(5) == 0, worker.log
 
@@ -152,4 +219,5 @@ def test_kills_in_the_closed_loop(settings: Settings, tmp_path: Path) -> None:
         for last in running:
             last.__exit__()
     check_statistics(settings, before)
+    check_standing_sums(settings)
     shop.check_learned_once(settings, market)

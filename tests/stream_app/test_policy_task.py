@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stream_app.policy_publish import make_state
+from operators.policy_context import N_CELLS
+from operators.standing import SLATES, WR, W
+from stream_app.policy_publish import encode_state, make_state
 from stream_app.policy_task import POLICY_KEY
 from stream_app.policy_view import PolicyView
 from stream_app.records import decode_slate
@@ -64,6 +66,13 @@ def test_crashes_change_no_statistics(crash_every: int) -> None:
             n = arm.final[group][0] + sum(row[0] for row in arm.open[group])
             assert n == sum(s.policy == name and s.group == group for s in slates)
     assert sum(row[1] for arm in found.arms.values() for rows in arm.open.values() for row in rows) > 1.0
+    learned = [s for s in slates if s.group == "learned"]
+    for name, arm in found.arms.items():
+        assert arm.standing is not None
+        total = np.sum([arm.standing.final, *arm.standing.open], axis=0)
+        assert total[SLATES] == len(learned)
+        assert total[W] == pytest.approx(sum(1 / s.policy_propensity for s in learned if s.policy == name))
+        assert total[WR] > 0
 
 
 def test_the_update_is_the_page() -> None:
@@ -91,6 +100,8 @@ def test_arms_may_come_and_go() -> None:
     assert set(after) == {"greedy", "fresh"}
     assert after["greedy"] == before["greedy"]
     assert not np.any(after["fresh"].cells)
+    assert after["fresh"].standing is not None
+    assert not np.any([after["fresh"].standing.final, *after["fresh"].standing.open])
     world.users.process(react(world, 90_000, random.Random(1)), NOW_MS)  # noqa: S311 - shoppers, not secrets
     world.commit()
 
@@ -108,6 +119,57 @@ def test_another_window_closes_all_periods() -> None:
             wanted = np.sum([before.arms[name].final[group], *before.arms[name].open[group]], axis=0)
             np.testing.assert_allclose(arm.final[group], wanted)
             assert not np.any(arm.open[group])
+        was, now = before.arms[name].standing, arm.standing
+        assert was is not None
+        assert now is not None
+        np.testing.assert_allclose(now.final, np.sum([was.final, *was.open], axis=0))
+        assert not np.any(now.open)
+        assert now.since == was.since
+
+
+@pytest.mark.parametrize("version", ["earlier", "later"])
+def test_statistics_of_another_version(version: str) -> None:
+    """Without standing sums, or with other ones, these begin anew; all else is taken up, and added up by the agent."""
+    world = live(100)
+    raw = world.user_store.get_many([POLICY_KEY])[0] or b""
+    page = json.loads(raw)
+    for arm in page["arms"].values():
+        if version == "earlier":
+            del arm["standing"]
+        else:
+            arm["standing"]["final"].append(1.0)
+    other = json.dumps(page).encode()
+    world.user_store.write([(POLICY_KEY, other)], position=1, checkpoint=None)
+    world.open()
+    before = decode_statistics(raw).arms
+    after = decode_statistics(encode_policy(world.users.policy.statistics())).arms
+    for name, arm in after.items():
+        assert (arm.cells, arm.final, arm.open) == (before[name].cells, before[name].final, before[name].open)
+        assert arm.standing is not None
+        assert not np.any([arm.standing.since, *arm.standing.final])
+    published = decode_policy_state(encode_state(world.settings, 1, [other]))
+    assert [(arm.n, arm.estimates) for arm in published.standing] == [(0, [])] * len(world.settings.arms)
+    assert sum(group.n_pending for group in published.groups) == len(world.slates)
+    world.users.process(react(world, 16_000, random.Random(1)), NOW_MS)  # noqa: S311 - shoppers, not secrets
+    world.commit()
+    sums = world.users.policy.sums.standing
+    assert all(sums.since > 16_000)
+    assert 0 < sums.open[:, 0, SLATES].sum() <= 10
+
+
+def test_the_model_is_what_was_known_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A slate is judged by the posterior that was published before it was made, whatever is published afterwards."""
+    world = World(holdout_share=0.0)
+    world.catalogue(ITEMS)
+    view = world.users.policy._view
+    world.users.process([event(k, f"u{k % 3}", f"i{k}") for k in range(12)], NOW_MS)
+    world.commit()
+    for model in (0.25, 0.75):
+        monkeypatch.setattr(view, "cell_means", np.full((N_CELLS, len(world.settings.arms)), model))
+        world.users.process([event(k, f"u{k}", f"i{k}") for k in range(int(100 * model), int(100 * model) + 5)], NOW_MS)
+        world.commit()
+    pages = world.users.table.pages[4].records
+    assert set(pages["model"][pages["n"] > 0]) - {0.0} == {0.25, 0.75}
 
 
 def test_a_forgotten_user_earns_nothing_any_more() -> None:
@@ -138,6 +200,7 @@ def state(version: int, shares: dict[str, float]) -> PolicyState:
     fields = json.loads(encode_policy(made))
     for arm in fields["arms"]:
         arm["shares"] = [shares[arm["name"]]] * len(fields["cells"])
+        arm["cell_means"] = np.linspace(0.0, 1.0, N_CELLS).tolist()
     return decode_policy_state(json.dumps(fields).encode())
 
 
@@ -150,13 +213,22 @@ def test_the_view_follows_the_newest_policy() -> None:
     view.apply([Record(b"policy", raw), Record(b"policy", b"{}"), Record(b"other", raw), Record(b"policy", None)])
     assert view.version == 7
     np.testing.assert_allclose(view.shares[0], [0.25, 0.25, 0.5])
+    np.testing.assert_allclose(view.cell_means[:, 2], np.linspace(0.0, 1.0, N_CELLS))
     some = PolicyView(Settings(policy_arms="new; discover; greedy"))
     some.apply([Record(b"policy", raw)])
     np.testing.assert_allclose(some.shares[0], [0, 2 / 3, 1 / 3])
+    np.testing.assert_allclose(some.cell_means[-1], [0.0, 1.0, 1.0])
     fixed = PolicyView(Settings(policy="explore"))
     fixed.apply([Record(b"policy", raw)])
     assert (fixed.version, fixed.version_seen) == (0, 7)
     np.testing.assert_allclose(fixed.shares[0], [0, 1, 0])
+    earlier = json.loads(raw)
+    del earlier["standing"]
+    for arm in earlier["arms"]:
+        del arm["cell_means"]
+    view.apply([Record(b"policy", json.dumps(earlier).encode())])
+    assert view.version == 7
+    assert not view.cell_means.any()
     broken = encode_policy(state(8, {"greedy": 0.0, "explore": 0.0, "discover": 0.0}))
     view.apply([Record(b"policy", broken)])
     np.testing.assert_allclose(view.shares, start)

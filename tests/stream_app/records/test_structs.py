@@ -23,9 +23,12 @@ from stream_app.records import (
 from stream_app.records.policy import (
     ArmState,
     ArmStatistics,
+    EstimateState,
     GroupState,
     PolicyState,
     PolicyStatistics,
+    StandingState,
+    StandingStatistics,
     decode_policy_state,
     decode_statistics,
     encode_policy,
@@ -71,6 +74,7 @@ checkpoints = st.builds(
 
 sums = st.tuples(finite, finite, finite)
 totals = st.tuples(finite, finite, finite, finite)
+rows = st.lists(finite, max_size=3)
 statistics = st.builds(
     PolicyStatistics,
     half_life_days=st.floats(0.1, 1e3),
@@ -82,6 +86,8 @@ statistics = st.builds(
             cells=st.lists(sums, max_size=3),
             final=st.dictionaries(texts, totals, max_size=2),
             open=st.dictionaries(texts, st.lists(totals, max_size=4), max_size=2),
+            standing=st.none()
+            | st.builds(StandingStatistics, since=counts, final=rows, open=st.lists(rows, max_size=4)),
         ),
         max_size=3,
     ),
@@ -89,13 +95,22 @@ statistics = st.builds(
 arms = st.builds(
     ArmState,
     name=texts, temperature=finite, epsilon=finite, n=finite, mean=finite, deviation=finite, p_worse=finite,
-    shares=st.lists(finite, max_size=3),
+    shares=st.lists(finite, max_size=3), cell_means=st.lists(finite, max_size=3),
 )  # fmt: skip
 groups = st.builds(GroupState, group=texts, arm=texts, mean=finite, variance=finite, pending_mean=finite)
+estimates = st.builds(
+    EstimateState,
+    estimator=st.sampled_from(["ips", "snips", "dr"]), value=finite, lower=st.none() | finite, upper=st.none() | finite,
+    std_error=st.none() | finite,
+)  # fmt: skip
+standing = st.builds(
+    StandingState, arm=texts, effective_n=finite, mean_weight=finite, estimates=st.lists(estimates, max_size=3),
+    warnings=st.lists(texts, max_size=2),
+)  # fmt: skip
 policies = st.builds(
     PolicyState,
     reward_cap=finite, noise=finite, cells=st.lists(texts, max_size=3), arms=st.lists(arms, max_size=3),
-    groups=st.lists(groups, max_size=3),
+    groups=st.lists(groups, max_size=3), standing=st.lists(standing, max_size=3),
 )  # fmt: skip
 
 

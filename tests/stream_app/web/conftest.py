@@ -89,7 +89,9 @@ def pair(bootstrap_servers: str, tmp_path_factory: pytest.TempPathFactory) -> It
     """Return two workers that have learned some hundred events, and passed over one and rejected two."""
     folder = tmp_path_factory.mktemp("pair")
     # A worker that a test stops for some seconds keeps its partitions.
-    first = fresh_settings(bootstrap_servers, folder / "state-1").model_copy(update={"session_timeout_ms": 60_000})
+    # Slates can earn nothing more after some dozen events, a minute each: so there are estimates of them.
+    changes = {"session_timeout_ms": 60_000, "attribution_window_ms": 600_000}
+    first = fresh_settings(bootstrap_servers, folder / "state-1").model_copy(update=changes)
     second = first.model_copy(update={"web_port": free_port(), "state_dir": folder / "state-2"})
     harness.make_topics(first)
     market = Shop()

@@ -1,0 +1,48 @@
+"""What ``crossaisle policy`` shows of the standing estimates."""
+
+from __future__ import annotations
+
+import io
+
+from rich.console import Console
+
+from stream_app.cli.policy import _show
+from stream_app.policy_publish import make_state
+from stream_app.policy_report import policy_rows
+from stream_app.records.policy import EstimateState, PolicyState, StandingState
+from stream_app.settings import Settings
+
+
+def state(*standing: StandingState) -> PolicyState:
+    """Return the policy of the start with these estimates."""
+    made = make_state(Settings(), 1, [])
+    fields = {name: getattr(made, name) for name in made.__struct_fields__}
+    return PolicyState(**{**fields, "standing": list(standing)})
+
+
+ESTIMATES = [EstimateState("ips", 0.25, 0.2, 0.3, 0.02), EstimateState("snips", 0.5)]
+GREEDY = StandingState("greedy", 900, 123.4, 1.1, ESTIMATES, ["low_ess"], poor_overlap=True)
+
+
+def test_a_row_per_arm_and_estimator() -> None:
+    """Each estimate is a row with its interval, and with what its arm's slates are worth; none before there is one."""
+    rows = [row for row in policy_rows(state(GREEDY), 0.05) if row["kind"] == "ope"]
+    assert [(row["arm"], row["estimator"], row["value"], row["low"]) for row in rows] == [
+        ("greedy", "ips", 0.25, 0.2),
+        ("greedy", "snips", 0.5, None),
+    ]
+    assert all((row["n"], row["effective_n"], row["poor_overlap"]) == (900, 123.4, True) for row in rows)
+    assert [row for row in policy_rows(make_state(Settings(), 1, []), 0.05) if row["kind"] == "ope"] == []
+
+
+def test_the_table_has_them() -> None:
+    """People see value, interval and warnings; the table is left out before there is an estimate."""
+    texts = []
+    for each in (state(GREEDY), state()):
+        console = Console(file=io.StringIO(), width=140)
+        _show(console, policy_rows(each, 0.05))
+        texts.append(console.file.getvalue())  # type: ignore[attr-defined] # a StringIO
+    assert "If it filled all slates" in texts[0]
+    assert "0.2500  [0.2000, 0.3000]" in texts[0]
+    assert "low_ess" in texts[0]
+    assert "If it filled all slates" not in texts[1]
