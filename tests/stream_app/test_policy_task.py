@@ -102,7 +102,7 @@ def test_arms_may_come_and_go() -> None:
     assert not np.any(after["fresh"].cells)
     assert after["fresh"].standing is not None
     assert not np.any([after["fresh"].standing.final, *after["fresh"].standing.open])
-    world.users.process(react(world, 90_000, random.Random(1)), NOW_MS)  # noqa: S311 - shoppers, not secrets
+    world.users.process(react(world, 16_000, random.Random(1)), NOW_MS)  # noqa: S311 - shoppers, not secrets
     world.commit()
 
 
@@ -177,9 +177,11 @@ def test_a_forgotten_user_earns_nothing_any_more() -> None:
     world = live(100)
     before = world.users.policy.statistics()
     newest = {slate.user_id: slate for slate in map(decode_slate, world.slates)}["u3"]
-    world.users.process([event(90_000, "u3", None, "forget")], NOW_MS)
+    learned = world.users.counters["n_events"]
+    world.users.process([event(16_000, "u3", None, "forget")], NOW_MS)
     item = newest.items[0].item_id
-    world.users.process([event(90_001, "u3", item, slate_id=newest.slate_id)], NOW_MS)
+    world.users.process([event(16_001, "u3", item, slate_id=newest.slate_id)], NOW_MS)
+    assert (world.users.counters["n_forgotten"], world.users.counters["n_events"]) == (1, learned + 1)
     assert world.users.policy.statistics() == before
 
 
@@ -190,7 +192,9 @@ def test_slates_of_others(slate_id: str) -> None:
     before = world.users.policy.statistics()
     newest = {slate.user_id: slate for slate in map(decode_slate, world.slates)}["u3"]
     item = newest.items[0].item_id
-    world.users.process([event(90_000, "u3", item, "purchase", slate_id=slate_id)], NOW_MS)
+    learned = world.users.counters["n_events"]
+    world.users.process([event(16_000, "u3", item, "purchase", slate_id=slate_id)], NOW_MS)
+    assert world.users.counters["n_events"] == learned + 1
     assert world.users.policy.statistics() == before
 
 
