@@ -62,10 +62,16 @@ def synthetic(
     items: Annotated[int | None, typer.Option(min=2, help="Items of the catalogue.")] = None,
     categories: Annotated[int | None, typer.Option(min=2, help="Categories of the catalogue.")] = None,
     days: Annotated[int | None, typer.Option(min=1, help="Days that the shop is open.")] = None,
+    drift_users: Annotated[
+        float | None,
+        typer.Option(min=0.0, max=1.0, help="Share of the users whose tastes change after two thirds of the days."),
+    ] = None,
     *,
     json: Annotated[bool, typer.Option("--json", help="Print what was written as one line of JSON.")] = False,
 ) -> None:
     """Make a shop whose truth is known: tastes, replenishment, seasons, new items, and tastes that change one day."""
+    from dataclasses import replace
+
     import msgspec
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -79,6 +85,8 @@ def synthetic(
         message = f"there is no kind {kind!r}; use one of {', '.join(KINDS)}"
         raise CommandError(message)
     params = with_sizes(KINDS[kind], seed=seed, n_users=users, n_items=items, n_categories=categories, days=days)
+    if drift_users is not None:
+        params = replace(params, drift_users=drift_users)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("users", total=params.n_users)
