@@ -108,16 +108,16 @@ class DriftLog:
         self._partition = partition
         self._n_told = 0
 
-    def tell(self, quality: "OnlineQuality", relearning: Relearning) -> None:
-        """Log the alarms since the last call, if there are any, and for how many events it learns faster."""
-        found = quality.summary() if quality.n_drifts > self._n_told else None
-        if found is not None:
+    def tell(self, quality: "OnlineQuality") -> None:
+        """Log the alarms since the last call, if there are any; those of the log-loss make the task learn faster."""
+        if quality.n_drifts > self._n_told:
             self._n_told = quality.n_drifts
+            found = quality.summary()
             log.warning(
                 "drift_alarm",
                 partition=self._partition,
-                n_alarms=quality.n_drifts,
+                n_log_loss=int(found["n_drifts_log_loss"]),
+                n_hit_rate=int(found["n_drifts_hit_rate"]),
                 log_loss=round(found["log_loss"], 3),
                 hit_rate=round(found["hit_rate"], 4),
-                n_events=relearning.n_left,
             )

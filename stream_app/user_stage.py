@@ -162,7 +162,7 @@ class UserProcessor:
             else:
                 run.append((event, records[index].offset))
         self.learn(run)
-        self._drifts.tell(self.quality, self.relearning)
+        self._drifts.tell(self.quality)
 
     def _get_many(self, keys: list[bytes]) -> list[bytes | None]:
         """Read pages from the store, without those that the present interval erased."""

@@ -153,7 +153,7 @@ def test_batches_do_not_matter() -> None:
 
 
 def test_an_alarm_is_told() -> None:
-    """A log line names the partition, and for how many events it will learn faster."""
+    """One log line names the partition, what raised alarms, and what log-loss and hit rate are."""
     world = World()
     world.catalogue(f"i{k}" for k in range(30))
     world.users.process([event(0, "ann", "i1")], NOW_MS)
@@ -165,4 +165,5 @@ def test_an_alarm_is_told() -> None:
         world.users.process([event(2, "ann", "i3")], NOW_MS)
     [line] = [line for line in lines if line["event"] == "drift_alarm"]
     assert line["partition"] == 0
-    assert line["n_events"] == DEFAULTS.n_events
+    assert (line["n_log_loss"], line["n_hit_rate"]) == (1, 0)
+    assert 2.0 < line["log_loss"] < 5.0
