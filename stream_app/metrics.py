@@ -228,7 +228,7 @@ class WorkerCollector(Collector):
             loss.add_metric([partition], summary["log_loss"])
             auc.add_metric([partition], summary["auc"])
             drifts.add_metric([partition], summary["n_drifts"])
-        yield from (hits, loss, auc, drifts)
+        yield from (hits, loss, auc, drifts, self._relearning())
         arms = self._arms()
         if arms:
             reward = GaugeMetricFamily("crossaisle_arm_reward", "Mean reward of an arm's slates", labels=["arm", "of"])
@@ -238,6 +238,16 @@ class WorkerCollector(Collector):
                 for of, value in (("mean", arm.reward), ("low", arm.low), ("high", arm.high)):
                     reward.add_metric([arm.name, of], value)
             yield from (reward, slates)
+
+    def _relearning(self) -> Metric:
+        left = GaugeMetricFamily(
+            "crossaisle_relearning_events",
+            "Events for which it still learns faster after a drift alarm, 0 where it does not",
+            labels=["partition"],
+        )
+        for user in sorted(self._users, key=lambda p: p.partition):
+            left.add_metric([str(user.partition)], float(user.relearning.n_left))
+        return left
 
     def _timings(self) -> Iterable[Metric]:
         for name, (text, histogram_of) in _HISTOGRAMS.items():

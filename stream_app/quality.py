@@ -5,6 +5,7 @@ they were cut into batches, and the detector costs nothing worth measuring.
 """
 
 import math
+from collections import deque
 from typing import Final
 
 import numpy as np
@@ -13,7 +14,11 @@ from river import drift, stats
 SMOOTHING: Final = 0.01
 """Weight of the newest block in the exponential means."""
 BLOCK_EVENTS: Final = 100
-"""Observations that make one block."""
+"""Observations that make one block of the smoothed means."""
+WATCHED_EVENTS: Final = 25
+"""Observations that make one block of those that ADWIN sees: it wants at least five of them from after a change."""
+N_NEWEST: Final = 5
+"""Newest blocks that tell whether a change is for the worse."""
 CONFIDENCE: Final = 1e-4
 """ADWIN's delta: how rarely a block that is like the others may raise an alarm."""
 
@@ -85,15 +90,28 @@ class Watched(Smoothed):
     def __init__(self, worse: int) -> None:
         super().__init__()
         self._worse = worse
+        self._watched = Blocks(WATCHED_EVENTS)
+        self._newest: deque[float] = deque(maxlen=N_NEWEST)
         self._adwin = drift.ADWIN(delta=CONFIDENCE, clock=1)
         self.n_alarms = 0
 
-    def _take(self, mean: float) -> None:
-        super()._take(mean)
+    def add(self, values: np.ndarray) -> None:
+        """Add numbers."""
+        super().add(values)
+        for mean in self._watched.add(values):
+            self._watch(mean)
+
+    def _watch(self, mean: float) -> None:
+        """Count an alarm if ADWIN finds a change, and the newest blocks are worse than its window was.
+
+        ADWIN's own mean after a change does not tell: it drops its oldest blocks, and keeps more than the newest.
+        """
         before = self._adwin.estimation
+        self._newest.append(mean)
         self._adwin.update(mean)
-        if self._adwin.drift_detected and self._worse * (self._adwin.estimation - before) > 0:
-            self.n_alarms += 1
+        if self._adwin.drift_detected:
+            newest = sum(self._newest) / len(self._newest)
+            self.n_alarms += self._worse * (newest - before) > 0
 
 
 class OnlineQuality:
@@ -107,7 +125,7 @@ class OnlineQuality:
         self._loss = Watched(worse=1)
         self._auc = Smoothed()
 
-    def update(self, losses: np.ndarray, hits: np.ndarray, aucs: np.ndarray) -> None:
+    def update(self, losses: np.ndarray, hits: np.ndarray, aucs: np.ndarray) -> bool:
         """Add a batch.
 
         Parameters
@@ -118,10 +136,17 @@ class OnlineQuality:
             Per positive event, whether its item was on the user's last slate.
         aucs
             Per event, the share of other candidates that its item scored above, in [0, 1]; NaN where it is not known.
+
+        Returns
+        -------
+        bool
+            Whether the log-loss raised an alarm.
         """
+        before = self._loss.n_alarms
         self._hits.add(hits.astype(np.float64))
         self._loss.add(losses[np.isfinite(losses)].astype(np.float64))
         self._auc.add(aucs[np.isfinite(aucs)].astype(np.float64))
+        return self._loss.n_alarms > before
 
     @property
     def n_drifts(self) -> int:

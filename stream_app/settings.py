@@ -90,6 +90,12 @@ class Settings(BaseSettings):
         0.0, ge=0.0, le=36_500.0, description="Items bought less than this many days ago are left out; 0 is never."
     )
 
+    relearn_events: int = Field(
+        20_000,
+        ge=0,
+        description="Events for which a partition learns faster after a drift alarm; 0: never.",
+    )
+
     policy: str = Field(
         "learned", description="`learned`: the arms are shared out by what they earn; or one arm's name."
     )

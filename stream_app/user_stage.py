@@ -1,7 +1,6 @@
 """The user stage's state and operators: events of one partition in; slates, item updates and rejects out."""
 
-from collections.abc import Iterator, Sequence
-from itertools import pairwise
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -20,13 +19,13 @@ from operators.learn import (
 )
 from operators.lists import LISTS
 from operators.load import STRETCH, Load, LoadParams, candidates_at, observe
-from operators.numeric import splitmix, start_users
+from operators.numeric import start_users
 from operators.params import LearnParams, SlateParams
 from operators.rank import SLATE, fill_slates
 from state.arrays import Int32s, Rows, UInt8s, UInt64s
 from state.codec import KIND_GLOBALS, matrix, page_key
 from state.ids import hash_id
-from state.layout import KIND_ITEM, USER_HEADER, USER_PAGES
+from state.layout import USER_HEADER, USER_PAGES
 from state.table import RowTable
 from state.updates import encode_update
 from stream_app.columns import event_columns, user_hashes
@@ -34,9 +33,11 @@ from stream_app.interval import Interval
 from stream_app.newest import NewestSlates
 from stream_app.policy_task import POLICY_KEY, PartitionPolicy
 from stream_app.policy_view import PolicyView
+from stream_app.pools import pooled_runs
 from stream_app.processor import Flush, Output
 from stream_app.quality import OnlineQuality
 from stream_app.records import Event, EventLimits, decode_events, encode_reject
+from stream_app.relearning import DriftLog, Relearning, RelearnParams
 from stream_app.slates import FilledSlate, build_slate, unpack
 from stream_app.tally import Tally
 
@@ -46,8 +47,6 @@ if TYPE_CHECKING:
     from stream_app.replica import Replica
     from stream_app.settings import Settings
 
-POOL = 128
-"""Uniform negatives that so many offsets share."""
 GLOBALS_KEY = page_key(0, KIND_GLOBALS)
 REACTIONS_KEY = page_key(1, KIND_GLOBALS)
 REACTIONS_AT = int(GLOBALS.fields["reaction"][1])  # type: ignore[index] # it has fields
@@ -110,6 +109,8 @@ class UserProcessor:
         self.globals: Rows = new_globals()
         self._reactions = self._flushed = self._reaction_bytes()
         self.quality = OnlineQuality()
+        self.relearning = Relearning(self._learn, RelearnParams(n_events=settings.relearn_events))
+        self._drifts = DriftLog(partition)
         self.tally = Tally()
         self._interval = Interval()
         self.newest = NewestSlates(settings.web_cached_slates)
@@ -131,6 +132,7 @@ class UserProcessor:
         state: dict[str, Any] = msgspec.json.decode(checkpoint)["state"] if checkpoint else {}
         self.tally.restore(state)
         self._newest_s = int(state.get("newest_s", 0))
+        self.relearning.restore(state.get("relearning"))
         raw, reactions, policy = self._store.get_many([GLOBALS_KEY, REACTIONS_KEY, POLICY_KEY])
         if raw is not None:
             fresh = new_globals().tobytes()[REACTIONS_AT:]
@@ -160,6 +162,7 @@ class UserProcessor:
             else:
                 run.append((event, records[index].offset))
         self.learn(run)
+        self._drifts.tell(self.quality)
 
     def _get_many(self, keys: list[bytes]) -> list[bytes | None]:
         """Read pages from the store, without those that the present interval erased."""
@@ -196,17 +199,24 @@ class UserProcessor:
         status, losses, aucs = np.zeros(n, np.uint8), np.zeros(n, np.float32), np.zeros(n, np.float32)
         offsets = np.fromiter((offset for _, offset in run), np.uint64, n)
         draws = self._draws(offsets, events) if wanted.size else NO_DRAWS
-        for part, pool in self._pools(offsets):
+        headers = self._replica.table.headers.records
+        for block, part, pool in pooled_runs(offsets, headers, self._settings.seed, self.partition):
             learn_batch(
                 events[part], as_of_s, self._users(), entities, self.globals[0], pool, self._work, self._acc,
-                self._learn, status[part], losses[part], aucs[part], self._slate, self._greedy, draws[part],
-                wanted[part], lists[part],
+                self.relearning.enter(block, self.globals[0]), status[part], losses[part], aucs[part], self._slate,
+                self._greedy, draws[part], wanted[part], lists[part],
             )  # fmt: skip
+            self._watch(events[part], status[part], losses[part], shown[part], aucs[part])
         self.policy.attribute(events, (status == DUPLICATE).astype(np.uint8), self._users())
         self._count(run, events, status)
-        fresh = status != DUPLICATE
-        self.quality.update(losses[fresh], shown[fresh & (events["weight"] > 0)], aucs[fresh])
         return lists
+
+    def _watch(self, events: Rows, status: UInt8s, losses: np.ndarray, shown: np.ndarray, aucs: np.ndarray) -> None:
+        """Note how well events were foreseen; see :mod:`stream_app.quality` and :mod:`stream_app.relearning`."""
+        fresh = status != DUPLICATE
+        positive = fresh & (events["weight"] > 0)
+        alarm = self.quality.update(losses[fresh], shown[positive], aucs[fresh])
+        self.relearning.note(int(np.count_nonzero(positive)), alarm=alarm)
 
     def _draws(self, offsets: UInt64s, events: Rows) -> Rows:
         return self.policy.unlearned_choices(self.table.headers.records["id"][events["user"]], offsets)
@@ -250,21 +260,6 @@ class UserProcessor:
     def _users(self) -> Users:
         return users_of(self.table)
 
-    def _pools(self, offsets: UInt64s) -> Iterator[tuple[slice, Int32s]]:
-        """Cut a batch into runs of one pool each: item rows that serve as uniform negatives.
-
-        The pool is a function of seed, partition, offset and the replica's rows: how batches were cut does not matter.
-        """
-        headers = self._replica.table.headers.records
-        seed = int(splitmix(np.uint64(self._settings.seed * 1_000_003 + self.partition)))
-        blocks = offsets // np.uint64(POOL)
-        starts = [0, *(np.flatnonzero(np.diff(blocks)) + 1).tolist(), offsets.size]
-        for start, end in pairwise(starts):
-            rng = np.random.default_rng([seed, int(blocks[start])])
-            rows = rng.integers(1, max(headers.shape[0], 2), 2 * POOL)
-            known = (headers["n"][rows] > 0) & (headers["kind"][rows] == KIND_ITEM)
-            yield slice(start, end), rows[known][:POOL].astype(np.int32)
-
     def _shown_hits(self, events: Rows) -> np.ndarray:
         headers = self.table.headers.records[events["user"]]
         return np.asarray((headers["shown"] == events["id"][:, None]).any(axis=1) & (headers["n_shown"] > 0))
@@ -300,7 +295,8 @@ class UserProcessor:
         self._flushed = self._reaction_bytes()
         if self._flushed != self._reactions:
             pages.singles.append((REACTIONS_KEY, self._flushed))
-        return Flush(outputs=outputs, pages=pages, state={**self.tally.state(), "newest_s": self._newest_s})
+        state = {**self.tally.state(), "newest_s": self._newest_s, "relearning": self.relearning.state()}
+        return Flush(outputs=outputs, pages=pages, state=state)
 
     def _reaction_bytes(self) -> bytes:
         return self.globals.tobytes()[REACTIONS_AT:]

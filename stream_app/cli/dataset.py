@@ -104,10 +104,16 @@ def synthetic(
     items: Annotated[int | None, typer.Option(min=2, help="Items of the catalogue.")] = None,
     categories: Annotated[int | None, typer.Option(min=2, help="Categories of the catalogue.")] = None,
     days: Annotated[int | None, typer.Option(min=1, help="Days that the shop is open.")] = None,
+    drift_users: Annotated[
+        float | None,
+        typer.Option(min=0.0, max=1.0, help="Share of the users whose tastes change after two thirds of the days."),
+    ] = None,
     *,
     json: Json = False,
 ) -> None:
     """Make a shop whose truth is known: tastes, replenishment, seasons, new items, and tastes that change one day."""
+    from dataclasses import replace
+
     from stream_app.synthetic.files import write_synthetic
     from stream_app.synthetic.params import KINDS, with_sizes
 
@@ -115,6 +121,8 @@ def synthetic(
         message = f"there is no kind {kind!r}; use one of {', '.join(KINDS)}"
         raise CommandError(message)
     params = with_sizes(KINDS[kind], seed=seed, n_users=users, n_items=items, n_categories=categories, days=days)
+    if drift_users is not None:
+        params = replace(params, drift_users=drift_users)
     with _working("users", "users") as bar:
         summary = write_synthetic(out, params, bar.count)
     _tell(summary, bar, json=json)

@@ -45,6 +45,24 @@ def test_getting_better_is_no_alarm() -> None:
     assert quality.n_drifts == 0
 
 
+def test_a_jump_after_long_learning_is_an_alarm_soon() -> None:
+    """A loss that fell for 40,000 events and then jumps raises one alarm within 500, and none before."""
+    quality, rng = OnlineQuality(), np.random.default_rng(0)
+    fell = 4.0 + 2.0 * np.exp(-np.arange(40_000) / 10_000)
+    assert not quality.update(rng.normal(fell, 2.0), np.zeros(0, bool), NO_AUCS)
+    assert quality.update(rng.normal(6.5, 2.0, 500), np.zeros(0, bool), NO_AUCS)
+    quality.update(rng.normal(5.0, 2.0, 5_000), np.zeros(0, bool), NO_AUCS)
+    assert quality.summary()["n_drifts_log_loss"] == 1
+
+
+def test_a_falling_hit_rate_is_an_alarm_of_its_own() -> None:
+    """It is counted, but is no alarm of the loss."""
+    quality, rng = OnlineQuality(), np.random.default_rng(0)
+    alarms = [quality.update(np.zeros(0), rng.random(20_000) < rate, NO_AUCS) for rate in (0.4, 0.05)]
+    assert alarms == [False, False]
+    assert quality.summary()["n_drifts_hit_rate"] == 1
+
+
 def test_batches_do_not_matter() -> None:
     """The same events cut into other batches give the same numbers to the last bit."""
     rng = np.random.default_rng(1)
