@@ -148,6 +148,7 @@ def default_plan(settings: Settings, collector: WorkerCollector) -> Callable[[Ma
         from stream_app.item_stage import ItemProcessor  # noqa: PLC0415  # numba: only a worker pays for it
         from stream_app.policy_agent import PolicyAgent  # noqa: PLC0415
         from stream_app.policy_view import PolicyView  # noqa: PLC0415
+        from stream_app.quality import detectors  # noqa: PLC0415
         from stream_app.replica import Replica  # noqa: PLC0415
         from stream_app.user_stage import UserProcessor  # noqa: PLC0415
         from stream_app.warmup import warm_up  # noqa: PLC0415
@@ -199,6 +200,7 @@ def default_plan(settings: Settings, collector: WorkerCollector) -> Callable[[Ma
             stages=[item, user],
             make_agent=lambda **mode: PolicyAgent(settings, policy, **mode),
             warm_up=lambda: warm_up(settings),
+            load_late=detectors,
             take_catalog_rejections=replica.take_catalog_rejections,
         )
 

@@ -6,10 +6,14 @@ they were cut into batches, and the detector costs nothing worth measuring.
 
 import math
 from collections import deque
-from typing import Final
+from functools import cache
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-from river import drift, stats
+from river import stats
+
+if TYPE_CHECKING:
+    from types import ModuleType
 
 SMOOTHING: Final = 0.01
 """Weight of the newest block in the exponential means."""
@@ -21,6 +25,18 @@ N_NEWEST: Final = 5
 """Newest blocks that tell whether a change is for the worse."""
 CONFIDENCE: Final = 1e-4
 """ADWIN's delta: how rarely a block that is like the others may raise an alarm."""
+
+
+@cache
+def detectors() -> "ModuleType":
+    """Return River's detectors of drift.
+
+    The first call loads them, and SciPy's statistics with them: more than a second, a third of a worker's start. So a
+    worker loads them in a thread once it runs, and detectors are made when there is something to watch.
+    """
+    from river import drift  # noqa: PLC0415
+
+    return drift
 
 
 class Blocks:
@@ -92,7 +108,7 @@ class Watched(Smoothed):
         self._worse = worse
         self._watched = Blocks(WATCHED_EVENTS)
         self._newest: deque[float] = deque(maxlen=N_NEWEST)
-        self._adwin = drift.ADWIN(delta=CONFIDENCE, clock=1)
+        self._adwin: Any = None
         self.n_alarms = 0
 
     def add(self, values: np.ndarray) -> None:
@@ -106,6 +122,8 @@ class Watched(Smoothed):
 
         ADWIN's own mean after a change does not tell: it drops its oldest blocks, and keeps more than the newest.
         """
+        if self._adwin is None:
+            self._adwin = detectors().ADWIN(delta=CONFIDENCE, clock=1)
         before = self._adwin.estimation
         self._newest.append(mean)
         self._adwin.update(mean)

@@ -56,6 +56,8 @@ class Plan:
     """Called with mode's keywords when all stages are started: what runs beside them."""
     warm_up: Callable[[], object] | None = None
     """Called before anything else, in a thread of its own: compiles what would hold up the first records."""
+    load_late: Callable[[], object] | None = None
+    """Called in a thread of its own once all is started: loads what is wanted later and would hold up the start."""
 
 
 _TOPICS_WITHIN_S = 3.0
@@ -99,7 +101,7 @@ async def _in_daemon_thread(function: Callable[[], object]) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
             loop.call_soon_threadsafe(settle, error)
 
-    threading.Thread(target=run, name="warm-up", daemon=True).start()
+    threading.Thread(target=run, name="loading", daemon=True).start()
     await done
 
 
@@ -254,3 +256,5 @@ class Runtime(Service):
             await self.add_runtime_dependency(self._agent)
         self._phase = "running"
         self._log.info("worker_running", stages=list(self._stages))
+        if plan.load_late is not None:
+            await _in_daemon_thread(plan.load_late)
