@@ -4,9 +4,9 @@ import asyncio
 import ssl
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from io import BytesIO
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import IncompatibleBrokerVersion, KafkaError, NodeNotReadyError
@@ -28,8 +28,10 @@ if TYPE_CHECKING:
 FIRST_WAIT_S = 0.2
 LONGEST_WAIT_S = 3.0
 SAY_AGAIN_S = 10.0
-_NO_BROKER_LISTED_S = 5.0
+_NO_BROKER_LISTED_S = 10.0
 """A broker that was frozen answers again before the controller lists it among the living."""
+
+_Answer = TypeVar("_Answer")
 
 
 def client_options(settings: "Settings") -> dict[str, Any]:
@@ -214,15 +216,33 @@ async def fetch_topic_rights(settings: "Settings", topics: Sequence[str]) -> dic
     return None if described is None else {topic[1]: (topic[0], topic[5]) for topic in described}
 
 
-async def _describe(settings: "Settings", request: _TopicIdRequest) -> list[Any] | None:
+async def once_listed(ask: Callable[[], Awaitable[_Answer]]) -> _Answer:
+    """Return what a question answers; ask again for some seconds while the broker lists no broker, not even itself.
+
+    A broker that was frozen, or has just started, answers so until its controller knows of it again.
+
+    Parameters
+    ----------
+    ask
+        Called anew for each attempt; it makes its own client, which would remember the empty list.
+
+    Raises
+    ------
+    aiokafka.errors.KafkaError
+        What the last attempt raised.
+    """
     give_up_s = time.monotonic() + _NO_BROKER_LISTED_S
     while True:
         try:
-            return await _describe_once(settings, request)
+            return await ask()
         except NodeNotReadyError:
             if time.monotonic() > give_up_s:
                 raise
             await asyncio.sleep(0.2)
+
+
+async def _describe(settings: "Settings", request: _TopicIdRequest) -> list[Any] | None:
+    return await once_listed(lambda: _describe_once(settings, request))
 
 
 async def _describe_once(settings: "Settings", request: _TopicIdRequest) -> list[Any] | None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import LeaderNotAvailableError, NoError, UnknownTopicOrPartitionError, for_code
 
 from stream_app.changelog import RecoveryError
-from stream_app.kafka import client_options, fetch_topic_ids
+from stream_app.kafka import client_options, fetch_topic_ids, once_listed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,12 +40,7 @@ async def fetch_topic_facts(settings: Settings, topics: Sequence[str]) -> dict[s
     aiokafka.errors.KafkaError
         The broker does not answer, or the topics have no leader yet.
     """
-    admin = AIOKafkaAdminClient(**client_options(settings))
-    try:
-        await admin.start()
-        described = await admin.describe_topics(list(topics))
-    finally:
-        await admin.close()
+    described = await once_listed(lambda: _describe(settings, topics))
     ids = await fetch_topic_ids(settings, list(topics))
     facts = {}
     for topic in described:
@@ -55,6 +50,15 @@ async def fetch_topic_facts(settings: Settings, topics: Sequence[str]) -> dict[s
         elif error is not UnknownTopicOrPartitionError:
             raise error(topic["topic"])
     return facts
+
+
+async def _describe(settings: Settings, topics: Sequence[str]) -> list[dict[str, Any]]:
+    admin = AIOKafkaAdminClient(**client_options(settings))
+    try:
+        await admin.start()
+        return list(await admin.describe_topics(list(topics)))
+    finally:
+        await admin.close()
 
 
 class TopicFactsCache:
