@@ -12,6 +12,8 @@ N_PLAIN = 51
 """Features of the blend that are no squares of others."""
 SQUARED = np.array([*range(11), 13, *range(16, 21), 22, *range(24, 34), 35, *range(42, 51)])
 """Features that the blend also sees squared: those that take many values."""
+N_COLUMNS = 56
+"""Columns of the features in memory: the plain ones, and zeros up to a multiple of eight."""
 N_BLEND = N_PLAIN + SQUARED.size
 """Features of the blend, per head."""
 HAD_ONLY = np.array([0, 1, *range(16, 21), *range(23, 28), *range(32, 36), 36, 37, 38, 41, 47, 48])
@@ -196,6 +198,9 @@ class Work(NamedTuple):
     candidates: Rows
     position: Int32s
     features: Floats
+    logs: Floats
+    logs_had: Floats
+    stale: Int32s
     scored: Floats
     neighbours: Int32s
     neighbour_cooc: Floats
@@ -208,6 +213,7 @@ class Work(NamedTuple):
     category_list: Int32s
     category_position: Int32s
     category_features: Floats
+    category_weights: Floats
     category_log_p: Floats
     category_user: Floats
     category_context: Int32s
@@ -236,7 +242,10 @@ def new_work(n_rows: int, n_categories: int) -> Work:
     return Work(
         candidates=np.zeros(MAX_CANDIDATES, CANDIDATE),
         position=np.full(n_rows, -1, i4),
-        features=np.zeros((MAX_CANDIDATES, N_BLEND), f4),
+        features=np.zeros((MAX_CANDIDATES, N_COLUMNS), f4),
+        logs=np.zeros(MAX_CANDIDATES * 6, f4),
+        logs_had=np.zeros(MAX_CANDIDATES * 11, f4),
+        stale=np.zeros(MAX_CANDIDATES, i4),
         scored=np.zeros(MAX_CANDIDATES, f4),
         neighbours=np.zeros(MAX_TOUCHED_NEIGHBOURS, i4),
         neighbour_cooc=np.zeros(MAX_TOUCHED_NEIGHBOURS, f4),
@@ -249,10 +258,11 @@ def new_work(n_rows: int, n_categories: int) -> Work:
         category_list=np.zeros(MAX_CATEGORY_CANDIDATES, i4),
         category_position=np.full(n_categories, -1, i4),
         category_features=np.zeros((MAX_CATEGORY_CANDIDATES, N_CATEGORY), f4),
+        category_weights=np.zeros(N_CATEGORY, f4),
         category_log_p=np.zeros(MAX_CATEGORY_CANDIDATES, f4),
         category_user=np.zeros((MAX_CATEGORY_CANDIDATES, 4), f4),
         category_context=np.zeros(n_categories, i4),
-        category_votes=np.zeros((MAX_CATEGORY_CANDIDATES, 2), f4),
+        category_votes=np.zeros((MAX_CATEGORY_CANDIDATES, 4), f4),
         category_bit=np.zeros(MAX_CATEGORY_CANDIDATES, np.uint64),
         serials=np.zeros(MAX_ITEMS * (N_DELTAS + 1), i4),
         serial_size=np.zeros(N_SERIALS, i4),

@@ -7,16 +7,16 @@ category; an item that the user had has a history of its own, and biases made it
 import math
 
 import numpy as np
-from numba import njit
 
-from operators.arrays import ACTIVE, N_BLEND, Accumulators, Entities, Users, Work
+from operators.arrays import ACTIVE, N_BLEND, N_COLUMNS, N_PLAIN, SQUARED, Accumulators, Entities, Users, Work
+from operators.elementary import LOG2_E, powers_of_two
 from operators.factors import accumulator
 from operators.features import fill_features
 from operators.newton import newton_learn
 from operators.numeric import draw, uniform
 from operators.params import P_LONG
-from operators.serving import HOUR_S, fill_line
 from state.arrays import Floats, Int32s, Row
+from state.kernel import inner_kernel, kernel
 
 MAX_SAMPLE = 1280
 EVEN = 0.3
@@ -27,15 +27,25 @@ UNLISTED = -12.0
 """Rough log-probability of an item whose category is not even a candidate."""
 
 
-@njit(cache=True, nogil=True, fastmath={"reassoc"})
-def _weigh(weights: Floats, x: Floats) -> float:
+@inner_kernel
+def _spread_weights(weights: Floats, plain: Floats, square: Floats) -> None:
+    """Write the weights of features, and of their squares, to the features' columns, shapes ``(2, N_COLUMNS)``."""
+    for head in range(2):
+        for k in range(N_PLAIN):
+            plain[head, k] = weights[head, k]
+        for k in range(SQUARED.size):
+            square[head, SQUARED[k]] = weights[head, N_PLAIN + k]
+
+
+@inner_kernel(fastmath={"reassoc", "contract"})
+def _weigh(plain: Floats, square: Floats, x: Floats) -> float:
     total = np.float32(0.0)
-    for k in range(N_BLEND):
-        total += weights[k] * x[k]
+    for k in range(N_COLUMNS):
+        total += plain[k] * x[k] + square[k] * (x[k] * x[k])
     return float(total)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def score_features(entities: Entities, weights: Floats, work: Work, which: Int32s, out: Floats) -> None:
     """Write the logits of the candidates ``which``, shape ``(n,)``, whose features are filled, to ``out``.
 
@@ -44,20 +54,19 @@ def score_features(entities: Entities, weights: Floats, work: Work, which: Int32
     weights
         Of items that the user had, and of new ones, shape ``(2, N_BLEND)``.
     """
-    candidates, serving, headers = work.candidates, entities.serving, entities.headers
+    candidates, serving, headers, features = work.candidates, entities.serving, entities.headers, work.features
     category_of, category_rows = entities.category, entities.category_rows
-    had, new = weights[0], weights[1]
+    plain, square = np.zeros((2, N_COLUMNS), np.float32), np.zeros((2, N_COLUMNS), np.float32)
+    _spread_weights(weights, plain, square)
     for j in range(which.shape[0]):
         c = candidates[which[j]]
-        x = work.features[which[j]]
-        if c.had:
-            out[j] = _weigh(had, x)
-        else:
-            bias = serving[c.row].bias + headers[category_rows[category_of[c.row]]].blend_bias
-            out[j] = _weigh(new, x) + bias
+        head = 0 if c.had else 1
+        out[j] = _weigh(plain[head], square[head], features[which[j]])
+        if head:
+            out[j] += serving[c.row].bias + headers[category_rows[category_of[c.row]]].blend_bias
 
 
-@njit(cache=True, nogil=True)
+@inner_kernel(allocates=True)
 def learn_blend(
     users: Users,
     u: int,
@@ -88,7 +97,7 @@ def learn_blend(
     picked = np.empty(MAX_SAMPLE, np.int32)
     p = np.empty(MAX_SAMPLE, np.float32)
     lift = np.empty(MAX_SAMPLE, np.float32)
-    m = _sample(entities, work, n, true, min(n_sample, MAX_SAMPLE) - 1, uniform(globals_.draws), now_s, picked, lift)
+    m = _sample(entities, work, n, true, min(n_sample, MAX_SAMPLE) - 1, uniform(globals_.draws), picked, lift)
     globals_.draws += np.uint64(1)
     highest = -1e30
     fill_features(users, u, entities, work, picked[:m], n_context_categories, now_s)
@@ -107,7 +116,7 @@ def learn_blend(
     return -math.log(max(p[0] / total, 1e-12)), auc
 
 
-@njit(cache=True, nogil=True)
+@inner_kernel
 def _share_below(scores: Floats, lift: Floats, m: int) -> float:
     """Return the share of the others below the first one, each weighted by the inverse of how likely it was drawn."""
     below, total = 0.0, 0.0
@@ -118,7 +127,7 @@ def _share_below(scores: Floats, lift: Floats, m: int) -> float:
     return below / total if total > 0.0 else math.nan
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _sample(
     entities: Entities,
     work: Work,
@@ -126,7 +135,6 @@ def _sample(
     true: int,
     wanted: int,
     start: float,
-    now_s: int,
     picked: Int32s,
     lift: Floats,
 ) -> int:
@@ -137,19 +145,21 @@ def _sample(
     own count; a part of the sample is even, so that nothing is never seen. ``lift`` gets the logarithms of the inverse
     inclusion probabilities.
     """
-    candidates, serving, headers, category_of = work.candidates, entities.serving, entities.headers, entities.category
+    candidates, serving, category_of = work.candidates, entities.serving, entities.category
     where_of, log_p, category_user, guess = work.category_position, work.category_log_p, work.category_user, work.guess
-    hour = now_s // HOUR_S + 1
     total = 0.0
     for k in range(n):
         c = candidates[k]
-        line = serving[c.row]
-        if line.hour != hour:
-            fill_line(line, headers[c.row], hour)
         where = where_of[category_of[c.row]]
-        z = log_p[where] + line.popularity[P_LONG] - category_user[where, 2] if where >= 0 else UNLISTED
-        guess[k] = math.exp(0.5 * min(z, 0.0)) + (OWN * math.sqrt(c.slow + 0.05) if c.had else 0.0)
+        z = log_p[where] + serving[c.row].popularity[P_LONG] - category_user[where, 2] if where >= 0 else UNLISTED
+        guess[k] = 0.5 * LOG2_E * z
+    powers_of_two(guess, n)
+    for k in range(n):
+        c = candidates[k]
+        if c.had:
+            guess[k] += OWN * math.sqrt(c.slow + 0.05)
         total += guess[k]
+    even, drawn = wanted * EVEN / n, wanted * (1.0 - EVEN) / total
     picked[0] = true
     lift[0] = 0.0
     m = 1
@@ -157,7 +167,7 @@ def _sample(
     for k in range(n):
         if k == true:
             continue
-        likelihood = min(wanted * ((1.0 - EVEN) * guess[k] / total + EVEN / n), 1.0)
+        likelihood = min(drawn * guess[k] + even, 1.0)
         passed += likelihood
         if passed >= 1.0 and m <= wanted:
             passed -= 1.0
@@ -167,7 +177,7 @@ def _sample(
     return m
 
 
-@njit(cache=True, nogil=True)
+@inner_kernel(allocates=True)
 def _blend_step(
     entities: Entities,
     globals_: Row,
@@ -180,36 +190,43 @@ def _blend_step(
     weight: float,
     memory: float,
 ) -> None:
-    gradient = np.zeros((2, N_BLEND), np.float32)
+    gradient, gradient_sq = np.zeros((2, N_COLUMNS), np.float32), np.zeros((2, N_COLUMNS), np.float32)
     for k in range(m):
-        _add_features(gradient, work, picked[k], weight * (p[k] / total - (1.0 if k == 0 else 0.0)))
+        g = weight * (p[k] / total - (1.0 if k == 0 else 0.0))
+        _add_features(gradient, gradient_sq, work, picked[k], g)
     drawn = draw(p, m, uniform(globals_.draws) * total, m - 1)
-    fisher = gradient.copy()
+    fisher, fisher_sq = gradient.copy(), gradient_sq.copy()
     if drawn != 0:
         _learn_biases(entities, work, acc, picked[0], -weight)
         _learn_biases(entities, work, acc, picked[drawn], weight)
-        _add_features(fisher, work, picked[0], weight)
-        _add_features(fisher, work, picked[drawn], -weight)
+        _add_features(fisher, fisher_sq, work, picked[0], weight)
+        _add_features(fisher, fisher_sq, work, picked[drawn], -weight)
     weights, g = np.empty(ACTIVE.size, np.float32), np.empty(ACTIVE.size, np.float32)
     s = np.empty(ACTIVE.size, np.float32)
     for k in range(ACTIVE.size):
         head, f = ACTIVE[k] // N_BLEND, ACTIVE[k] % N_BLEND
-        weights[k], g[k], s[k] = globals_.blend[head, f], gradient[head, f], fisher[head, f]
+        weights[k] = globals_.blend[head, f]
+        if f < N_PLAIN:
+            g[k], s[k] = gradient[head, f], fisher[head, f]
+        else:
+            g[k], s[k] = gradient_sq[head, SQUARED[f - N_PLAIN]], fisher_sq[head, SQUARED[f - N_PLAIN]]
     newton_learn(weights, globals_.blend_gram, globals_.blend_pending, g, s, weight, memory)
     for k in range(ACTIVE.size):
         globals_.blend[ACTIVE[k] // N_BLEND, ACTIVE[k] % N_BLEND] = weights[k]
 
 
-@njit(cache=True, nogil=True)
-def _add_features(out: Floats, work: Work, at: int, g: float) -> None:
-    """Add ``g`` times a candidate's features to its head, of shape ``(2, N_BLEND)``."""
+@inner_kernel
+def _add_features(out: Floats, square: Floats, work: Work, at: int, g: float) -> None:
+    """Add ``g`` times a candidate's features, and times their squares, to its head, shapes ``(2, N_COLUMNS)``."""
     head = 0 if work.candidates[at].had else 1
-    x = work.features[at]
-    for f in range(N_BLEND):
-        out[head, f] += g * x[f]
+    x, first, second = work.features[at], out[head], square[head]
+    g = np.float32(g)
+    for f in range(N_COLUMNS):
+        first[f] += g * x[f]
+        second[f] += g * (x[f] * x[f])
 
 
-@njit(cache=True, nogil=True)
+@inner_kernel
 def _learn_biases(entities: Entities, work: Work, acc: Accumulators, at: int, g: float) -> None:
     """Add ``g`` to the bias gradients of a new candidate's item and category.
 
@@ -223,7 +240,7 @@ def _learn_biases(entities: Entities, work: Work, acc: Accumulators, at: int, g:
     _bias(acc, entities.category_rows[entities.category[row]], g)
 
 
-@njit(cache=True, nogil=True)
+@inner_kernel
 def _bias(acc: Accumulators, row: int, g: float) -> None:
     record = acc.records[accumulator(acc, row)]
     record.blend_bias += g

@@ -3,22 +3,25 @@
 import math
 
 import numpy as np
-from numba import njit
 
 from operators.arrays import MAX_CATEGORY_CANDIDATES, N_CATEGORY, Accumulators, Entities, Users, Work
+from operators.elementary import LOG2_E, add_scaled, dot, logarithms, powers_of_two
 from operators.factors import accumulator
 from operators.newton import newton_learn
 from operators.numeric import DAY_S, FIXED_POINT, decay, uniform
-from operators.params import AFFINITY_PRIOR, FAST_DAYS, MAX_BITS, POPULARITY_DAYS, SLOW_DAYS
+from operators.params import AFFINITY_PRIOR, FAST_DAYS, MAX_BITS, P_LONG, P_SHORT, POPULARITY_DAYS, SLOW_DAYS
 from state.arrays import Row
 from state.idmap import find
+from state.kernel import inner_kernel, kernel
 from state.layout import ENTITY_NEIGHBOURS, N_SLOTS, USER_CATEGORIES
 
+_LONG, _SHORT = (-1.0 / (POPULARITY_DAYS[k] * DAY_S) for k in (P_LONG, P_SHORT))
+"""What the exponents of two lose in a second."""
 N_SHARED = 128
 """Categories of the whole catalogue that are always candidates: the first ones the catalogue brought."""
 
 
-@njit(cache=True, nogil=True)
+@inner_kernel
 def _add(work: Work, n: int, category: int) -> int:
     if category < 0 or n >= MAX_CATEGORY_CANDIDATES or work.category_position[category] >= 0:
         return n
@@ -34,7 +37,7 @@ def _add(work: Work, n: int, category: int) -> int:
     return n + 1
 
 
-@njit(cache=True, nogil=True)
+@inner_kernel
 def collect_categories(users: Users, u: int, entities: Entities, work: Work, n_context: int) -> int:
     """List the candidate categories in ``work.category_list``: the user's, the context's neighbours, the shared ones.
 
@@ -67,14 +70,14 @@ def collect_categories(users: Users, u: int, entities: Entities, work: Work, n_c
     return n
 
 
-@njit(cache=True, nogil=True)
+@inner_kernel
 def forget_categories(work: Work, n: int) -> None:
     """Clear the positions set by :func:`collect_categories`."""
     for k in range(n):
         work.category_position[work.category_list[k]] = -1
 
 
-@njit(cache=True, nogil=True)
+@inner_kernel
 def _user_features(users: Users, u: int, entities: Entities, work: Work, now_s: int) -> None:
     header = users.headers[u]
     at = header.heads[USER_CATEGORIES]
@@ -114,7 +117,7 @@ def _user_features(users: Users, u: int, entities: Entities, work: Work, now_s: 
     work.scored[0] = total
 
 
-@njit(cache=True, nogil=True)
+@inner_kernel
 def _context_features(entities: Entities, work: Work, n_context: int) -> None:
     """Set the mean conditional probability of each category given the context's categories."""
     for k in range(n_context):
@@ -136,7 +139,34 @@ def _context_features(entities: Entities, work: Work, n_context: int) -> None:
             page = p.next
 
 
-@njit(cache=True, nogil=True)
+@inner_kernel
+def _size_features(entities: Entities, work: Work, n: int, now_s: int) -> None:
+    """Fill what hangs on the size of a category, and take the logarithm of what the context says."""
+    headers, category_rows, listed = entities.headers, entities.category_rows, work.category_list
+    features, of_user, numbers = work.category_features, work.category_user, work.logs
+    for k in range(n):
+        passed = float(now_s) - headers[category_rows[listed[k]]].t_s
+        numbers[2 * k] = passed * _LONG
+        numbers[2 * k + 1] = passed * _SHORT
+    powers_of_two(numbers, 2 * n)
+    for k in range(n - 1, -1, -1):  # what is written never stands before what is still to be read
+        popularity = headers[category_rows[listed[k]]].popularity
+        size, lately = popularity[P_LONG] * numbers[2 * k], popularity[P_SHORT] * numbers[2 * k + 1]
+        numbers[5 * k] = features[k, 7] + 1e-3
+        numbers[5 * k + 1] = size + 1.0
+        numbers[5 * k + 2] = AFFINITY_PRIOR / (of_user[k, 1] + AFFINITY_PRIOR)
+        numbers[5 * k + 3] = size + 0.1
+        numbers[5 * k + 4] = lately + 0.1
+    logarithms(numbers, 5 * n)
+    for k in range(n):
+        features[k, 7] = numbers[5 * k] + 6.9
+        of_user[k, 2] = numbers[5 * k + 1]
+        of_user[k, 3] = numbers[5 * k + 2]
+        features[k, 8] = numbers[5 * k + 3]
+        features[k, 9] = numbers[5 * k + 4]
+
+
+@inner_kernel
 def predict_categories(
     users: Users, u: int, entities: Entities, globals_: Row, work: Work, n: int, n_context: int, now_s: int
 ) -> float:
@@ -150,34 +180,33 @@ def predict_categories(
     _user_features(users, u, entities, work, now_s)
     user_total = work.scored[0]
     _context_features(entities, work, n_context)
+    _size_features(entities, work, n, now_s)
+    weights = work.category_weights
+    for f in range(N_CATEGORY):
+        weights[f] = globals_.category[f]
+    log_p = work.category_log_p
     highest = -1e30
     for k in range(n):
         x = work.category_features[k]
         entity = entities.headers[entities.category_rows[work.category_list[k]]]
-        passed = float(now_s) - entity.t_s
-        x[7] = math.log(x[7] + 1e-3) + 6.9
-        size = entity.popularity[2] * decay(passed, POPULARITY_DAYS[2])
-        work.category_user[k, 2] = math.log(size + 1.0)
-        work.category_user[k, 3] = math.log(AFFINITY_PRIOR / (work.category_user[k, 1] + AFFINITY_PRIOR))
-        x[8] = math.log(size + 0.1)
-        x[9] = math.log(entity.popularity[0] * decay(passed, POPULARITY_DAYS[0]) + 0.1)
         x[11] = work.category_user[k, 1] / (user_total + 1.0)
         x[13] = entity.n_repeat / (entity.n + 1.0)
-        z = float(entity.bias)
-        for f in range(N_CATEGORY):
-            z += globals_.category[f] * x[f]
-        work.category_log_p[k] = z
+        z = entity.bias + dot(weights, x)
+        log_p[k] = z
         highest = max(highest, z)
-    total = 0.0
+    total, numbers = 0.0, work.logs
     for k in range(n):
-        total += math.exp(work.category_log_p[k] - highest)
+        numbers[k] = (log_p[k] - highest) * LOG2_E
+    powers_of_two(numbers, n)
+    for k in range(n):
+        total += numbers[k]
     shift = highest + math.log(total) if n > 0 else 0.0
     for k in range(n):
-        work.category_log_p[k] -= shift
+        log_p[k] -= shift
     return user_total
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def learn_categories(
     entities: Entities,
     globals_: Row,
@@ -202,8 +231,7 @@ def learn_categories(
             drawn = k
         left -= p
         g = weight * (p - (1.0 if k == true else 0.0))
-        for f in range(N_CATEGORY):
-            gradient[f] += g * work.category_features[k, f]
+        add_scaled(gradient, g, work.category_features[k], gradient.shape[0])
         if abs(g) > 0.02:  # noqa: PLR2004 - smaller ones move the bias by nothing and cost a record each
             record = acc.records[accumulator(acc, entities.category_rows[work.category_list[k]])]
             record.bias += g

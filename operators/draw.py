@@ -16,12 +16,12 @@ References
 import math
 
 import numpy as np
-from numba import njit
 
 from operators.arms import Arm
 from operators.numeric import splitmix, uniform
 from operators.params import SlateParams
 from state.arrays import Floats, Int32s, Rows, UInt64s
+from state.kernel import inner_kernel, kernel
 
 CHOICE = np.dtype(
     [
@@ -55,7 +55,7 @@ def greedy_choices(n: int, params: SlateParams) -> Rows:
     return choices
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def draw_key(seed: int, user: np.uint64, partition: int, offset: int) -> np.uint64:
     """Return the key of a slate's random numbers: a function of seed, user and the event it answers, and of no more."""
     key = splitmix(np.uint64(seed))
@@ -64,7 +64,7 @@ def draw_key(seed: int, user: np.uint64, partition: int, offset: int) -> np.uint
     return splitmix(key ^ np.uint64(offset))
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def draw_keys(seed: int, users: UInt64s, partition: int, offsets: UInt64s) -> UInt64s:
     """Return :func:`draw_key` of each user and offset, shape ``(n,)``."""
     out = np.empty(users.shape[0], np.uint64)
@@ -73,7 +73,7 @@ def draw_keys(seed: int, users: UInt64s, partition: int, offsets: UInt64s) -> UI
     return out
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def set_weights(scores: Floats, eligible: Int32s, n: int, temperature: float, weights: np.ndarray) -> None:
     """Write ``exp((z - best z) / T)`` of the eligible candidates to ``weights``, indexed by candidate, float64."""
     best = -np.inf
@@ -83,7 +83,7 @@ def set_weights(scores: Floats, eligible: Int32s, n: int, temperature: float, we
         weights[eligible[k]] = math.exp((float(scores[eligible[k]]) - best) / temperature)
 
 
-@njit(cache=True, nogil=True)
+@inner_kernel
 def _best(scores: Floats, ids: UInt64s, eligible: Int32s, n: int) -> int:
     best = 0
     for k in range(1, n):
@@ -93,7 +93,7 @@ def _best(scores: Floats, ids: UInt64s, eligible: Int32s, n: int) -> int:
     return best
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _softmax(weights: np.ndarray, eligible: Int32s, n: int, total: float, x: float) -> int:
     rest = x * total
     last = 0
@@ -107,7 +107,7 @@ def _softmax(weights: np.ndarray, eligible: Int32s, n: int, total: float, x: flo
     return last
 
 
-@njit(cache=True, nogil=True)
+@inner_kernel
 def _total(scores: Floats, eligible: Int32s, n: int, weights: np.ndarray, temperature: float) -> float:
     total = 0.0
     largest = 0.0
@@ -123,29 +123,42 @@ def _total(scores: Floats, eligible: Int32s, n: int, weights: np.ndarray, temper
     return total
 
 
-@njit(cache=True, nogil=True)
-def slot_propensity(
-    at: int,
-    scores: Floats,
-    ids: UInt64s,
-    eligible: Int32s,
-    n: int,
-    weights: np.ndarray,
-    temperature: float,
-    epsilon: float,
-) -> float:
-    """Return the probability with which :func:`draw_slot`, with the same arguments, draws position ``at``."""
+@kernel
+def weigh_slot(
+    scores: Floats, ids: UInt64s, eligible: Int32s, n: int, weights: np.ndarray, temperature: float
+) -> tuple[int, float]:
+    """Return the position of the best eligible candidate at temperature 0, else the sum of the weights.
+
+    Parameters
+    ----------
+    scores, ids
+        Logits and ids of all candidates, shape ``(n_candidates,)``.
+    eligible
+        Numbers of the eligible candidates; the first ``n`` count, ``n >= 1``.
+    weights
+        Of :func:`set_weights`, shape ``(n_candidates,)``, float64; taken anew where the best ones are gone. Not looked
+        at when ``temperature`` is 0.
+    temperature
+        At least 0.
+    """
     if temperature <= 0.0:
-        best = _best(scores, ids, eligible, n)
-        return min((1.0 - epsilon if at == best else 0.0) + epsilon / n, 1.0)
-    total = _total(scores, eligible, n, weights, temperature)  # may take the weights anew
-    return min((1.0 - epsilon) * weights[eligible[at]] / total + epsilon / n, 1.0)  # rounding may pass 1 by a bit
+        return _best(scores, ids, eligible, n), 1.0
+    return 0, _total(scores, eligible, n, weights, temperature)
 
 
-@njit(cache=True, nogil=True)
+@kernel
+def slot_propensity(
+    at: int, best: int, total: float, eligible: Int32s, n: int, weights: np.ndarray, temperature: float, epsilon: float
+) -> float:
+    """Return the probability with which :func:`draw_slot` draws position ``at``; the rest as there."""
+    likelihood = weights[eligible[at]] / total if temperature > 0.0 else 1.0 if at == best else 0.0
+    return min((1.0 - epsilon) * likelihood + epsilon / n, 1.0)  # rounding may pass 1 by a bit
+
+
+@kernel
 def draw_slot(
-    scores: Floats,
-    ids: UInt64s,
+    best: int,
+    total: float,
     eligible: Int32s,
     n: int,
     weights: np.ndarray,
@@ -157,15 +170,12 @@ def draw_slot(
 
     Parameters
     ----------
-    scores, ids
-        Logits and ids of all candidates, shape ``(n_candidates,)``.
-    eligible
-        Numbers of the eligible candidates; the first ``n`` count, ``n >= 1``.
-    weights
-        Of :func:`set_weights`, shape ``(n_candidates,)``, float64; taken anew where the best ones are gone. Not looked
-        at when ``temperature`` is 0.
-    temperature, epsilon
-        At least 0; in [0, 1].
+    best, total
+        Of :func:`weigh_slot`.
+    eligible, n, weights, temperature
+        Given there.
+    epsilon
+        In [0, 1].
     key
         The draw is a function of it and of the arguments before.
     """
@@ -173,6 +183,5 @@ def draw_slot(
     if uniform(key) < epsilon:
         return min(int(x * n), n - 1)
     if temperature <= 0.0:
-        return _best(scores, ids, eligible, n)
-    total = _total(scores, eligible, n, weights, temperature)
+        return best
     return _softmax(weights, eligible, n, total, x)

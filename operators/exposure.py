@@ -21,13 +21,13 @@ References
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
 from operators.arrays import Entities, Users
 from operators.numeric import growth
 from operators.policy_context import LEARNED
 from operators.standing import Offers, StandingSums, add_reward, add_slate, begin_standing, new_standing
 from state.arrays import Row, Rows, UInt8s
+from state.kernel import inner_kernel, kernel
 from state.layout import N_EXPOSURES, N_SLATE, N_SLOTS, USER_EXPOSURES
 from state.slab import pop_free
 
@@ -107,7 +107,7 @@ def new_sums(arms: np.ndarray, n_cells: int, n_groups: int) -> PolicySums:
     )
 
 
-@njit(cache=True, nogil=True)
+@inner_kernel
 def _arm_of(sums: PolicySums, arm: int) -> int:
     for k in range(sums.arms.shape[0]):
         if sums.arms[k] == arm:
@@ -115,7 +115,7 @@ def _arm_of(sums: PolicySums, arm: int) -> int:
     return -1
 
 
-@njit(cache=True, nogil=True)
+@inner_kernel(allocates=True)
 def _weight(sums: PolicySums, t_s: float, half_life_days: float) -> float:
     """Return the weight of a slate of ``t_s``; when time has gone far, all sums are taken to a new time first."""
     ahead = t_s - float(sums.as_of_s[0])
@@ -127,7 +127,7 @@ def _weight(sums: PolicySums, t_s: float, half_life_days: float) -> float:
     return growth(ahead, half_life_days)
 
 
-@njit(cache=True, nogil=True)
+@inner_kernel(allocates=True)
 def _enter_period(sums: PolicySums, period: np.int64) -> None:
     """Make ``period`` the newest one if it is newer; what it pushes out is final."""
     for _ in range(min(max(period - sums.period[0], 0), N_OPEN)):
@@ -140,14 +140,14 @@ def _enter_period(sums: PolicySums, period: np.int64) -> None:
     sums.period[0] = max(sums.period[0], period)
 
 
-@njit(cache=True, nogil=True)
+@inner_kernel
 def _open_period(sums: PolicySums, t_s: np.int64, window_s: int) -> np.int64:
     """Return where the sums of a slate's period stand, -1 if they are final."""
     period = t_s // window_s
     return period % N_OPEN if period > sums.period[0] - N_OPEN else np.int64(-1)
 
 
-@njit(cache=True, nogil=True)
+@inner_kernel
 def _ring_page(users: Users, u: int, number: np.int64) -> int:
     header = users.headers[u]
     at = header.heads[USER_EXPOSURES]
@@ -165,7 +165,7 @@ def _ring_page(users: Users, u: int, number: np.int64) -> int:
     return previous
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def expose_batch(
     users: Users,
     rows: np.ndarray,
@@ -229,7 +229,7 @@ def expose_batch(
                 add_slate(sums.standing.open[at], arm, page.propensity, shares, model)
 
 
-@njit(cache=True, nogil=True)
+@inner_kernel
 def _slot_of(page: Row, item: np.uint32) -> int:
     for k in range(np.int64(page.n)):
         if page.ids[k] == item:
@@ -237,7 +237,7 @@ def _slot_of(page: Row, item: np.uint32) -> int:
     return -1
 
 
-@njit(cache=True, nogil=True)
+@inner_kernel
 def find_exposure(users: Users, u: int, e: Row, window_s: int) -> tuple[np.int64, np.int64]:
     """Return page and slot of the slate that earns an event's reward, or ``(0, 0)``.
 
@@ -265,7 +265,7 @@ def find_exposure(users: Users, u: int, e: Row, window_s: int) -> tuple[np.int64
     return best, best_slot
 
 
-@njit(cache=True, nogil=True)
+@inner_kernel
 def _count_reward(
     sums: PolicySums, page: Row, arm: int, before: float, after: float, unseen: bool, params: AttributionParams
 ) -> None:
@@ -287,7 +287,7 @@ def _count_reward(
         add_reward(sums.standing.open[at, arm], 1.0 / page.propensity, page.model, before, after)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def attribute_batch(events: Rows, skip: UInt8s, users: Users, sums: PolicySums, params: AttributionParams) -> int:
     """Give each event's reward to the slate that earned it.
 

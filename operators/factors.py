@@ -15,18 +15,19 @@ References
 import math
 
 import numpy as np
-from numba import njit
 
 from operators.arrays import Accumulators, Entities, Users, Work
+from operators.elementary import add_scaled, dot
 from operators.params import LearnParams
 from state.arrays import Int32s
 from state.idmap import find
+from state.kernel import inner_kernel, kernel
 from state.layout import N_FACTORS
 
 MAX_NEGATIVES = 32
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def accumulator(acc: Accumulators, row: int) -> int:
     """Return the accumulator record of an entity row, a fresh one if it has none."""
     at = acc.slot[row]
@@ -38,7 +39,7 @@ def accumulator(acc: Accumulators, row: int) -> int:
     return at
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def build_query(users: Users, u: int, entities: Entities, work: Work, recency: float) -> int:
     """Write the user's query vector to ``work.query`` and the rows it came from to ``work.sources``.
 
@@ -60,34 +61,31 @@ def build_query(users: Users, u: int, entities: Entities, work: Work, recency: f
         total += a
         a *= recency
     scale = 1.0 / math.sqrt(total) if total > 0.0 else 0.0
-    for f in range(N_FACTORS):
-        work.query[f] = header.factors[f]
+    query, headers = work.query, entities.headers
+    n_factors = query.shape[0]
+    for f in range(n_factors):
+        query[f] = header.factors[f]
     for k in range(n):
         work.coefficients[k] *= scale
-        context = entities.headers[work.sources[k]].context
-        for f in range(N_FACTORS):
-            work.query[f] += work.coefficients[k] * context[f]
+        add_scaled(query, work.coefficients[k], headers[work.sources[k]].context, n_factors)
     return n
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def factor_score(entities: Entities, row: int, work: Work) -> float:
     """Return ``b + q·E`` of an item row for the query in ``work``."""
     item = entities.headers[row]
-    score = float(item.bias)
-    for f in range(N_FACTORS):
-        score += work.query[f] * item.target[f]
-    return score
+    return float(item.bias) + dot(work.query, item.target)
 
 
-@njit(cache=True, nogil=True)
+@inner_kernel
 def _log_q(entities: Entities, row: int) -> float:
     n_events = max(entities.totals[0], 1.0)
     n_items = max(entities.totals[1], 1.0)
     return math.log(0.5 * (entities.headers[row].n + 0.5) / n_events + 0.5 / n_items)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def sgd_step(
     users: Users,
     u: int,
@@ -136,48 +134,43 @@ def sgd_step(
     for f in range(N_FACTORS):
         work.gradient[f] = 0.0
     loss = -math.log(max(logits[0] / total, 1e-12))
+    square = dot(work.query, work.query) / N_FACTORS
     for k in range(n_negatives + 1):
         row = item if k == 0 else negatives[k - 1]
         g = weight * (logits[k] / total - (1.0 if k == 0 else 0.0))
         if g == 0.0:
             continue
-        _add_target(entities, row, g, work, acc)
+        _add_target(entities, row, g, square, work, acc)
     _spread(users, u, n_sources, work, acc, params.rate)
     return loss
 
 
-@njit(cache=True, nogil=True)
-def _add_target(entities: Entities, row: int, g: float, work: Work, acc: Accumulators) -> None:
+@inner_kernel
+def _add_target(entities: Entities, row: int, g: float, square: float, work: Work, acc: Accumulators) -> None:
+    """Add ``g`` times an item's target to the query's gradient, and the other way round; ``square`` is the query's."""
     target = entities.headers[row].target
     record = acc.records[accumulator(acc, row)]
-    square = 0.0
-    for f in range(N_FACTORS):
-        work.gradient[f] += g * target[f]
-        step = g * work.query[f]
-        record.target[f] += step
-        square += step * step
-    record.target_sq += square / N_FACTORS
+    query = work.query
+    add_scaled(work.gradient, g, target, query.shape[0])
+    add_scaled(record.target, g, query, query.shape[0])
+    record.target_sq += g * g * square
     record.bias += g
     record.bias_sq += g * g
     record.has_target = 1
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _spread(users: Users, u: int, n_sources: int, work: Work, acc: Accumulators, rate: float) -> None:
     """Give the query's gradient to the user's factors and to the context factors of the sources."""
     header = users.headers[u]
-    square = 0.0
-    for f in range(N_FACTORS):
-        square += work.gradient[f] * work.gradient[f]
-    square /= N_FACTORS
+    gradient = work.gradient
+    n_factors = gradient.shape[0]
+    square = dot(gradient, gradient) / N_FACTORS
     header.factors_g += square
-    step = rate / math.sqrt(header.factors_g)
-    for f in range(N_FACTORS):
-        header.factors[f] -= step * work.gradient[f]
+    add_scaled(header.factors, -rate / math.sqrt(header.factors_g), gradient, n_factors)
     for k in range(n_sources):
         record = acc.records[accumulator(acc, work.sources[k])]
         a = work.coefficients[k]
-        for f in range(N_FACTORS):
-            record.context[f] += a * work.gradient[f]
+        add_scaled(record.context, a, gradient, n_factors)
         record.context_sq += a * a * square
         record.has_context = 1

@@ -38,14 +38,15 @@ the logarithm of how much more often the user takes an attribute than everybody 
 import math
 
 import numpy as np
-from numba import njit
 
-from operators.arrays import HAD_ONLY, N_PLAIN, SQUARED, Entities, Users, Work
+from operators.arrays import N_COLUMNS, SQUARED, Entities, Users, Work
+from operators.elementary import dot, logarithms
 from operators.numeric import DAY_S, FIXED_POINT, decay
-from operators.params import AFFINITY_PRIOR, FAST_DAYS, P_LONG, P_MIDDLE, P_SHORT
-from operators.serving import BRAND, DEPARTMENT, HOUR_S, KIND, N_TAGS, PRICE, fill_line
+from operators.params import AFFINITY_PRIOR, FAST_DAYS, P_LONG, P_MIDDLE, P_SHORT, VOTE_PRIOR
+from operators.serving import BRAND, DEPARTMENT, KIND, N_TAGS, PRICE
 from state.arrays import Floats, Int32s, Row
-from state.layout import N_DELTAS, N_FACTORS
+from state.kernel import inner_kernel, kernel
+from state.layout import N_DELTAS
 
 _PLAIN = (
     "slow count", "fast count", "co-occurrence", "co-occurrence cosine", "popularity 90 d", "popularity 3 d",
@@ -62,19 +63,15 @@ _PLAIN = (
 )  # fmt: skip
 FEATURES = (*_PLAIN, *(f"{_PLAIN[k]}, squared" for k in SQUARED))
 """Names of the features, in their order."""
-CROSSED = np.array([0, 17, 20, 2, 7, 25])
-"""Features that 36 to 41 multiply with the size of the context."""
+NO_VOTES = math.log(VOTE_PRIOR)
+"""What a category has that is not listed."""
 
 
-@njit(cache=True, nogil=True, fastmath={"reassoc"})
-def _dot(a: Floats, b: Floats) -> float:
-    total = np.float32(0.0)
-    for k in range(N_FACTORS):
-        total += a[k] * b[k]
-    return float(total)
+_LOGS, _LOGS_HAD = 6, 11
+"""Logarithms in the features of every candidate, and of one that the user had besides."""
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def fill_features(
     users: Users,
     u: int,
@@ -84,105 +81,86 @@ def fill_features(
     n_context_categories: int,
     now_s: int,
 ) -> None:
-    """Fill ``work.features`` of the candidates ``which``, shape ``(n,)``.
+    """Fill ``work.features`` of the candidates ``which``, shape ``(n,)``, but for the squares.
+
+    First what logarithms are wanted of is gathered, then they are taken all at once, then the features are put in
+    their places.
+    """
+    _gather(users, u, entities, work, which, now_s)
+    n_had = 0
+    for j in range(which.shape[0]):
+        n_had += int(work.candidates[which[j]].had)
+    logarithms(work.logs, _LOGS * which.shape[0])
+    logarithms(work.logs_had, _LOGS_HAD * n_had)
+    _place(users, u, work, which, n_context_categories)
+
+
+@inner_kernel
+def _gather(users: Users, u: int, entities: Entities, work: Work, which: Int32s, now_s: int) -> None:
+    """Fill the features that are no logarithms, and ``work.logs`` and ``work.logs_had`` with what those are of.
 
     One loop without calls that hand over the big tuples: each such call would count references to all their arrays.
     """
-    header = users.headers[u]
     items, headers, serving, tags = users.items, entities.headers, entities.serving, entities.tags
     category_of, category_rows = entities.category, entities.category_rows
     candidates, where_of, category_user = work.candidates, work.category_position, work.category_user
     category_x, votes, log_p = work.category_features, work.category_votes, work.category_log_p
     counts, totals, query = work.attribute_counts, entities.attribute_totals, work.query
-    serial = header.serial
-    hour = now_s // HOUR_S + 1
-    user_repeat = header.n_repeat_decayed / (header.n_decayed + 2.0)
-    context_size = math.log(1.0 + n_context_categories)
+    logs, logs_had = work.logs, work.logs_had
+    serial = users.headers[u].serial
     n_all = entities.totals[0] + 1.0
+    at_had = 0
     for j in range(which.shape[0]):
         x = work.features[which[j]]
         c = candidates[which[j]]
         item = headers[c.row]
         line = serving[c.row]
-        if line.hour != hour:
-            fill_line(line, item, hour)
         category = category_of[c.row]
         where = where_of[category]
-        for k in HAD_ONLY:
+        for k in range(N_COLUMNS):
             x[k] = 0.0
         if c.had:
-            page = items[c.page]
-            k = c.slot
-            since = max(float(now_s) - page.last_s[k], 0.0)
-            x[0] = math.log(c.slow + 0.01)
-            x[1] = math.log(page.fast[k] / FIXED_POINT * decay(since, FAST_DAYS) + 0.01)
-            x[16] = math.log(1.0 + page.count[k])
-            x[17] = math.log(1.0 + since / DAY_S)
-            if page.count[k] > 1:
-                gap = max((float(page.last_s[k]) - page.first_s[k]) / (page.count[k] - 1), 3600.0)
-                x[18] = min(since / gap, 4.0)
-                x[19] = min(abs(math.log(since / gap + 0.02)), 4.0)
-            x[20] = math.log(c.shared + 0.05)
-            x[23] = 1.0 if since < DAY_S else 0.0
-            _session_features(page, k, serial, x)
-            late = x[17] - line.usual
-            x[32] = late
-            x[33] = abs(late)
-            x[34] = max(late, 0.0) ** 2
-            x[35] = line.usual
-            x[47] = math.log(c.vote + 0.01)
-            x[48] = math.log(c.likeness + 0.01)
-        x[2] = math.log(c.cooc + 1e-3)
-        x[3] = math.log(c.cooc_cosine + 1e-3)
+            _gather_had(items[c.page], c.slot, c, serial, now_s, line.usual, x, logs_had, at_had)
+            at_had += _LOGS_HAD
+        at = _LOGS * j
+        logs[at] = c.cooc + 1e-3
+        logs[at + 1] = c.cooc_cosine + 1e-3
+        logs[at + 2] = counts[line.attributes[DEPARTMENT]] + 0.1
         x[4] = line.popularity[P_LONG]
         x[5] = line.popularity[P_SHORT]
-        x[6] = item.bias + _dot(query, item.target)
+        x[6] = item.bias + dot(query, item.target)
         if where >= 0:
-            own = category_user[where]
             x[7] = log_p[where]
-            x[8] = math.log(1.0 + own[0])
-            x[9] = c.slow / (own[1] + 0.5)
-            x[10] = line.popularity[P_LONG] - own[2]
-            x[11] = 0.0 if own[0] > 0.0 else 1.0
+            x[8] = category_x[where, 1]
+            x[9] = c.slow / (category_user[where, 1] + 0.5)
+            x[10] = line.popularity[P_LONG] - category_user[where, 2]
+            x[11] = 0.0 if category_user[where, 0] > 0.0 else 1.0
             x[12] = 1.0 if category_x[where, 10] > 0.0 else 0.0
             x[30] = category_x[where, 14]
             x[31] = category_x[where, 15]
-            x[49] = math.log(votes[where, 0] + 0.01)
-            x[50] = math.log(votes[where, 1] + 0.01)
+            x[49] = votes[where, 2]
+            x[50] = votes[where, 3]
         else:
             x[7] = -8.0
-            x[8] = 0.0
-            x[9] = 0.0
             x[10] = line.popularity[P_LONG] - _log_size(headers[category_rows[category]], now_s)
             x[11] = 1.0
-            x[12] = 0.0
-            x[30] = 0.0
-            x[31] = 0.0
-            x[49] = math.log(0.01)
-            x[50] = math.log(0.01)
+            x[49] = x[50] = NO_VOTES
         x[13] = line.repeat
-        x[14] = user_repeat
-        x[15] = context_size
-        x[21] = 1.0
         x[22] = line.popularity[P_MIDDLE]
         x[28] = line.first[0]
         x[29] = line.first[1]
-        for k in range(CROSSED.shape[0]):
-            x[36 + k] = context_size * x[CROSSED[k]]
         for k in (BRAND, PRICE, KIND):
             attribute = line.attributes[k]
-            x[42 + k] = 0.0
+            logs[at + 3 + k] = 1.0
             if attribute > 0 and where >= 0:
                 taken = counts[attribute]
                 if taken > 0.0:
                     share = (totals[attribute] + 0.1) / (headers[category_rows[category]].n + 1.0)
                     expected = (category_user[where, 1] + AFFINITY_PRIOR) * share
-                    x[42 + k] = math.log((taken + AFFINITY_PRIOR * share) / expected)
+                    logs[at + 3 + k] = (taken + AFFINITY_PRIOR * share) / expected
                 else:
                     x[42 + k] = category_user[where, 3]
-        x[45] = math.log(counts[line.attributes[DEPARTMENT]] + 0.1)
-        x[46] = 0.0
-        if tags[c.row, 0] > 0:
+        if line.tagged:
             n_tags = 0
             for k in range(N_TAGS):
                 tag = tags[c.row, k]
@@ -192,20 +170,29 @@ def fill_features(
                     x[46] += math.log((counts[tag] + AFFINITY_PRIOR * share) / expected)
                     n_tags += 1
             x[46] /= n_tags
-        for k in range(SQUARED.shape[0]):
-            x[N_PLAIN + k] = x[SQUARED[k]] * x[SQUARED[k]]
 
 
-@njit(cache=True, nogil=True)
-def _log_size(category: Row, now_s: int) -> float:
-    """Return ``log(1 + popularity)`` of a category that is not listed, its half-life 90 days."""
-    return math.log(category.popularity[P_LONG] * decay(float(now_s) - category.t_s, 90.0) + 1.0)
-
-
-@njit(cache=True, nogil=True)
-def _session_features(page: Row, k: int, serial: int, x: Floats) -> None:
-    """Fill 24 to 27: what the last eight sessions with the item say, counted in the user's sessions, not in days."""
-    since = float(np.uint16(serial - page.serial[k]))
+@inner_kernel
+def _gather_had(
+    page: Row, k: int, c: Row, serial: int, now_s: int, usual: float, x: Floats, logs: Floats, at: int
+) -> None:
+    """Fill what only an item that the user had has; ``k`` is its slot, and its logarithms begin at ``at``."""
+    since = max(float(now_s) - page.last_s[k], 0.0)
+    logs[at] = c.slow + 0.01
+    logs[at + 1] = page.fast[k] / FIXED_POINT * decay(since, FAST_DAYS) + 0.01
+    logs[at + 2] = 1.0 + page.count[k]
+    logs[at + 3] = 1.0 + since / DAY_S
+    logs[at + 4] = 1.0
+    if page.count[k] > 1:
+        gap = max((float(page.last_s[k]) - page.first_s[k]) / (page.count[k] - 1), 3600.0)
+        x[18] = min(since / gap, 4.0)
+        logs[at + 4] = since / gap + 0.02
+    logs[at + 5] = c.shared + 0.05
+    logs[at + 6] = c.vote + 0.01
+    logs[at + 7] = c.likeness + 0.01
+    x[23] = 1.0 if since < DAY_S else 0.0
+    x[35] = usual
+    sessions = float(np.uint16(serial - page.serial[k]))
     span = 0.0
     n = 0
     for d in range(N_DELTAS):
@@ -214,9 +201,61 @@ def _session_features(page: Row, k: int, serial: int, x: Floats) -> None:
             break
         span += delta
         n += 1
-    x[24] = math.log(1.0 + since)
-    x[25] = math.log((n + 1.0) / (since + span + 2.0))
+    logs[at + 8] = 1.0 + sessions
+    logs[at + 9] = (n + 1.0) / (sessions + span + 2.0)
+    logs[at + 10] = 1.0
     if n > 0:
-        ratio = since * n / span
+        ratio = sessions * n / span
         x[26] = min(ratio, 4.0)
-        x[27] = min(abs(math.log(ratio + 0.02)), 4.0)
+        logs[at + 10] = ratio + 0.02
+
+
+@inner_kernel
+def _place(users: Users, u: int, work: Work, which: Int32s, n_context_categories: int) -> None:
+    """Put the logarithms, and what hangs on them, in their places."""
+    header = users.headers[u]
+    candidates, features, logs, logs_had = work.candidates, work.features, work.logs, work.logs_had
+    user_repeat = header.n_repeat_decayed / (header.n_decayed + 2.0)
+    context_size = math.log(1.0 + n_context_categories)
+    at_had = 0
+    for j in range(which.shape[0]):
+        x = features[which[j]]
+        at = _LOGS * j
+        x[2] = logs[at]
+        x[3] = logs[at + 1]
+        x[45] = logs[at + 2]
+        x[42] += logs[at + 3]
+        x[43] += logs[at + 4]
+        x[44] += logs[at + 5]
+        x[14] = user_repeat
+        x[15] = context_size
+        x[21] = 1.0
+        if candidates[which[j]].had:
+            x[0] = logs_had[at_had]
+            x[1] = logs_had[at_had + 1]
+            x[16] = logs_had[at_had + 2]
+            x[17] = logs_had[at_had + 3]
+            x[19] = min(abs(logs_had[at_had + 4]), 4.0)
+            x[20] = logs_had[at_had + 5]
+            x[47] = logs_had[at_had + 6]
+            x[48] = logs_had[at_had + 7]
+            x[24] = logs_had[at_had + 8]
+            x[25] = logs_had[at_had + 9]
+            x[27] = min(abs(logs_had[at_had + 10]), 4.0)
+            late = x[17] - x[35]
+            x[32] = late
+            x[33] = abs(late)
+            x[34] = max(late, 0.0) ** 2
+            x[36] = context_size * x[0]
+            x[37] = context_size * x[17]
+            x[38] = context_size * x[20]
+            x[41] = context_size * x[25]
+            at_had += _LOGS_HAD
+        x[39] = context_size * x[2]
+        x[40] = context_size * x[7]
+
+
+@inner_kernel
+def _log_size(category: Row, now_s: int) -> float:
+    """Return ``log(1 + popularity)`` of a category that is not listed, its half-life 90 days."""
+    return math.log(category.popularity[P_LONG] * decay(float(now_s) - category.t_s, 90.0) + 1.0)

@@ -1,10 +1,10 @@
 """The accumulators of one commit interval: room for a batch, and what they sum up to, split by item shard."""
 
 import numpy as np
-from numba import njit
 
 from operators.arrays import ACCUMULATOR, Accumulators, Entities, new_accumulators
 from state.arrays import Floats, Int32s, Rows
+from state.kernel import kernel
 from state.layout import KIND_CATEGORY, KIND_ITEM
 from state.updates import COUNTS, GRADIENTS, PAIRS, ItemUpdate
 
@@ -65,7 +65,7 @@ def clear(acc: Accumulators) -> None:
     acc.n_pairs[0] = 0
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _sum_pairs(
     a: Int32s, b: Int32s, weight: Floats, n: int, slots: Int32s, out_a: Int32s, out_b: Int32s, out_weight: Floats
 ) -> int:
@@ -98,7 +98,7 @@ def _directed_pairs(acc: Accumulators) -> tuple[Int32s, Int32s, Floats]:
     return a[:m], b[:m], weight[:m]
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _number_rows(records: Rows, n: int, pair_a: Int32s, place: Int32s, rows: Int32s) -> int:
     """Give numbers to the rows of records, in their order, then those of pairs without one; return how many there are.
 

@@ -3,16 +3,16 @@
 import math
 
 import numpy as np
-from numba import njit
 
 from operators.numeric import decay
 from operators.params import MAX_NEIGHBOURS, POPULARITY_DAYS
 from state.arrays import Floats, Int32s, Rows, UInt64s
+from state.kernel import kernel
 from state.layout import ENTITY_NEIGHBOURS, N_FACTORS, N_POPULARITIES, N_SLOTS
 from state.slab import pop_free
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def apply_counts(headers: Rows, rows: Int32s, counts: Rows, as_of_s: int, rate: float) -> None:
     """Add counts, decayed popularities and bias gradients to entity rows.
 
@@ -50,7 +50,7 @@ def apply_counts(headers: Rows, rows: Int32s, counts: Rows, as_of_s: int, rate: 
             row.blend_bias -= rate * c.blend_bias / math.sqrt(row.blend_bias_g)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def apply_targets(headers: Rows, rows: Int32s, gradients: Floats, squares: Floats, rate: float) -> None:
     """Make one row-wise Adagrad step of the target factors: ``G += Σ mean(g²)``, ``E -= rate · Σ g / sqrt(G)``.
 
@@ -70,7 +70,7 @@ def apply_targets(headers: Rows, rows: Int32s, gradients: Floats, squares: Float
             row.target[f] -= step * gradients[k, f]
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def apply_contexts(headers: Rows, rows: Int32s, gradients: Floats, squares: Floats, rate: float) -> None:
     """Make one row-wise Adagrad step of the context factors; see :func:`apply_targets`."""
     for k in range(rows.shape[0]):
@@ -83,7 +83,7 @@ def apply_contexts(headers: Rows, rows: Int32s, gradients: Floats, squares: Floa
             row.context[f] -= step * gradients[k, f]
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def apply_pairs(
     headers: Rows, pages: Rows, free: Int32s, n_free: Int32s, rows: Int32s, others: UInt64s, weights: Floats
 ) -> None:

@@ -3,7 +3,6 @@
 import math
 
 import numpy as np
-from numba import njit
 
 from operators.arrays import N_RING, Accumulators, Entities, Users, Work
 from operators.blend import learn_blend
@@ -26,6 +25,7 @@ from operators.user_profile import (
 )
 from state.arrays import Floats, Int32s, Row, Rows, UInt8s
 from state.idmap import find
+from state.kernel import inner_kernel, kernel
 from state.layout import N_POPULARITIES, USER_ITEMS
 
 TYPE_PURCHASE = 5
@@ -40,7 +40,7 @@ PAGES_PER_EVENT = 2
 """Pages of one chain that one event takes at the most."""
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def learn_batch(
     events: Rows,
     as_of_s: int,
@@ -107,7 +107,7 @@ def learn_batch(
         header.last_s = max(header.last_s, e.t_s)
 
 
-@njit(cache=True, nogil=True)
+@inner_kernel
 def _learn_interaction(
     e: Row,
     as_of_s: int,
@@ -155,7 +155,7 @@ def _learn_interaction(
     return loss_auc
 
 
-@njit(cache=True, nogil=True)
+@inner_kernel
 def _log_gap(users: Users, u: int, item: np.uint64, t_s: int) -> float:
     """Return ``log(1 + days)`` since the user's last event with an item; 0 where there is none."""
     header = users.headers[u]
@@ -165,7 +165,7 @@ def _log_gap(users: Users, u: int, item: np.uint64, t_s: int) -> float:
     return math.log(1.0 + max(float(t_s) - float(users.items[page].last_s[k]), 0.0) / DAY_S)
 
 
-@njit(cache=True, nogil=True)
+@inner_kernel(allocates=True)
 def _learn_ranking(
     e: Row,
     now_s: int,
@@ -221,7 +221,7 @@ def _learn_ranking(
     return loss, auc
 
 
-@njit(cache=True, nogil=True)
+@inner_kernel
 def _draw_negatives(entities: Entities, globals_: Row, pool: Int32s, out: Int32s, wanted: int) -> int:
     """Write rows of negatives to ``out``, half from the recent positives, half from the pool; return how many."""
     n = 0
@@ -241,7 +241,7 @@ def _draw_negatives(entities: Entities, globals_: Row, pool: Int32s, out: Int32s
     return n
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _count(acc: Accumulators, row: int, t_s: int, as_of_s: int, weight: float, had: bool) -> None:
     record = acc.records[accumulator(acc, row)]
     record.n += 1
@@ -251,7 +251,7 @@ def _count(acc: Accumulators, row: int, t_s: int, as_of_s: int, weight: float, h
     record.cooc_count += forward_weight(float(t_s))
 
 
-@njit(cache=True, nogil=True)
+@inner_kernel
 def _pair_up(
     e: Row, header: Row, category_row: int, entities: Entities, acc: Accumulators, params: LearnParams
 ) -> None:
@@ -267,7 +267,7 @@ def _pair_up(
         weight *= params.lag
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _pair(acc: Accumulators, a: int, b: int, weight: float) -> None:
     n = acc.n_pairs[0]
     acc.pair_a[n] = a

@@ -3,12 +3,12 @@
 import math
 
 import numpy as np
-from numba import njit
 
 from operators.arrays import MAX_CANDIDATES, Entities, Users, Work
 from operators.params import SlateParams
 from operators.slate import pick
 from state.arrays import Floats, Int32s, Row, UInt8s
+from state.kernel import inner_kernel
 from state.layout import N_SLATE
 
 LIST_X, LIST_O, LIST_E, LIST_SLATE = 0, 1, 2, 3
@@ -31,7 +31,7 @@ LISTS = np.dtype(
 all candidates, and the true one's number (-1: no candidate)."""
 
 
-@njit(cache=True, nogil=True)
+@inner_kernel(allocates=True)
 def _best(entities: Entities, work: Work, n: int, scores: Floats, banned: UInt8s, out: Int32s) -> int:
     """Write the rows of the highest scores that are not banned to ``out``, ties to the smaller id; return how many."""
     candidates, headers = work.candidates, entities.headers
@@ -63,7 +63,7 @@ def _best(entities: Entities, work: Work, n: int, scores: Floats, banned: UInt8s
     return m
 
 
-@njit(cache=True, nogil=True)
+@inner_kernel
 def _ban(entities: Entities, work: Work, n: int, banned: UInt8s, in_context: UInt8s) -> None:
     """Mark the candidates that may not be shown, and those whose category is one of the context's."""
     candidates, available, category_of = work.candidates, entities.available, entities.category
@@ -75,7 +75,7 @@ def _ban(entities: Entities, work: Work, n: int, banned: UInt8s, in_context: UIn
         in_context[k] = 1 if where >= 0 and bits[where] != np.uint64(0) else 0
 
 
-@njit(cache=True, nogil=True)
+@inner_kernel(allocates=True)
 def list_candidates(
     users: Users,
     u: int,

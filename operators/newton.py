@@ -28,9 +28,9 @@ References
 import math
 
 import numpy as np
-from numba import njit
 
 from state.arrays import Floats, Row
+from state.kernel import inner_kernel, kernel
 
 EVERY = 16
 """Learned events between two steps."""
@@ -42,7 +42,7 @@ LONGEST_STEP = 1.0
 """No weight moves further in one step; a longer step is shortened as a whole."""
 
 
-@njit(cache=True, nogil=True, fastmath={"reassoc"})
+@inner_kernel(fastmath={"reassoc"})
 def _cholesky_solve(a: np.ndarray, b: np.ndarray) -> bool:
     """Solve ``a x = b`` in place (``b`` becomes ``x``) for a symmetric positive definite ``a``; tell if it could be."""
     n = b.shape[0]
@@ -54,11 +54,22 @@ def _cholesky_solve(a: np.ndarray, b: np.ndarray) -> bool:
             return False
         pivot = math.sqrt(total)
         a[j, j] = pivot
-        for i in range(j + 1, n):
-            total = a[i, j]
+        i = j + 1
+        while i + 3 < n:  # four rows at a time read the pivot's row once
+            t0, t1, t2, t3 = a[i, j], a[i + 1, j], a[i + 2, j], a[i + 3, j]
             for k in range(j):
-                total -= a[i, k] * a[j, k]
-            a[i, j] = total / pivot
+                x = a[j, k]
+                t0 -= a[i, k] * x
+                t1 -= a[i + 1, k] * x
+                t2 -= a[i + 2, k] * x
+                t3 -= a[i + 3, k] * x
+            a[i, j], a[i + 1, j], a[i + 2, j], a[i + 3, j] = t0 / pivot, t1 / pivot, t2 / pivot, t3 / pivot
+            i += 4
+        for rest in range(i, n):
+            total = a[rest, j]
+            for k in range(j):
+                total -= a[rest, k] * a[j, k]
+            a[rest, j] = total / pivot
     for i in range(n):
         total = b[i]
         for k in range(i):
@@ -72,7 +83,7 @@ def _cholesky_solve(a: np.ndarray, b: np.ndarray) -> bool:
     return True
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def newton_learn(
     weights: Floats, gram: Floats, pending: Row, gradient: Floats, drawn: Floats, weight: float, memory: float
 ) -> None:

@@ -27,6 +27,8 @@ MAX_BITS = 64
 """Context categories that are told apart when earlier sessions are compared with the present one."""
 AFFINITY_PRIOR = 2.0
 """Made-up events of a user that take attributes as everybody does."""
+VOTE_PRIOR = 0.01
+"""What is added to the votes of earlier sessions before their logarithm is taken."""
 N_CATEGORY_TOP = 16
 """Most popular items kept per category."""
 N_GLOBAL_TOP = 128

@@ -1,10 +1,10 @@
 """In which context a slate is made, in 24 cells, and which arm fills it: a draw from the shares of that cell."""
 
 import numpy as np
-from numba import njit
 
 from operators.numeric import splitmix, uniform
 from state.arrays import Int32s, Rows, UInt8s, UInt64s
+from state.kernel import kernel
 
 ACTIVITIES = ("new", "known", "regular")
 """Users with fewer than 10 events, fewer than 100, and more."""
@@ -35,7 +35,7 @@ def cell_features() -> np.ndarray:
     return np.array(rows, np.float64)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def contexts(headers: Rows, rows: Int32s) -> UInt8s:
     """Return the cell of each user's next slate, shape ``(n,)``, from the user's header as it is."""
     out = np.empty(rows.shape[0], np.uint8)
@@ -48,13 +48,13 @@ def contexts(headers: Rows, rows: Int32s) -> UInt8s:
     return out
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def is_held_out(user: np.uint64, salt: np.uint64, share: float) -> bool:
     """Tell whether a user belongs to the share of users on a fixed arm: always the same ones for the same salt."""
     return uniform(splitmix(np.uint64(user) ^ splitmix(np.uint64(salt)))) < share
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def assign(
     keys: UInt64s,
     users: UInt64s,

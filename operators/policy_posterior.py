@@ -24,9 +24,9 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
 from operators.policy_context import N_CELLS, cell_features
+from state.kernel import kernel
 
 PRIOR_SLATES = 10.0
 SMALLEST_NOISE = 1e-4
@@ -119,12 +119,12 @@ def fit(cells: np.ndarray) -> Posterior:
     return Posterior(mean, deviation, overall, overall_deviation, noise, bool(q.any()))
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _normal_cdf(x: float) -> float:
     return 0.5 * math.erfc(-x / math.sqrt(2.0))
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def best_probabilities(mean: np.ndarray, deviation: np.ndarray) -> np.ndarray:
     """Return the probability of each arm to have the largest value, shape ``(n_arms,)``, summing to 1.
 

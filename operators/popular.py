@@ -2,23 +2,22 @@
 
 import math
 
-from numba import njit
-
 from operators.arrays import Entities
 from operators.numeric import DAY_S
 from operators.params import N_CATEGORY_TOP, N_GLOBAL_TOP, P_FIRST_LONG, P_FIRST_SHORT, P_MIDDLE, POPULARITY_DAYS
 from state.arrays import Floats, Int32s
+from state.kernel import inner_kernel, kernel
 from state.layout import KIND_ITEM
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def popularity_key(entities: Entities, row: int, which: int) -> float:
     """Return a number by which popularities as of different times compare: ``log2(popularity) + t / half-life``."""
     header = entities.headers[row]
     return math.log2(header.popularity[which] + 1e-9) + header.t_s / (DAY_S * POPULARITY_DAYS[which])
 
 
-@njit(cache=True, nogil=True)
+@inner_kernel
 def _offer(rows: Int32s, keys: Floats, n: int, size: int, row: int, key: float) -> int:
     """Put a row where it belongs in a list sorted by falling key; return the list's new length."""
     at = -1
@@ -47,7 +46,7 @@ def _offer(rows: Int32s, keys: Floats, n: int, size: int, row: int, key: float) 
     return n
 
 
-@njit(cache=True, nogil=True)
+@inner_kernel
 def _withdraw(rows: Int32s, keys: Floats, n: int, row: int) -> int:
     for k in range(n):
         if rows[k] == row:
@@ -57,7 +56,7 @@ def _withdraw(rows: Int32s, keys: Floats, n: int, row: int) -> int:
     return n
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def update_top(entities: Entities, changed: Int32s) -> None:
     """Bring the top lists up to date with changed entity rows; items without a category or not available go out.
 
@@ -87,13 +86,13 @@ def update_top(entities: Entities, changed: Int32s) -> None:
             _withdraw_global(entities, row)
 
 
-@njit(cache=True, nogil=True)
+@inner_kernel
 def _withdraw_global(entities: Entities, row: int) -> None:
     entities.n_top[0] = _withdraw(entities.top, entities.top_key, entities.n_top[0], row)
     entities.n_fresh_top[0] = _withdraw(entities.fresh_top, entities.fresh_top_key, entities.n_fresh_top[0], row)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def withdraw_from_category(entities: Entities, row: int, category: int) -> None:
     """Take an item out of the lists before its category changes."""
     n = entities.category_n_top[category]

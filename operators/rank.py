@@ -3,7 +3,6 @@
 import math
 
 import numpy as np
-from numba import njit
 
 from operators.arrays import N_PLAIN, Entities, Users, Work
 from operators.blend import score_features
@@ -17,11 +16,13 @@ from operators.recall import (
     context_items,
     forget_candidates,
     recall,
+    refresh_lines,
     release_context,
 )
-from operators.sessions import forget_sessions, mark_sessions, vote
+from operators.sessions import forget_sessions, log_votes, mark_sessions, vote
 from operators.slate import pick, reason, remember_shown
 from state.arrays import Int32s, Row, Rows
+from state.kernel import kernel
 from state.layout import N_SLATE
 
 MAX_LISTED_CATEGORIES = 32
@@ -42,7 +43,7 @@ SLATE = np.dtype(
 """One slate: entity rows, probabilities and propensities of its slots, why and from which row, the context."""
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def gather(
     users: Users, u: int, entities: Entities, globals_: Row, work: Work, now_s: int, params: LearnParams
 ) -> tuple[int, int, int, int]:
@@ -59,13 +60,15 @@ def gather(
     n_categories = collect_categories(users, u, entities, work, n_context_categories)
     predict_categories(users, u, entities, globals_, work, n_categories, n_context_categories, now_s)
     n = recall(users, u, entities, work, n_categories, n_context, now_s)
+    refresh_lines(entities, work, n, now_s)
     n_sessions = mark_sessions(users, u, entities, work)
     vote(users, u, entities, work)
+    log_votes(work, n_categories)
     forget_sessions(work, n_sessions)
     return n, n_categories, n_context_categories, n_sources
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def release(users: Users, u: int, entities: Entities, work: Work, n: int, n_categories: int) -> None:
     """Clear the marks that :func:`gather` left in the scratch space."""
     forget_candidates(users, u, entities, work, n)
@@ -73,7 +76,7 @@ def release(users: Users, u: int, entities: Entities, work: Work, n: int, n_cate
     forget_categories(work, n_categories)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def score_all(
     users: Users, u: int, entities: Entities, globals_: Row, work: Work, n: int, n_context_categories: int, now_s: int
 ) -> float:
@@ -98,7 +101,7 @@ def score_all(
     return highest + math.log(max(total, 1e-30))
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def fill_slates(
     users: Users,
     touched: Int32s,

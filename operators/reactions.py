@@ -23,7 +23,6 @@ References
 import math
 
 import numpy as np
-from numba import njit
 
 from operators.arrays import N_PLAIN, N_REACTION, N_REACTION_PLACES, Entities, Users, Work
 from operators.blend import score_features
@@ -32,6 +31,7 @@ from operators.newton import newton_learn
 from operators.numeric import draw, uniform
 from state.arrays import Floats, Row
 from state.idmap import find
+from state.kernel import inner_kernel, kernel
 from state.layout import N_EXPOSURES, N_SLATE, USER_EXPOSURES
 
 TYPE_IMPRESSION = 0
@@ -40,7 +40,7 @@ AT_SHOWN = 2 * N_PLAIN
 AT_PLACES = AT_SHOWN + 2
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def reacted_place(users: Users, u: int, e: Row) -> np.int64:
     """Return the place of the event's item in the user's newest slate; -1 if this is no first reaction to that slate.
 
@@ -63,7 +63,7 @@ def reacted_place(users: Users, u: int, e: Row) -> np.int64:
     return np.int64(-1)
 
 
-@njit(cache=True, nogil=True)
+@inner_kernel
 def add_shown(users: Users, u: int, entities: Entities, globals_: Row, work: Work) -> None:
     """Add to the logits of the last slate's items what it says that nobody reacted to them, however often."""
     header = users.headers[u]
@@ -76,7 +76,7 @@ def add_shown(users: Users, u: int, entities: Entities, globals_: Row, work: Wor
                 work.scored[at] += globals_.reaction[head] * math.log(1.0 + header.shown_times[k])
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def learn_reaction(
     users: Users,
     u: int,
@@ -148,7 +148,7 @@ def learn_reaction(
     return -math.log(max(p[place] / total, 1e-12))
 
 
-@njit(cache=True, nogil=True)
+@inner_kernel
 def _correction(globals_: Row, work: Work, at: int, shown_times: int) -> float:
     head = 0 if work.candidates[at].had else 1
     out = globals_.reaction[AT_SHOWN + head] * math.log(float(shown_times))
@@ -157,7 +157,7 @@ def _correction(globals_: Row, work: Work, at: int, shown_times: int) -> float:
     return out
 
 
-@njit(cache=True, nogil=True)
+@inner_kernel
 def _add_gradient(gradient: Floats, g: float, work: Work, at: int, shown_times: int) -> None:
     head = 0 if work.candidates[at].had else 1
     gradient[AT_SHOWN + head] += g * math.log(float(shown_times))

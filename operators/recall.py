@@ -1,23 +1,28 @@
 """Candidates for one user: own items, co-occurring ones, popular ones, popular ones of the likeliest categories."""
 
 import math
+from typing import Any
 
 import numpy as np
-from numba import njit
 
 from operators.arrays import MAX_CANDIDATES, MAX_TOUCHED_NEIGHBOURS, Entities, Users, Work
 from operators.numeric import FIXED_POINT, decay, kth_largest
 from operators.params import SLOW_DAYS
-from operators.serving import N_ATTRIBUTES, N_TAGS
+from operators.serving import HOUR_S, N_ATTRIBUTES, N_TAGS, fill_lines
 from state.idmap import find
+from state.kernel import inner_kernel, kernel
 from state.layout import (
+    ENTITY_HEADER,
     ENTITY_NEIGHBOURS,
     FLAG_DISLIKED,
     N_FACTORS,
     N_SLOTS,
+    NEIGHBOUR_PAGE,
     USER_CONTEXT,
+    USER_ITEM_PAGE,
     USER_ITEMS,
 )
+from state.prefetch import prefetch
 
 N_COOC = 150
 """Co-occurring items taken at the most."""
@@ -31,9 +36,28 @@ N_LIKELY_CATEGORIES = 25
 N_PER_CATEGORY = 8
 MAX_SOURCES = 48
 """Context and recent items whose neighbours are looked at."""
+_AHEAD = 16
+"""Candidates between the one that is worked on and the one whose serving line is asked for."""
 
 
-@njit(cache=True, nogil=True)
+def _lines(dtype: np.dtype[Any], first: str, last: str) -> tuple[int, ...]:
+    """Return offsets that reach every cache line of the fields from ``first`` to ``last``."""
+    begin, end = at_field(dtype, first), at_field(dtype, last) + dtype[last].itemsize - 1
+    return (*range(begin, end, 64), end)
+
+
+def at_field(dtype: np.dtype[Any], name: str) -> int:
+    """Return where a field begins, in bytes."""
+    return int(dtype.fields[name][1])  # type: ignore[index] # it has fields
+
+
+_COUNT_AT, _HEADS_AT = at_field(ENTITY_HEADER, "cooc_count"), at_field(ENTITY_HEADER, "heads")
+_HEADER_LINES = (*_lines(ENTITY_HEADER, "target", "target"), *_lines(ENTITY_HEADER, "bias", "n_repeat"))
+_ITEM_LINES = _lines(USER_ITEM_PAGE, "ids", "rows")
+_NEIGHBOUR_LINES = _lines(NEIGHBOUR_PAGE, "weights", "rows")
+
+
+@kernel
 def context_categories(users: Users, u: int, entities: Entities, work: Work, now_s: int, gap_s: int) -> int:
     """List the dense categories of the present context in ``work.category_context``; return how many.
 
@@ -63,7 +87,7 @@ def context_categories(users: Users, u: int, entities: Entities, work: Work, now
     return n
 
 
-@njit(cache=True, nogil=True)
+@inner_kernel
 def context_items(users: Users, u: int, entities: Entities, work: Work, now_s: int, gap_s: int) -> int:
     """Mark the present context's items in ``work.position`` with -2, so that recall passes them over.
 
@@ -91,7 +115,7 @@ def context_items(users: Users, u: int, entities: Entities, work: Work, now_s: i
     return min(n, MAX_SOURCES)
 
 
-@njit(cache=True, nogil=True)
+@inner_kernel
 def release_context(users: Users, u: int, entities: Entities, work: Work) -> None:
     """Take back the marks of :func:`context_items`."""
     header = users.headers[u]
@@ -107,7 +131,7 @@ def release_context(users: Users, u: int, entities: Entities, work: Work) -> Non
         at = page.next
 
 
-@njit(cache=True, nogil=True)
+@inner_kernel
 def _add(work: Work, n: int, row: int) -> int:
     if work.position[row] != -1 or n >= MAX_CANDIDATES:
         return n
@@ -126,7 +150,7 @@ def _add(work: Work, n: int, row: int) -> int:
     return n + 1
 
 
-@njit(cache=True, nogil=True)
+@inner_kernel
 def _personal(users: Users, u: int, entities: Entities, work: Work, n: int, now_s: int) -> int:
     """Add the user's items; sum their slow counts per attribute in ``work.attribute_counts``."""
     header = users.headers[u]
@@ -136,6 +160,10 @@ def _personal(users: Users, u: int, entities: Entities, work: Work, n: int, now_
     left = header.n_items
     while at > 0 and left > 0:
         page = items[at]
+        for line in _ITEM_LINES:
+            prefetch(items, page.next, line)
+        for k in range(min(N_SLOTS, left)):
+            prefetch(serving, max(page.rows[k], 0), 0)
         for k in range(min(N_SLOTS, left)):
             row = page.rows[k]
             if row <= 0:
@@ -152,7 +180,7 @@ def _personal(users: Users, u: int, entities: Entities, work: Work, n: int, now_
             attributes = serving[row].attributes
             for j in range(N_ATTRIBUTES):
                 work.attribute_counts[attributes[j]] += slow
-            if entities.tags[row, 0] > 0:
+            if serving[row].tagged:
                 for j in range(N_TAGS):
                     work.attribute_counts[entities.tags[row, j]] += slow
             if position[row] == -2:  # noqa: PLR2004 - the mark of a context item
@@ -171,7 +199,7 @@ def _personal(users: Users, u: int, entities: Entities, work: Work, n: int, now_
     return n
 
 
-@njit(cache=True, nogil=True)
+@inner_kernel
 def _forget_personal(users: Users, u: int, entities: Entities, work: Work) -> None:
     """Clear the counts of attributes and the marks of disliked items."""
     header = users.headers[u]
@@ -187,15 +215,16 @@ def _forget_personal(users: Users, u: int, entities: Entities, work: Work) -> No
             attributes = serving[row].attributes
             for j in range(N_ATTRIBUTES):
                 work.attribute_counts[attributes[j]] = 0.0
-            for j in range(N_TAGS):
-                work.attribute_counts[entities.tags[row, j]] = 0.0
+            if serving[row].tagged:
+                for j in range(N_TAGS):
+                    work.attribute_counts[entities.tags[row, j]] = 0.0
             if page.flags[k] & FLAG_DISLIKED and position[row] == -3:  # noqa: PLR2004 - the mark of a disliked item
                 position[row] = -1
         left -= N_SLOTS
         at = page.next
 
 
-@njit(cache=True, nogil=True)
+@inner_kernel
 def _touch_neighbours(entities: Entities, work: Work, n_sources: int) -> int:
     """Sum what the co-occurrence tables of ``work.cooc_sources`` say of their neighbours; return how many there are.
 
@@ -205,9 +234,16 @@ def _touch_neighbours(entities: Entities, work: Work, n_sources: int) -> int:
     category_of, position, place = entities.category, work.position, work.neighbour_position
     neighbours, sums, cosines = work.neighbours, work.neighbour_cooc, work.neighbour_cosine
     best, best_source = work.neighbour_best, work.neighbour_source
+    sources = work.cooc_sources
+    for s in range(n_sources):
+        prefetch(headers, sources[s], _COUNT_AT)
+        prefetch(headers, sources[s], _HEADS_AT)
+    for s in range(n_sources):
+        for line in _NEIGHBOUR_LINES:
+            prefetch(pages, headers[sources[s]].heads[ENTITY_NEIGHBOURS], line)
     n = 0
     for s in range(n_sources):
-        source = work.cooc_sources[s]
+        source = sources[s]
         entity = headers[source]
         if entity.cooc_count <= 0.0:
             continue
@@ -217,13 +253,13 @@ def _touch_neighbours(entities: Entities, work: Work, n_sources: int) -> int:
         left = entity.n_neighbours
         while at > 0 and left > 0:
             page = pages[at]
+            for line in _NEIGHBOUR_LINES:
+                prefetch(pages, page.next, line)
             for k in range(min(N_SLOTS, left)):
                 row = page.rows[k]
-                if category_of[row] < 0 or position[row] < -1:
-                    continue
                 j = place[row]
                 if j < 0:
-                    if n >= MAX_TOUCHED_NEIGHBOURS:
+                    if n >= MAX_TOUCHED_NEIGHBOURS or category_of[row] < 0 or position[row] < -1:
                         continue
                     j = n
                     n += 1
@@ -244,7 +280,7 @@ def _touch_neighbours(entities: Entities, work: Work, n_sources: int) -> int:
     return n
 
 
-@njit(cache=True, nogil=True)
+@inner_kernel
 def _cooccurring(users: Users, u: int, entities: Entities, work: Work, n: int, n_context: int) -> int:
     header = users.headers[u]
     n_sources = n_context
@@ -276,7 +312,7 @@ def _cooccurring(users: Users, u: int, entities: Entities, work: Work, n: int, n
     return n
 
 
-@njit(cache=True, nogil=True)
+@inner_kernel(allocates=True)
 def _by_factors(entities: Entities, work: Work, n: int) -> int:
     """Add the popular items that the factors rate highest for the query in ``work``."""
     scores = entities.scan_factors[N_FACTORS].copy()
@@ -291,26 +327,22 @@ def _by_factors(entities: Entities, work: Work, n: int) -> int:
     return n
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _popular(entities: Entities, work: Work, n: int, n_categories: int) -> int:
     for k in range(min(N_POPULAR, entities.n_top[0])):
         n = _add(work, n, entities.top[k])
     for k in range(min(N_FRESH, entities.n_fresh_top[0])):
         n = _add(work, n, entities.fresh_top[k])
-    taken = np.zeros(n_categories, np.uint8)
-    for _ in range(min(N_LIKELY_CATEGORIES, n_categories)):
-        best = -1
-        for k in range(n_categories):
-            if not taken[k] and (best < 0 or work.category_log_p[k] > work.category_log_p[best]):
-                best = k
-        taken[best] = 1
-        category = work.category_list[best]
-        for k in range(min(N_PER_CATEGORY, entities.category_n_top[category])):
-            n = _add(work, n, entities.category_top[category, k])
+    least = kth_largest(work.category_log_p[:n_categories], N_LIKELY_CATEGORIES)
+    for k in range(n_categories):
+        if work.category_log_p[k] >= least:
+            category = work.category_list[k]
+            for j in range(min(N_PER_CATEGORY, entities.category_n_top[category])):
+                n = _add(work, n, entities.category_top[category, j])
     return n
 
 
-@njit(cache=True, nogil=True)
+@inner_kernel
 def recall(users: Users, u: int, entities: Entities, work: Work, n_categories: int, n_context: int, now_s: int) -> int:
     """List candidates in ``work.candidates``; return how many.
 
@@ -332,7 +364,26 @@ def recall(users: Users, u: int, entities: Entities, work: Work, n_categories: i
     return _popular(entities, work, n, n_categories)
 
 
-@njit(cache=True, nogil=True)
+@inner_kernel
+def refresh_lines(entities: Entities, work: Work, n: int, now_s: int) -> None:
+    """Fill the serving lines of the candidates whose header has changed, or whose hour is over; ask for the headers."""
+    serving, candidates, stale = entities.serving, work.candidates, work.stale
+    headers = entities.headers
+    hour = now_s // HOUR_S + 1
+    m = 0
+    for k in range(n):
+        if k + _AHEAD < n:
+            prefetch(serving, candidates[k + _AHEAD].row, 0)
+        row = candidates[k].row
+        for line in _HEADER_LINES:
+            prefetch(headers, row, line)
+        if serving[row].hour != hour:
+            stale[m] = row
+            m += 1
+    fill_lines(serving, entities.headers, stale, m, hour, work.logs)
+
+
+@inner_kernel
 def forget_candidates(users: Users, u: int, entities: Entities, work: Work, n: int) -> None:
     """Clear the positions that :func:`recall` set."""
     for k in range(n):

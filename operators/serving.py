@@ -5,14 +5,14 @@ when it is first wanted after its header changed or an hour of event time has pa
 same numbers, so a line never hangs on who looked first.
 """
 
-import math
-
 import numpy as np
-from numba import njit
 
-from operators.numeric import decay
-from operators.params import P_FIRST_LONG, P_FIRST_SHORT, P_LONG, P_MIDDLE, P_SHORT, POPULARITY_DAYS
-from state.arrays import Int32s, Row, Rows
+from operators.elementary import logarithms, powers_of_two
+from operators.numeric import DAY_S
+from operators.params import N_OVERALL, POPULARITY_DAYS
+from state.arrays import Floats, Int32s, Rows
+from state.kernel import kernel
+from state.layout import N_POPULARITIES
 
 HOUR_S = 3600
 N_ATTRIBUTES = 4
@@ -24,6 +24,10 @@ GAP_PRIOR = 3.0
 USUAL_LOG_GAP = 3.0
 """``log(1 + days)`` between two of the same, before anything is known of an item: about 19 days."""
 
+_POPULARITY_PRIOR = np.float32(0.1)
+_RATES = np.array([-1.0 / (days * DAY_S) for days in POPULARITY_DAYS])
+"""What the exponents of two lose in a second, in the order of the header."""
+
 SERVING = np.dtype(
     [
         ("hour", "<u4"),  # since 2000, plus one; 0 is: fill it anew
@@ -33,36 +37,54 @@ SERVING = np.dtype(
         ("usual", "<f4"),
         ("bias", "<f4"),
         ("attributes", "<i4", (N_ATTRIBUTES,)),  # dense numbers, 0 is none
-        ("_pad", "u1", (12,)),
+        ("tagged", "u1"),  # whether it has tags
+        ("_pad", "u1", (11,)),
     ]
 )
 
 
-@njit(cache=True, nogil=True)
-def fill_line(line: Row, header: Row, hour: int) -> None:
-    """Fill an item's line from its header, as of the beginning of an hour.
+@kernel
+def fill_lines(serving: Rows, headers: Rows, rows: Int32s, n: int, hour: int, numbers: Floats) -> None:
+    """Fill items' lines from their headers, as of the beginning of an hour.
 
     Parameters
     ----------
-    line
-        One record of :data:`SERVING`; its attributes stay.
-    header
-        One record of :data:`state.layout.ENTITY_HEADER`.
+    serving
+        Records of :data:`SERVING`; their attributes stay.
+    headers
+        Records of :data:`state.layout.ENTITY_HEADER`.
+    rows, n
+        Which of both; the first ``n`` count.
     hour
         Hours since 2000, plus one.
+    numbers
+        Scratch space, shape ``(N_POPULARITIES * n,)`` or more.
     """
-    passed = float(hour - 1) * HOUR_S - float(header.t_s)
-    for k in (P_SHORT, P_MIDDLE, P_LONG):
-        line.popularity[k] = math.log(header.popularity[k] * decay(passed, POPULARITY_DAYS[k]) + 0.1)
-    for k in (P_FIRST_SHORT, P_FIRST_LONG):
-        line.first[k - P_FIRST_SHORT] = math.log(header.popularity[k] * decay(passed, POPULARITY_DAYS[k]) + 0.1)
-    line.repeat = header.n_repeat / (header.n + 5.0)
-    line.usual = (header.log_gaps + GAP_PRIOR * USUAL_LOG_GAP) / (header.n_repeat + GAP_PRIOR)
-    line.bias = header.blend_bias
-    line.hour = hour
+    now_s = float(hour - 1) * HOUR_S
+    for j in range(n):
+        passed = now_s - float(headers[rows[j]].t_s)
+        for k in range(N_POPULARITIES):
+            numbers[N_POPULARITIES * j + k] = passed * _RATES[k]
+    powers_of_two(numbers, N_POPULARITIES * n)
+    for j in range(n):
+        popularity = headers[rows[j]].popularity
+        for k in range(N_POPULARITIES):
+            at = N_POPULARITIES * j + k
+            numbers[at] = popularity[k] * numbers[at] + _POPULARITY_PRIOR
+    logarithms(numbers, N_POPULARITIES * n)
+    for j in range(n):
+        line, header = serving[rows[j]], headers[rows[j]]
+        for k in range(N_OVERALL):
+            line.popularity[k] = numbers[N_POPULARITIES * j + k]
+        for k in range(N_OVERALL, N_POPULARITIES):
+            line.first[k - N_OVERALL] = numbers[N_POPULARITIES * j + k]
+        line.repeat = header.n_repeat / (header.n + 5.0)
+        line.usual = (header.log_gaps + GAP_PRIOR * USUAL_LOG_GAP) / (header.n_repeat + GAP_PRIOR)
+        line.bias = header.blend_bias
+        line.hour = hour
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def count_attributes(serving: Rows, tags: Int32s, rows: Int32s, events: np.ndarray, totals: np.ndarray) -> None:
     """Add events of items to the totals of their attributes.
 

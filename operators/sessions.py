@@ -9,9 +9,11 @@ sum of these over the sessions that held them: a nearest-neighbour vote among th
 import math
 
 import numpy as np
-from numba import njit
 
 from operators.arrays import Entities, Users, Work
+from operators.elementary import logarithms
+from operators.params import VOTE_PRIOR
+from state.kernel import inner_kernel, kernel
 from state.layout import N_DELTAS, N_SLOTS, USER_ITEMS
 
 SESSIONS = 12.0
@@ -20,7 +22,7 @@ FAR = 255
 """A distance that is too long to be written down."""
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def mark_sessions(users: Users, u: int, entities: Entities, work: Work) -> int:
     """Note of each earlier session how many items it held, which of the context's items and of its categories.
 
@@ -74,7 +76,7 @@ def mark_sessions(users: Users, u: int, entities: Entities, work: Work) -> int:
     return n
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def vote(users: Users, u: int, entities: Entities, work: Work) -> None:
     """Give each of the user's candidates, and each listed category, what the marked sessions that held them say.
 
@@ -121,7 +123,20 @@ def vote(users: Users, u: int, entities: Entities, work: Work) -> None:
         at = page.next
 
 
-@njit(cache=True, nogil=True)
+@inner_kernel
+def log_votes(work: Work, n_categories: int) -> None:
+    """Put the logarithms of the listed categories' votes beside them, in the last two columns."""
+    votes, logs = work.category_votes, work.logs
+    for k in range(n_categories):
+        logs[2 * k] = votes[k, 0] + VOTE_PRIOR
+        logs[2 * k + 1] = votes[k, 1] + VOTE_PRIOR
+    logarithms(logs, 2 * n_categories)
+    for k in range(n_categories):
+        votes[k, 2] = logs[2 * k]
+        votes[k, 3] = logs[2 * k + 1]
+
+
+@kernel
 def forget_sessions(work: Work, n: int) -> None:
     """Clear the marks of :func:`mark_sessions`."""
     for j in range(n):

@@ -1,13 +1,13 @@
 """From scored candidates to a slate: rules first (other categories, caps, discoveries), then a draw for each slot."""
 
 import numpy as np
-from numba import njit
 
 from operators.arrays import Entities, Users, Work
-from operators.draw import draw_slot, set_weights, slot_propensity
+from operators.draw import draw_slot, set_weights, slot_propensity, weigh_slot
 from operators.numeric import splitmix
 from operators.params import SlateParams
 from state.arrays import Int32s, Row, Rows, UInt64s
+from state.kernel import inner_kernel, kernel
 from state.layout import FLAG_BOUGHT, N_SLATE
 
 REASON_REPEAT, REASON_TOGETHER, REASON_TASTE, REASON_CATEGORY, REASON_POPULAR = 0, 1, 2, 3, 4
@@ -15,7 +15,7 @@ TOGETHER_SHARE = 0.02
 """Conditional co-occurrence above which "bought together" is the reason."""
 
 
-@njit(cache=True, nogil=True)
+@inner_kernel
 def _resting(header: Row, item: np.uint64, limit: int) -> bool:
     for k in range(header.n_shown):  # noqa: SIM110 - numba knows no generators
         if header.shown[k] == item and header.shown_times[k] >= limit:
@@ -23,7 +23,7 @@ def _resting(header: Row, item: np.uint64, limit: int) -> bool:
     return False
 
 
-@njit(cache=True, nogil=True)
+@inner_kernel
 def _eligible(
     users: Users,
     u: int,
@@ -63,7 +63,7 @@ def _eligible(
     return m
 
 
-@njit(cache=True, nogil=True)
+@inner_kernel
 def _new_ones(candidates: Rows, left: Int32s, n: int, out: Int32s) -> int:
     m = 0
     for k in range(n):
@@ -73,7 +73,7 @@ def _new_ones(candidates: Rows, left: Int32s, n: int, out: Int32s) -> int:
     return m
 
 
-@njit(cache=True, nogil=True)
+@inner_kernel
 def _without(categories: Int32s, left: Int32s, n: int, taken: Int32s, m: int, cap: int) -> int:
     """Take the newest of ``m`` taken candidates out of those left, and its category with it when that is full."""
     newest = taken[m - 1]
@@ -81,17 +81,21 @@ def _without(categories: Int32s, left: Int32s, n: int, taken: Int32s, m: int, ca
     same = 0
     for j in range(m):
         same += 1 if categories[taken[j]] == category else 0
-    full = cap > 0 and same >= cap
     kept = 0
-    for k in range(n):
-        at = left[k]
-        if at != newest and not (full and categories[at] == category):
-            left[kept] = at
-            kept += 1
-    return kept
+    if cap > 0 and same >= cap:
+        for k in range(n):
+            if categories[left[k]] != category:
+                left[kept] = left[k]
+                kept += 1
+        return kept
+    while left[kept] != newest:
+        kept += 1
+    for k in range(kept, n - 1):
+        left[k] = left[k + 1]
+    return n - 1
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def pick(
     users: Users,
     u: int,
@@ -137,8 +141,9 @@ def pick(
             if n_only_new > 0:
                 source, n_source = only_new, n_only_new
         key = splitmix(choice.key + np.uint64(m))
-        at = draw_slot(scores, ids, source, n_source, weights, temperature, epsilon, key)
-        propensities[m] = slot_propensity(at, scores, ids, source, n_source, weights, temperature, epsilon)
+        best, total = weigh_slot(scores, ids, source, n_source, weights, temperature)
+        at = draw_slot(best, total, source, n_source, weights, temperature, epsilon, key)
+        propensities[m] = slot_propensity(at, best, total, source, n_source, weights, temperature, epsilon)
         out[m] = source[at]
         n_new += 0 if candidates[out[m]].had else 1
         m += 1
@@ -146,7 +151,7 @@ def pick(
     return m
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def reason(work: Work, at: int) -> int:
     """Return why a candidate is there, in the order: had before, bought together, taste, category, popular."""
     c = work.candidates[at]
@@ -162,7 +167,7 @@ def reason(work: Work, at: int) -> int:
     return REASON_POPULAR
 
 
-@njit(cache=True, nogil=True)
+@inner_kernel(allocates=True)
 def remember_shown(users: Users, u: int, entities: Entities, work: Work, picked: Int32s, m: int) -> None:
     """Write the slate to the user's row: its items and in how many slates in a row each has been."""
     header = users.headers[u]

@@ -16,7 +16,8 @@ the sums of an arm that is new begin with the slates that knew of it, and its es
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
+
+from state.kernel import inner_kernel, kernel
 
 SLATES, W, WR, WW, WWR, WWRR, WWW, WWWR, WWWRR, WWWRRR, V, VV, VVV = range(13)
 """Places of the sums: number of slates; sums of ``w**i * r**j``; sums of powers of the doubly robust value."""
@@ -64,14 +65,14 @@ def new_standing(n_arms: int, n_open: int) -> StandingSums:
     )
 
 
-@njit(cache=True, nogil=True)
+@inner_kernel
 def _move(sums: np.ndarray, before: float, after: float) -> None:
     sums[V] += after - before
     sums[VV] += after**2 - before**2
     sums[VVV] += after**3 - before**3
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def begin_standing(standing: StandingSums, offsets: np.ndarray) -> None:
     """Let arms without slates begin with the slates of these offsets, shape ``(n,)``, uint64, which are about to come.
 
@@ -85,7 +86,7 @@ def begin_standing(standing: StandingSums, offsets: np.ndarray) -> None:
             standing.since[arm] = first
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def add_slate(sums: np.ndarray, arm: int, propensity: float, shares: np.ndarray, model: np.ndarray) -> None:
     """Count a slate that has earned nothing yet for all arms that might have filled it.
 
@@ -111,7 +112,7 @@ def add_slate(sums: np.ndarray, arm: int, propensity: float, shares: np.ndarray,
         _move(sums[arm], model[arm], model[arm] - weight * model[arm])
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def add_reward(sums: np.ndarray, weight: float, model: float, before: float, after: float) -> None:
     """Count that the reward of a slate has changed.
 

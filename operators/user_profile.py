@@ -1,12 +1,12 @@
 """What a user's row learns from one event: duplicates, session context, recent positives, item and category slots."""
 
 import numpy as np
-from numba import njit
 
 from operators.arrays import Users
 from operators.numeric import FIXED_POINT, decay, to_fixed
 from operators.params import FAST_DAYS, MAX_CATEGORIES, MAX_CONTEXT, MAX_ITEMS, SLOW_DAYS
 from state.arrays import Int32s, Row, Rows
+from state.kernel import inner_kernel, kernel
 from state.layout import (
     FLAG_BOUGHT,
     FLAG_DISLIKED,
@@ -25,7 +25,7 @@ SESSIONLESS_CONTEXT = 10
 """Events of context for a user without sessions."""
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def find_slot(pages: Rows, head: int, n_slots: int, key: np.uint64) -> tuple[int, int]:
     """Return ``(page record, slot)`` of a key in a chain, or ``(0, 0)``."""
     at = head
@@ -40,7 +40,7 @@ def find_slot(pages: Rows, head: int, n_slots: int, key: np.uint64) -> tuple[int
     return 0, 0
 
 
-@njit(cache=True, nogil=True)
+@inner_kernel
 def nth_slot(header: Row, pages: Rows, free: Int32s, n_free: Int32s, chain: int, n: int) -> tuple[int, int]:
     """Return ``(page record, slot)`` of slot number ``n`` of a chain, appending pages as needed."""
     at = header.heads[chain]
@@ -58,7 +58,7 @@ def nth_slot(header: Row, pages: Rows, free: Int32s, n_free: Int32s, chain: int,
     return previous, n % N_SLOTS
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def is_duplicate(users: Users, u: int, event_hash: np.uint64) -> bool:
     """Tell whether the user's last 32 events hold this id; remember it if not."""
     header = users.headers[u]
@@ -76,7 +76,7 @@ def is_duplicate(users: Users, u: int, event_hash: np.uint64) -> bool:
     return False
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def enter_session(users: Users, u: int, session: np.uint64, t_s: int, gap_s: int) -> None:
     """Start a new session (context forgotten, serial up) when the event belongs to another one."""
     header = users.headers[u]
@@ -90,7 +90,7 @@ def enter_session(users: Users, u: int, session: np.uint64, t_s: int, gap_s: int
     header.session = session
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def add_context(users: Users, u: int, item: np.uint64, t_s: int) -> None:
     """Put an item into the session's context; without sessions the last ten events stay, oldest first."""
     header = users.headers[u]
@@ -117,14 +117,14 @@ def add_context(users: Users, u: int, item: np.uint64, t_s: int) -> None:
     users.context[page].dirty = 1
 
 
-@njit(cache=True, nogil=True)
+@inner_kernel
 def _forget_oldest(page: Row) -> None:
     for k in range(SESSIONLESS_CONTEXT - 1):
         page.ids[k] = page.ids[k + 1]
         page.t_s[k] = page.t_s[k + 1]
 
 
-@njit(cache=True, nogil=True)
+@inner_kernel
 def _oldest_context(users: Users, u: int) -> int:
     header = users.headers[u]
     best, best_t, n = 0, np.uint32(0xFFFFFFFF), 0
@@ -138,7 +138,7 @@ def _oldest_context(users: Users, u: int) -> int:
     return best
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def add_recent(header: Row, item: np.uint64) -> None:
     """Put an item in front of the user's recent positives; an item that is there already moves."""
     n = header.n_recent
@@ -155,7 +155,7 @@ def add_recent(header: Row, item: np.uint64) -> None:
     header.recent[0] = item
 
 
-@njit(cache=True, nogil=True)
+@inner_kernel
 def _weakest(pages: Rows, head: int, n_slots: int, now_s: int) -> tuple[int, int]:
     best_page, best_k, best = head, 0, 1e30
     at, left = head, n_slots
@@ -169,7 +169,7 @@ def _weakest(pages: Rows, head: int, n_slots: int, now_s: int) -> tuple[int, int
     return best_page, best_k
 
 
-@njit(cache=True, nogil=True)
+@inner_kernel
 def _bump(page: Row, k: int, t_s: int, weight: float) -> None:
     """Add to the decayed counts of a slot; a late event is worth what is left of it at the slot's time."""
     last = page.last_s[k]
@@ -186,7 +186,7 @@ def _bump(page: Row, k: int, t_s: int, weight: float) -> None:
     page.dirty = 1
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def add_item(users: Users, u: int, item: np.uint64, t_s: int, weight: float, bought: bool) -> bool:
     """Count an item for the user; return whether the user had it already. Taking an item up ends a dislike of it."""
     header = users.headers[u]
@@ -225,7 +225,7 @@ def add_item(users: Users, u: int, item: np.uint64, t_s: int, weight: float, bou
     return had
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def add_category(users: Users, u: int, category: np.uint64, t_s: int, weight: float) -> bool:
     """Count a category for the user; return whether the user had it already."""
     header = users.headers[u]
@@ -260,7 +260,7 @@ def add_category(users: Users, u: int, category: np.uint64, t_s: int, weight: fl
     return had
 
 
-@njit(cache=True, nogil=True)
+@inner_kernel
 def dislike_item(users: Users, u: int, item: np.uint64, t_s: int) -> None:
     """Mark an item so that it is never recommended to this user again until the user takes it up himself."""
     add_item(users, u, item, t_s, 0.0, False)

@@ -6,15 +6,15 @@ A removal rebuilds the map (evictions come in bulk), so probing never meets a to
 """
 
 import numpy as np
-from numba import njit
 
 from state.arrays import Int32s, UInt64s
+from state.kernel import kernel
 
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 _SHIFT = np.uint64(20)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def find(keys: UInt64s, rows: Int32s, key: np.uint64) -> int:
     """Return the row of ``key``, or -1. Reads only."""
     mask = np.uint64(keys.shape[0] - 1)
@@ -26,7 +26,7 @@ def find(keys: UInt64s, rows: Int32s, key: np.uint64) -> int:
     return -1
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def insert(keys: UInt64s, rows: Int32s, key: np.uint64, row: int) -> None:
     """Map ``key`` to ``row``; the map must have a free slot (see :meth:`IdMap.reserve`)."""
     mask = np.uint64(keys.shape[0] - 1)
@@ -37,14 +37,14 @@ def insert(keys: UInt64s, rows: Int32s, key: np.uint64, row: int) -> None:
     rows[at] = row
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def find_many(keys: UInt64s, rows: Int32s, wanted: UInt64s, out: Int32s) -> None:
     """Write the row of each wanted id, or -1, to ``out`` (shape of ``wanted``)."""
     for k in range(wanted.shape[0]):
         out[k] = find(keys, rows, wanted[k])
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _insert_many(keys: UInt64s, rows: Int32s, new_keys: UInt64s, new_rows: Int32s) -> None:
     for k in range(new_keys.shape[0]):
         insert(keys, rows, new_keys[k], new_rows[k])

@@ -40,7 +40,7 @@ _LOCK: Final = ".in-use"
 _COMPILING: Final = ".compiling"
 _COMPLETE: Final = ".complete"
 _PACKAGES: Final = ("operators", "state")
-_KERNELS: Final = re.compile(rb"^from numba import", re.MULTILINE)
+_KERNELS: Final = re.compile(rb"^from (?:numba|state\.kernel) import", re.MULTILINE)
 _IMPORT: Final = re.compile(rb"^\s*(?:from|import)\s+((?:operators|state)\.[\w.]+)", re.MULTILINE)
 
 

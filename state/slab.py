@@ -1,12 +1,12 @@
 """A growing array of fixed-width records with a free list that numba kernels can pop."""
 
 import numpy as np
-from numba import njit
 
 from state.arrays import Int32s, Rows
+from state.kernel import kernel
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def pop_free(free: Int32s, n_free: Int32s) -> int:
     """Take a free record number; the caller reserved enough (see :meth:`Slab.reserve`)."""
     n_free[0] -= 1

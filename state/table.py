@@ -3,18 +3,18 @@
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from numba import njit
 
 from state.arrays import Int32s, Rows, UInt64s
 from state.codec import KIND_HEADER, matrix, overwrite, page_key
 from state.idmap import IdMap
+from state.kernel import kernel
 from state.pages import Pages, make_block
 from state.slab import Slab
 
 GetMany = Callable[[list[bytes]], Sequence[bytes | None]]
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _collect_dirty(headers: Rows, pages: Rows, chain: int, touched: Int32s, out: Int32s) -> int:
     """Write ``(row, page number, page record)`` triples of dirty pages to ``out`` and clear their marks."""
     n = 0

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.record.util import calc_crc32c
-from numba import njit
+
+from state.kernel import inner_kernel, kernel
 
 if TYPE_CHECKING:
     from state.arrays import UInt8s
@@ -33,7 +34,7 @@ _MOST_OVERHEAD: Final = 24
 """Most bytes that a record takes beside its key and value."""
 
 
-@njit(cache=True, nogil=True)
+@inner_kernel
 def _put_varint(out: UInt8s, at: int, value: int) -> int:
     """Write a number that is not negative as a zigzag varint; return the place after it."""
     rest = value << 1
@@ -45,7 +46,7 @@ def _put_varint(out: UInt8s, at: int, value: int) -> int:
     return at + 1
 
 
-@njit(cache=True, nogil=True)
+@inner_kernel
 def _varint_bytes(value: int) -> int:
     n, rest = 1, value << 1
     while rest > 0x7F:  # noqa: PLR2004 - seven bits a byte
@@ -54,7 +55,7 @@ def _varint_bytes(value: int) -> int:
     return n
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def put_records(out: UInt8s, at: int, first_offset: int, keys: UInt8s, values: UInt8s) -> int:
     """Write a record for each key and value.
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numba import njit
 
 from operators.arrays import N_ATTRIBUTE_NUMBERS, Entities
 from operators.attributes import attribute_numbers, tag_numbers
@@ -20,6 +19,7 @@ from operators.serving import N_TAGS, SERVING, count_attributes
 from state.arrays import Floats, Int32s, Rows, UInt8s, UInt64s
 from state.codec import KEY_BYTES, KIND_HEADER, KIND_NAME, matrix, overwrite
 from state.ids import hash_category, hash_id
+from state.kernel import kernel
 from state.layout import ENTITY_HEADER, ENTITY_NEIGHBOURS, ENTITY_PAGES, KIND_CATEGORY, KIND_ITEM, N_FACTORS
 from state.pages import KEYS, Pages
 from state.slab import pop_free
@@ -46,7 +46,7 @@ class ItemInfo:
     title: str | None
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _locate(
     headers: Rows, pages: Rows, free: Int32s, n_free: Int32s, rows: Int32s, numbers: Int32s, out: Int32s
 ) -> None:
@@ -326,6 +326,7 @@ class Replica:
         else:
             self._serving["attributes"][row] = attribute_numbers(path, entry.brand, entry.price, entry.title)
             self._tags[row] = tag_numbers(entry.tags)
+        self._serving["tagged"][row] = self._tags[row, 0] > 0
         count_attributes(self._serving, self._tags, rows, events, self._attribute_totals)
 
     def _dense_category(self, path: tuple[str, ...]) -> int:

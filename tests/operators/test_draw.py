@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.draw import draw_key, draw_slot, set_weights, slot_propensity
+from operators.draw import draw_key, draw_slot, set_weights, slot_propensity, weigh_slot
 from tests.operators.chi_square import chi_square_z
 
 LOGITS = st.lists(st.floats(-300, 300, width=32), min_size=1, max_size=40)
@@ -33,7 +33,8 @@ def test_propensities_sum_to_one_and_keep_the_floor(logits: list[float], tempera
     """Over all candidates they sum to 1, none is below epsilon / n, and they are those of the formula."""
     scores, ids, eligible, weights = slot(logits, temperature)
     n = scores.size
-    p = [slot_propensity(at, scores, ids, eligible, n, weights, temperature, epsilon) for at in range(n)]
+    best, total = weigh_slot(scores, ids, eligible, n, weights, temperature)
+    p = [slot_propensity(at, best, total, eligible, n, weights, temperature, epsilon) for at in range(n)]
     assert np.isclose(sum(p), 1.0, rtol=0, atol=1e-12)
     assert min(p) >= epsilon / n
     if temperature > 0:
@@ -47,7 +48,8 @@ def test_a_draw_has_a_propensity_above_zero(
     """Whatever is drawn could be drawn, also when the best candidates are gone and weights are taken anew."""
     scores, ids, eligible, weights = slot(logits, temperature)
     left = np.argsort(scores)[: max(1, scores.size - n_gone)].astype(np.int32)
-    args = (scores, ids, left, left.size, weights, temperature, epsilon)
+    best, total = weigh_slot(scores, ids, left, left.size, weights, temperature)
+    args = (best, total, left, left.size, weights, temperature, epsilon)
     at = draw_slot(*args, np.uint64(key))
     assert 0 <= at < left.size
     assert at == draw_slot(*args, np.uint64(key))
@@ -61,9 +63,10 @@ def test_a_draw_has_a_propensity_above_zero(
 def test_greedy_takes_the_best_and_the_smaller_id_of_two() -> None:
     """At temperature 0 without exploration the propensity is 1, and a tie goes to the smaller id."""
     scores, ids, eligible, weights = slot([1.0, 3.0, 3.0, 2.0], 0.0)
-    at = draw_slot(scores, ids, eligible, 4, weights, 0.0, 0.0, np.uint64(7))
+    best, total = weigh_slot(scores, ids, eligible, 4, weights, 0.0)
+    at = draw_slot(best, total, eligible, 4, weights, 0.0, 0.0, np.uint64(7))
     assert at == 2
-    assert slot_propensity(at, scores, ids, eligible, 4, weights, 0.0, 0.0) == 1.0
+    assert slot_propensity(at, best, total, eligible, 4, weights, 0.0, 0.0) == 1.0
 
 
 def test_keys_differ_by_all_that_they_are_made_of() -> None:
@@ -81,8 +84,9 @@ def test_frequencies_match_the_propensities(temperature: float) -> None:
     rng = np.random.default_rng(3)
     scores, ids, eligible, weights = slot((rng.normal(size=60) * 0.3).tolist(), temperature)
     n, draws = scores.size, 50_000
-    p = np.array([slot_propensity(at, scores, ids, eligible, n, weights, temperature, 0.1) for at in range(n)])
+    best, total = weigh_slot(scores, ids, eligible, n, weights, temperature)
+    p = np.array([slot_propensity(at, best, total, eligible, n, weights, temperature, 0.1) for at in range(n)])
     counts = np.zeros(n)
     for key in range(draws):
-        counts[draw_slot(scores, ids, eligible, n, weights, temperature, 0.1, np.uint64(key))] += 1
+        counts[draw_slot(best, total, eligible, n, weights, temperature, 0.1, np.uint64(key))] += 1
     assert chi_square_z(counts, p * draws) < 4.0

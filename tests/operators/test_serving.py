@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from operators.numeric import decay
 from operators.params import P_LONG, POPULARITY_DAYS
-from operators.serving import HOUR_S, N_TAGS, SERVING, count_attributes, fill_line
+from operators.serving import HOUR_S, N_TAGS, SERVING, count_attributes, fill_lines
 from state.layout import ENTITY_HEADER, N_POPULARITIES
 
 
@@ -27,7 +27,7 @@ def test_a_line_says_what_the_header_says(popularity: list[float], t_s: int, lat
     header["blend_bias"] = 0.5
     line["attributes"] = (1, 2, 3, 4)
     hour = max(t_s + later_s, 0) // HOUR_S + 1
-    fill_line(line[0], header[0], hour)
+    fill_lines(line, header, np.zeros(1, np.int32), 1, hour, np.zeros(N_POPULARITIES, np.float32))
     passed = (hour - 1) * HOUR_S - t_s
     wanted = math.log(float(header["popularity"][0, P_LONG]) * decay(passed, POPULARITY_DAYS[P_LONG]) + 0.1)
     assert math.isclose(line["popularity"][0, P_LONG], wanted, rel_tol=1e-5, abs_tol=1e-5)

@@ -1,0 +1,55 @@
+"""How kernels are compiled: without the interpreter's lock, kept on disk, and as little of each as is needed.
+
+Numba makes two more functions for every kernel, through which Python and C call it: with the big tuples of arrays
+these take longer to compile than the kernel itself. Most kernels are called by kernels only; :func:`inner_kernel`
+leaves both out. A division by zero gives an infinity, as in numpy, instead of an exception: no check stands in the way
+of working on eight numbers at a time.
+"""
+
+from collections.abc import Callable
+from typing import Any, NoReturn, TypeVar
+
+from numba import njit
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+def kernel(function: _F | None = None, **options: Any) -> Any:
+    """Compile a function that Python and other kernels call; ``options`` are numba's."""
+    decorate = njit(cache=True, nogil=True, error_model="numpy", **{"_nrt": True, **options})
+    return decorate if function is None else decorate(function)
+
+
+def inner_kernel(function: _F | None = None, *, allocates: bool = False, **options: Any) -> Any:
+    """Compile a function that other kernels call; a call from Python is a TypeError.
+
+    Make it a :func:`kernel` if Python, or a test, has to call it.
+
+    Parameters
+    ----------
+    allocates
+        Whether it makes arrays. One that does not counts no references: its caller holds all arrays that it sees. To
+        count those to the eighty arrays of the big tuples takes as long as a few hundred additions.
+    """
+
+    def decorate(function: _F) -> Any:
+        found = kernel(no_cpython_wrapper=True, no_cfunc_wrapper=True, _nrt=allocates, **options)(function)
+        found.__class__ = _inner_class(type(found))
+        return found
+
+    return decorate if function is None else decorate(function)
+
+
+_classes: dict[type, type] = {}
+
+
+def _inner_class(base: type) -> type:
+    """Return the class of dispatchers without a way in from Python; numba itself would end the process there."""
+
+    def refuse(self: Any, *_args: object, **_kwargs: object) -> NoReturn:
+        message = f"{self.py_func.__name__} is called by kernels only; decorate it with kernel to call it from Python"
+        raise TypeError(message)
+
+    if base not in _classes:
+        _classes[base] = type("InnerDispatcher", (base,), {"__call__": refuse})
+    return _classes[base]
