@@ -159,7 +159,7 @@ def _add_target(entities: Entities, row: int, g: float, square: float, work: Wor
     record.has_target = 1
 
 
-@kernel
+@inner_kernel
 def _spread(users: Users, u: int, n_sources: int, work: Work, acc: Accumulators, rate: float) -> None:
     """Give the query's gradient to the user's factors and to the context factors of the sources."""
     header = users.headers[u]

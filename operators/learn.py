@@ -241,7 +241,7 @@ def _draw_negatives(entities: Entities, globals_: Row, pool: Int32s, out: Int32s
     return n
 
 
-@kernel
+@inner_kernel
 def _count(acc: Accumulators, row: int, t_s: int, as_of_s: int, weight: float, had: bool) -> None:
     record = acc.records[accumulator(acc, row)]
     record.n += 1
@@ -267,7 +267,7 @@ def _pair_up(
         weight *= params.lag
 
 
-@kernel
+@inner_kernel
 def _pair(acc: Accumulators, a: int, b: int, weight: float) -> None:
     n = acc.n_pairs[0]
     acc.pair_a[n] = a

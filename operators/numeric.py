@@ -32,7 +32,7 @@ def uniform(x: np.uint64) -> float:
     return float(splitmix(x) >> np.uint64(11)) * (1.0 / 9007199254740992.0)
 
 
-@kernel
+@inner_kernel
 def draw(p: np.ndarray, n: int, left: float, otherwise: int) -> int:
     """Return a number below ``n`` drawn in proportion to ``p``, given a random part ``left`` of the sum.
 

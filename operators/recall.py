@@ -10,7 +10,7 @@ from operators.numeric import FIXED_POINT, decay, kth_largest
 from operators.params import SLOW_DAYS
 from operators.serving import HOUR_S, N_ATTRIBUTES, N_TAGS, fill_lines
 from state.idmap import find
-from state.kernel import inner_kernel, kernel
+from state.kernel import inner_kernel
 from state.layout import (
     ENTITY_HEADER,
     ENTITY_NEIGHBOURS,
@@ -57,7 +57,7 @@ _ITEM_LINES = _lines(USER_ITEM_PAGE, "ids", "rows")
 _NEIGHBOUR_LINES = _lines(NEIGHBOUR_PAGE, "weights", "rows")
 
 
-@kernel
+@inner_kernel
 def context_categories(users: Users, u: int, entities: Entities, work: Work, now_s: int, gap_s: int) -> int:
     """List the dense categories of the present context in ``work.category_context``; return how many.
 
@@ -327,7 +327,7 @@ def _by_factors(entities: Entities, work: Work, n: int) -> int:
     return n
 
 
-@kernel
+@inner_kernel
 def _popular(entities: Entities, work: Work, n: int, n_categories: int) -> int:
     for k in range(min(N_POPULAR, entities.n_top[0])):
         n = _add(work, n, entities.top[k])

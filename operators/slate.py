@@ -151,7 +151,7 @@ def pick(
     return m
 
 
-@kernel
+@inner_kernel
 def reason(work: Work, at: int) -> int:
     """Return why a candidate is there, in the order: had before, bought together, taste, category, popular."""
     c = work.candidates[at]

@@ -85,7 +85,7 @@ def test_the_sample_is_distinct_and_stands_for_all(history: list[Step], start: f
         with world.gathered(user) as found:
             if found.n == 0:
                 continue
-            m = _sample(found.entities, found.work, found.n, 0, wanted, start, found.now_s, picked, lift)
+            m = _sample(found.entities, found.work, found.n, 0, wanted, start, picked, lift)
             assert picked[0] == 0
             assert len(set(picked[:m].tolist())) == m <= wanted + 1
             assert set(picked[:m].tolist()) <= set(range(found.n))
@@ -105,6 +105,6 @@ def test_every_candidate_is_drawn_as_often_as_it_should() -> None:
                 continue
             sums = []
             for start in starts:
-                m = _sample(found.entities, found.work, found.n, 0, 3, start, found.now_s, picked, lift)
+                m = _sample(found.entities, found.work, found.n, 0, 3, start, picked, lift)
                 sums.append(float(np.exp(lift[1:m]).sum()))
             assert abs(np.mean(sums) - (found.n - 1)) < 0.1 * found.n
