@@ -150,6 +150,7 @@ def default_plan(settings: Settings, collector: WorkerCollector) -> Callable[[Ma
         from stream_app.policy_view import PolicyView  # noqa: PLC0415
         from stream_app.quality import detectors  # noqa: PLC0415
         from stream_app.replica import Replica  # noqa: PLC0415
+        from stream_app.stored_items import StoredItems  # noqa: PLC0415
         from stream_app.user_stage import UserProcessor  # noqa: PLC0415
         from stream_app.warmup import warm_up  # noqa: PLC0415
 
@@ -191,7 +192,12 @@ def default_plan(settings: Settings, collector: WorkerCollector) -> Callable[[Ma
             handover=handover,
         )
         tails = [
-            TailSpec(settings.topic_item_state, replica.apply_items, handover),
+            TailSpec(
+                settings.topic_item_state,
+                replica.apply_items,
+                handover,
+                StoredItems(settings, replica.apply_stored).restore,
+            ),
             TailSpec(settings.topic_catalog, replica.apply_catalog),
             TailSpec(settings.topic_policy_state, policy.apply),
         ]

@@ -214,16 +214,26 @@ class Replica:
             A page was written by another version.
         """
         latest = {r.key: r.value for r in records if r.key is not None and len(r.key) == KEY_BYTES and r.value}
-        self._apply_pages(latest)
+        self._apply_latest(latest)
+
+    def apply_stored(self, pages: dict[bytes, bytes]) -> None:
+        """Take over pages of a local store, by key.
+
+        Raises
+        ------
+        state.codec.LayoutError
+            A page was written by another version.
+        """
+        self._apply_latest({key: page for key, page in pages.items() if len(key) == KEY_BYTES and page})
 
     def apply_pages(self, pages: Pages) -> None:
         """Take over the pages that an item task of this worker has committed."""
         for block in pages.blocks:
             keys = block.keys.reshape(-1).view(KEYS)
             self._apply_block(int(keys["kind"][0]), keys, block.values)
-        self._apply_pages({key: value for key, value in pages.singles if len(key) == KEY_BYTES and value})
+        self._apply_latest({key: value for key, value in pages.singles if len(key) == KEY_BYTES and value})
 
-    def _apply_pages(self, latest: dict[bytes, bytes]) -> None:
+    def _apply_latest(self, latest: dict[bytes, bytes]) -> None:
         if not latest:
             return
         values = list(latest.values())

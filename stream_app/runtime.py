@@ -42,6 +42,8 @@ class TailSpec:
     apply: Callable[[Sequence[KafkaRecord]], object]
     handover: Handover | None = None
     """Tells which partitions reach the replica without Kafka."""
+    restore: Callable[[int, int, int], int | None] | None = None
+    """See :class:`~stream_app.tail.TailService`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,6 +224,7 @@ class Runtime(Service):
                 spec.apply,
                 self._executor,
                 spec.handover,
+                spec.restore,
                 beacon=self.beacon,
                 loop=self.loop,
             )
