@@ -10,7 +10,6 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-from river import stats
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -37,6 +36,14 @@ def detectors() -> "ModuleType":
     from river import drift  # noqa: PLC0415
 
     return drift
+
+
+@cache
+def statistics() -> "ModuleType":
+    """Return River's statistics; loading them takes a fifth of a second, and nothing is counted before the start."""
+    from river import stats  # noqa: PLC0415
+
+    return stats
 
 
 class Blocks:
@@ -70,7 +77,7 @@ class Smoothed:
     """A mean that follows its numbers."""
 
     def __init__(self) -> None:
-        self._mean = stats.EWMean(SMOOTHING)
+        self._mean: Any = None
         self._blocks = Blocks()
         self.n_blocks = 0
 
@@ -80,14 +87,16 @@ class Smoothed:
             self._take(mean)
 
     def _take(self, mean: float) -> None:
+        if self._mean is None:
+            self._mean = statistics().EWMean(SMOOTHING)
         self.n_blocks += 1
         self._mean.update(mean)
 
     @property
     def mean(self) -> float:
         """The smoothed mean; 0 before the first block."""
-        value = self._mean.get()
-        return value if self.n_blocks and math.isfinite(value) else 0.0
+        value = float(self._mean.get()) if self._mean is not None else 0.0
+        return value if math.isfinite(value) else 0.0
 
 
 class Watched(Smoothed):
