@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
     from stream_app.settings import Settings
 
-_PAGES_AT_ONCE = 20_000
-
 _log = structlog.get_logger(__name__)
 
 
@@ -38,11 +36,17 @@ class StoredItems:
         Of the application.
     apply
         Takes over pages by key.
+
+    Attributes
+    ----------
+    pages_at_once
+        So many are handed over in one call.
     """
 
     def __init__(self, settings: Settings, apply: Callable[[dict[bytes, bytes]], None]) -> None:
         self._settings = settings
         self._apply = apply
+        self.pages_at_once = 20_000
 
     def restore(self, partition: int, begin: int, end: int) -> int | None:
         """Hand over the pages of one shard; called in the replica's thread.
@@ -78,7 +82,7 @@ class StoredItems:
 
     def _hand_over(self, store: PageStore) -> int:
         n_pages = 0
-        with closing(store.batches(_PAGES_AT_ONCE)) as batches:
+        with closing(store.batches(self.pages_at_once)) as batches:
             for pages in batches:
                 self._apply(pages)
                 n_pages += len(pages)

@@ -127,11 +127,12 @@ class TailService(Service):
         """Assign all partitions, go back to where reading stopped, and return the ends to catch up to."""
         facts = await TopicFactsCache(self._settings, [self._topic]).get(self._topic)
         tps = [TopicPartition(self._topic, partition) for partition in range(facts.n_partitions)]
-        consumer.assign(tps)
         begins = await consumer.beginning_offsets(tps)
         ends = await consumer.end_offsets(tps)
         for tp in tps:
             await self._restore_once(tp.partition, begins[tp], ends[tp])
+        consumer.assign(tps)
+        for tp in tps:
             consumer.seek(tp, max(begins[tp], self._offsets.get(tp.partition, 0)))
         return {tp: ends[tp] for tp in tps}
 
