@@ -15,6 +15,8 @@ def collect_seldom() -> None:
 
 
 def keep_what_is_there() -> None:
-    """Collect once, and take what is left out of the collector's sight: the modules, and the catalogue."""
-    gc.collect()
+    """Take all objects out of the collector's sight: the modules, and the catalogue.
+
+    Nothing is collected before: that takes a sixth of a second, and finds a few hundred objects that a start has left.
+    """
     gc.freeze()
