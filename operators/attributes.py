@@ -6,7 +6,9 @@ one in ten does.
 """
 
 import math
+import re
 from collections.abc import Sequence
+from functools import lru_cache
 
 from operators.arrays import N_ATTRIBUTE_NUMBERS
 from operators.serving import N_ATTRIBUTES, N_TAGS
@@ -15,6 +17,10 @@ from state.ids import hash_id
 BANDS_PER_DOUBLING = 2
 """Price bands between a price and its double."""
 LOWEST_PRICE = 0.01
+_KEPT = 1 << 16
+"""Numbers that are remembered: a catalogue names few brands and kinds, each of them often."""
+_KIND_END = re.compile(r"[,:;(\[]")
+_NO_TAGS = (0,) * N_TAGS
 
 
 def attribute_numbers(
@@ -43,19 +49,21 @@ def attribute_numbers(
     """
     if not path:
         return (0,) * N_ATTRIBUTES
-    category = "\x1f".join(path)
+    category = path[0] if len(path) == 1 else "\x1f".join(path)
     band = round(BANDS_PER_DOUBLING * math.log2(max(price, LOWEST_PRICE))) if price is not None else None
     return (
-        _number("brand", category, _plain(brand)),
-        _number("price", category, None if band is None else str(band)),
+        _number("brand", category, None if brand is None else _plain(brand)),
+        0 if band is None else _number("price", category, str(band)),
         _number("kind", category, kind_of(title)),
-        _number("department", path[0], "" if len(path) > 1 else None),
+        _number("department", path[0], "") if len(path) > 1 else 0,
     )
 
 
 def tag_numbers(tags: Sequence[str] | None) -> tuple[int, ...]:
     """Return the numbers of an item's first tags, in their order, no tag twice; 0 fills up to N_TAGS."""
-    kept = list(dict.fromkeys(tag for tag in map(_plain, tags or ()) if tag))[:N_TAGS]
+    if not tags:
+        return _NO_TAGS
+    kept = list(dict.fromkeys(tag for tag in map(_plain, tags) if tag))[:N_TAGS]
     return (*(_number("tag", "", tag) for tag in kept), *(0,) * (N_TAGS - len(kept)))
 
 
@@ -69,15 +77,15 @@ def kind_of(title: str | None) -> str | None:
     """
     if title is None:
         return None
-    for mark in ",:;([":
-        title = title.split(mark, 1)[0]
-    return _plain(title)
+    end = _KIND_END.search(title)
+    return _plain(title[: end.start()] if end else title)
 
 
-def _plain(text: str | None) -> str | None:
-    return " ".join(text.casefold().split()) or None if text is not None else None
+def _plain(text: str) -> str | None:
+    return " ".join(text.casefold().split()) or None
 
 
+@lru_cache(_KEPT)
 def _number(what: str, where: str, value: str | None) -> int:
     if value is None:
         return 0

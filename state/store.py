@@ -29,7 +29,7 @@ from rocksdict import BlockBasedOptions, Cache, DBCompressionType, Options, Rdic
 from state.pages import Pages
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Generator, Iterable, Sequence
 
 FORMAT_VERSION = 1
 
@@ -156,6 +156,32 @@ class PageStore:
         except Exception as error:
             raise _unusable(self._path, error) from error
         return pages
+
+    def batches(self, n: int) -> Generator[dict[bytes, bytes]]:
+        """Yield all pages, in the order of their keys, ``n`` at a time.
+
+        The files stay open, and locked, until the generator is exhausted or closed.
+
+        Raises
+        ------
+        StoreDamagedError
+            A page cannot be read.
+        """
+        cursor = self._opened().iter()
+        cursor.seek_to_first()
+        valid, key, value, step = cursor.valid, cursor.key, cursor.value, cursor.next
+        pages: dict[bytes, bytes] = {}
+        while valid():
+            pages[key()] = value()
+            step()
+            if len(pages) == n:
+                yield _without_own(pages)
+                pages = {}
+        try:
+            cursor.status()
+        except Exception as error:
+            raise _unusable(self._path, error) from error
+        yield _without_own(pages)
 
     def write(self, pages: Iterable[tuple[bytes, bytes | None]], *, position: int, checkpoint: bytes | None) -> None:
         """Write pages, position and checkpoint in one batch: after a crash there is all of it or nothing.
@@ -330,6 +356,12 @@ def _unusable(path: Path, reason: Exception) -> StoreFullError | StoreDamagedErr
 def _damaged(path: Path, reason: object) -> StoreDamagedError:
     msg = f"store {path}: its files cannot be used ({reason}); delete it, it will be rebuilt from the changelog"
     return StoreDamagedError(msg)
+
+
+def _without_own(entries: dict[bytes, bytes]) -> dict[bytes, bytes]:
+    for key in (_POSITION_KEY, _CHECKPOINT_KEY):
+        entries.pop(key, None)
+    return entries
 
 
 def _check_key(key: bytes) -> None:

@@ -148,8 +148,8 @@ def default_plan(settings: Settings, collector: WorkerCollector) -> Callable[[Ma
         from stream_app.item_stage import ItemProcessor  # noqa: PLC0415  # numba: only a worker pays for it
         from stream_app.policy_agent import PolicyAgent  # noqa: PLC0415
         from stream_app.policy_view import PolicyView  # noqa: PLC0415
-        from stream_app.quality import detectors  # noqa: PLC0415
         from stream_app.replica import Replica  # noqa: PLC0415
+        from stream_app.stored_items import StoredItems  # noqa: PLC0415
         from stream_app.user_stage import UserProcessor  # noqa: PLC0415
         from stream_app.warmup import warm_up  # noqa: PLC0415
 
@@ -191,7 +191,12 @@ def default_plan(settings: Settings, collector: WorkerCollector) -> Callable[[Ma
             handover=handover,
         )
         tails = [
-            TailSpec(settings.topic_item_state, replica.apply_items, handover),
+            TailSpec(
+                settings.topic_item_state,
+                replica.apply_items,
+                handover,
+                StoredItems(settings, replica.apply_stored).restore,
+            ),
             TailSpec(settings.topic_catalog, replica.apply_catalog),
             TailSpec(settings.topic_policy_state, policy.apply),
         ]
@@ -200,11 +205,22 @@ def default_plan(settings: Settings, collector: WorkerCollector) -> Callable[[Ma
             stages=[item, user],
             make_agent=lambda **mode: PolicyAgent(settings, policy, **mode),
             warm_up=lambda: warm_up(settings),
-            load_late=detectors,
+            load_late=_load_late,
             take_catalog_rejections=replica.take_catalog_rejections,
         )
 
     return make
+
+
+def _load_late() -> None:
+    """Load what the first events do not need, but those after them, and the policy agent's intervals."""
+    import scipy.special  # noqa: PLC0415
+
+    from stream_app.quality import adwin, statistics  # noqa: PLC0415
+
+    del scipy
+    adwin()
+    statistics()
 
 
 def _add_web(

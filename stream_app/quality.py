@@ -7,10 +7,11 @@ they were cut into batches, and the detector costs nothing worth measuring.
 import math
 from collections import deque
 from functools import cache
+from importlib import util
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-from river import stats
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -28,15 +29,30 @@ CONFIDENCE: Final = 1e-4
 
 
 @cache
-def detectors() -> "ModuleType":
-    """Return River's detectors of drift.
+def adwin() -> Any:
+    """Return :class:`river.drift.ADWIN`.
 
-    The first call loads them, and SciPy's statistics with them: more than a second, a third of a worker's start. So a
-    worker loads them in a thread once it runs, and detectors are made when there is something to watch.
+    Its module is loaded by its path: the package around it loads SciPy's statistics for another detector, more than a
+    second in the way of a restarted worker's first slates. A version of River with other files is imported as usual.
     """
-    from river import drift  # noqa: PLC0415
+    folder = Path(str(util.find_spec("river").submodule_search_locations[0]))  # type: ignore[union-attr, index]
+    spec = util.spec_from_file_location("river_drift_adwin", folder / "drift" / "adwin.py")
+    try:
+        module = util.module_from_spec(spec)  # type: ignore[arg-type]  # what is None raises an AttributeError
+        spec.loader.exec_module(module)  # type: ignore[union-attr]
+    except (ImportError, OSError, AttributeError):
+        from river import drift  # noqa: PLC0415
 
-    return drift
+        return drift.ADWIN
+    return module.ADWIN
+
+
+@cache
+def statistics() -> "ModuleType":
+    """Return River's statistics; loading them takes a tenth of a second, and nothing is counted before the start."""
+    from river import stats  # noqa: PLC0415
+
+    return stats
 
 
 class Blocks:
@@ -70,7 +86,7 @@ class Smoothed:
     """A mean that follows its numbers."""
 
     def __init__(self) -> None:
-        self._mean = stats.EWMean(SMOOTHING)
+        self._mean: Any = None
         self._blocks = Blocks()
         self.n_blocks = 0
 
@@ -80,14 +96,16 @@ class Smoothed:
             self._take(mean)
 
     def _take(self, mean: float) -> None:
+        if self._mean is None:
+            self._mean = statistics().EWMean(SMOOTHING)
         self.n_blocks += 1
         self._mean.update(mean)
 
     @property
     def mean(self) -> float:
         """The smoothed mean; 0 before the first block."""
-        value = self._mean.get()
-        return value if self.n_blocks and math.isfinite(value) else 0.0
+        value = float(self._mean.get()) if self._mean is not None else 0.0
+        return value if math.isfinite(value) else 0.0
 
 
 class Watched(Smoothed):
@@ -123,7 +141,7 @@ class Watched(Smoothed):
         ADWIN's own mean after a change does not tell: it drops its oldest blocks, and keeps more than the newest.
         """
         if self._adwin is None:
-            self._adwin = detectors().ADWIN(delta=CONFIDENCE, clock=1)
+            self._adwin = adwin()(delta=CONFIDENCE, clock=1)
         before = self._adwin.estimation
         self._newest.append(mean)
         self._adwin.update(mean)

@@ -67,6 +67,11 @@ class Opened:
         await call(self.store.close)
 
 
+def store_folder(settings: Settings, stage: str, partition: int) -> Path:
+    """Return the directory of a task's local store."""
+    return Path(settings.state_dir) / settings.app_id / f"{stage}-{partition}"
+
+
 async def open_task(
     settings: Settings,
     spec: StageSpec,
@@ -247,7 +252,7 @@ async def _open_store(
     settings: Settings, spec: StageSpec, partition: int, call: Callable[..., Awaitable[Any]], *, rebuild: bool
 ) -> PageStore:
     """Open the local store; one that is damaged is made anew, one that another process holds gets a spare."""
-    base = Path(settings.state_dir) / settings.app_id / f"{spec.name}-{partition}"
+    base = store_folder(settings, spec.name, partition)
     give_up_s = time.monotonic() + _LOCK_WAIT_S
     path, n_spares, destroyed = base, 0, False
     while True:

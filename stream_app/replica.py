@@ -4,10 +4,10 @@ Called from the worker's single compute thread only, so nothing here locks.
 """
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+import msgspec
 import numpy as np
 
 from operators.arrays import N_ATTRIBUTE_NUMBERS, Entities
@@ -15,10 +15,10 @@ from operators.attributes import attribute_numbers, tag_numbers
 from operators.numeric import start_entities
 from operators.params import N_CATEGORY_TOP, N_GLOBAL_TOP, N_SCAN, P_LONG, POPULARITY_DAYS
 from operators.popular import update_top, withdraw_from_category
-from operators.serving import N_TAGS, SERVING, count_attributes
+from operators.serving import N_ATTRIBUTES, N_TAGS, SERVING, count_attributes
 from state.arrays import Floats, Int32s, Rows, UInt8s, UInt64s
 from state.codec import KEY_BYTES, KIND_HEADER, KIND_NAME, matrix, overwrite
-from state.ids import hash_category, hash_id
+from state.ids import hash_category, hash_ids
 from state.kernel import kernel
 from state.layout import ENTITY_HEADER, ENTITY_NEIGHBOURS, ENTITY_PAGES, KIND_CATEGORY, KIND_ITEM, N_FACTORS
 from state.pages import KEYS, Pages
@@ -33,12 +33,13 @@ if TYPE_CHECKING:
 _LAYOUTS = {KIND_HEADER: ENTITY_HEADER, 1 + ENTITY_NEIGHBOURS: ENTITY_PAGES[ENTITY_NEIGHBOURS]}
 
 
+_NO_ATTRIBUTES = (0,) * N_ATTRIBUTES
+
 SCAN_EVERY = 32
 """The list of popular items is made anew when so many rows have changed per item on it."""
 
 
-@dataclass(frozen=True, slots=True)
-class ItemInfo:
+class ItemInfo(msgspec.Struct, frozen=True):
     """What the catalogue says of an item, as far as slates and people need it."""
 
     item_id: str
@@ -90,6 +91,7 @@ class Replica:
         self.info: dict[int, ItemInfo] = {}
         self.names: dict[int, str] = {}
         self.category_paths: list[tuple[str, ...]] = []
+        self._dense: dict[tuple[str, ...], int] = {}
         self.n_collisions = 0
         self._rejections: list[tuple[KafkaRecord, Rejection]] = []
         self.catalog_rejects: Counter[str] = Counter()
@@ -212,16 +214,26 @@ class Replica:
             A page was written by another version.
         """
         latest = {r.key: r.value for r in records if r.key is not None and len(r.key) == KEY_BYTES and r.value}
-        self._apply_pages(latest)
+        self._apply_latest(latest)
+
+    def apply_stored(self, pages: dict[bytes, bytes]) -> None:
+        """Take over pages of a local store, by key.
+
+        Raises
+        ------
+        state.codec.LayoutError
+            A page was written by another version.
+        """
+        self._apply_latest({key: page for key, page in pages.items() if len(key) == KEY_BYTES and page})
 
     def apply_pages(self, pages: Pages) -> None:
         """Take over the pages that an item task of this worker has committed."""
         for block in pages.blocks:
             keys = block.keys.reshape(-1).view(KEYS)
             self._apply_block(int(keys["kind"][0]), keys, block.values)
-        self._apply_pages({key: value for key, value in pages.singles if len(key) == KEY_BYTES and value})
+        self._apply_latest({key: value for key, value in pages.singles if len(key) == KEY_BYTES and value})
 
-    def _apply_pages(self, latest: dict[bytes, bytes]) -> None:
+    def _apply_latest(self, latest: dict[bytes, bytes]) -> None:
         if not latest:
             return
         values = list(latest.values())
@@ -287,49 +299,70 @@ class Replica:
         latest = dict(decoded.entries)
         if not latest:
             return
-        ids = np.array([hash_id(item_id) for item_id in latest], np.uint64)
+        ids = hash_ids(latest, len(latest))
         if np.unique(ids).size < ids.size:
             self.n_collisions += 1
-            latest = {k: latest[k] for k in {hash_id(k): k for k in latest}.values()}
-            ids = np.array([hash_id(item_id) for item_id in latest], np.uint64)
+            names = dict(zip(ids.tolist(), latest, strict=True))
+            latest = {name: latest[name] for name in names.values()}
+            ids = hash_ids(latest, len(latest))
         rows = self.ensure(ids)
-        for row, item_hash, (item_id, entry) in zip(rows.tolist(), ids.tolist(), latest.items(), strict=True):
-            self._apply_entry(row, item_hash, item_id, entry)
+        entries = list(latest.values())
+        paths = [self._path_of(entry) for entry in entries]
+        self._place(rows, paths, entries)
+        self._describe(rows, paths, entries)
+        self._inform(ids, paths, latest)
         update_top(self.entities(), rows)
 
-    def _apply_entry(self, row: int, item_hash: int, item_id: str, entry: CatalogEntry | None) -> None:
-        known = self.info.get(item_hash)
-        if known is not None and known.item_id != item_id:
-            self.n_collisions += 1
+    def _path_of(self, entry: CatalogEntry | None) -> tuple[str, ...]:
         path = tuple(entry.category) if entry is not None else ()
-        path = path[: self._depth] if self._depth > 0 else path
-        category = self._dense_category(path) if path else -1
-        old = int(self._category[row])
-        if old not in (-1, category):
-            withdraw_from_category(self.entities(), row, old)
-        self._category[row] = category
-        self._available[row] = entry is not None and category >= 0 and entry.available
-        self._describe(row, path, entry)
-        if entry is None:
-            self.info.pop(item_hash, None)
-        else:
-            self.info[item_hash] = ItemInfo(item_id, path, entry.title)
+        return path[: self._depth] if self._depth > 0 else path
 
-    def _describe(self, row: int, path: tuple[str, ...], entry: CatalogEntry | None) -> None:
-        """Give an item the attributes of its catalogue entry; its events count for these from now on."""
-        rows = np.array([row], np.int32)
+    def _place(
+        self, rows: Int32s, paths: "Sequence[tuple[str, ...]]", entries: "Sequence[CatalogEntry | None]"
+    ) -> None:
+        """Put items into the categories of their catalogue entries, out of those that they were in."""
+        new = np.array([self._dense_category(path) if path else -1 for path in paths], np.int32)
+        old = self._category[rows]
+        for k in np.flatnonzero((old != -1) & (old != new)).tolist():
+            withdraw_from_category(self.entities(), rows[k], old[k])
+        self._category[rows] = new
+        self._available[rows] = (new >= 0) & np.array([entry is not None and entry.available for entry in entries])
+
+    def _describe(
+        self, rows: Int32s, paths: "Sequence[tuple[str, ...]]", entries: "Sequence[CatalogEntry | None]"
+    ) -> None:
+        """Give items the attributes of their catalogue entries; their events count for these from now on."""
         events = self.table.headers.records["n"][rows].astype(np.float64)
         count_attributes(self._serving, self._tags, rows, -events, self._attribute_totals)
-        if entry is None:
-            self._serving["attributes"][row] = 0
-            self._tags[row] = 0
-        else:
-            self._serving["attributes"][row] = attribute_numbers(path, entry.brand, entry.price, entry.title)
-            self._tags[row] = tag_numbers(entry.tags)
-        self._serving["tagged"][row] = self._tags[row, 0] > 0
+        self._serving["attributes"][rows] = [
+            attribute_numbers(path, entry.brand, entry.price, entry.title) if entry is not None else _NO_ATTRIBUTES
+            for path, entry in zip(paths, entries, strict=True)
+        ]
+        self._tags[rows] = [tag_numbers(entry.tags if entry is not None else None) for entry in entries]
+        self._serving["tagged"][rows] = self._tags[rows, 0] > 0
         count_attributes(self._serving, self._tags, rows, events, self._attribute_totals)
 
+    def _inform(
+        self, ids: UInt64s, paths: "Sequence[tuple[str, ...]]", latest: "Mapping[str, CatalogEntry | None]"
+    ) -> None:
+        """Keep what people read of the items, and count those that share their id with another one."""
+        for item_hash, path, (item_id, entry) in zip(ids.tolist(), paths, latest.items(), strict=True):
+            known = self.info.get(item_hash)
+            if known is not None and known.item_id != item_id:
+                self.n_collisions += 1
+            if entry is not None:
+                self.info[item_hash] = ItemInfo(item_id, path, entry.title)
+            elif known is not None:
+                del self.info[item_hash]
+
     def _dense_category(self, path: tuple[str, ...]) -> int:
+        dense = self._dense.get(path)
+        if dense is None:
+            dense = self._dense[path] = self._new_category(path)
+        return dense
+
+    def _new_category(self, path: tuple[str, ...]) -> int:
+        """Return the dense number of a path that is met for the first time; two that share an id share it."""
         row = int(self.ensure(np.array([hash_category(path)], np.uint64))[0])
         dense = int(self._category_of_row[row])
         if dense < 0:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import math
 import threading
 import time
@@ -17,6 +16,7 @@ from aiokafka.errors import KafkaError
 from mode import Service
 
 from stream_app.catalog_rejects import CatalogRejects
+from stream_app.garbage import collect_seldom, keep_what_is_there
 from stream_app.kafka import wait_for_broker
 from stream_app.stage import StageService
 from stream_app.tail import TailService
@@ -42,6 +42,8 @@ class TailSpec:
     apply: Callable[[Sequence[KafkaRecord]], object]
     handover: Handover | None = None
     """Tells which partitions reach the replica without Kafka."""
+    restore: Callable[[int, int, int], int | None] | None = None
+    """See :class:`~stream_app.tail.TailService`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,23 +59,12 @@ class Plan:
     warm_up: Callable[[], object] | None = None
     """Called before anything else, in a thread of its own: compiles what would hold up the first records."""
     load_late: Callable[[], object] | None = None
-    """Called in a thread of its own once all is started: loads what is wanted later and would hold up the start."""
+    """Called in a thread of its own once all tasks run: loads what is wanted later and would hold up the start."""
 
 
 _TOPICS_WITHIN_S = 3.0
 _ASK_AGAIN_S = 0.3
-_GC_THRESHOLDS = (100_000, 50, 50)
-
-
-def _calm_garbage_collector() -> None:
-    """Take the catalogue out of the collector's sight, and let it run seldom.
-
-    Every batch makes thousands of short-lived record objects, and a collection walks all objects there are: profiled on
-    92,000 catalogue entries, half of the event loop's time went into it.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*_GC_THRESHOLDS)
+_LOOK_AGAIN_S = 0.5
 
 
 async def _in_daemon_thread(function: Callable[[], object]) -> None:
@@ -210,6 +201,7 @@ class Runtime(Service):
 
     @Service.task
     async def _boot(self) -> None:
+        collect_seldom()
         plan = self._make_plan(await self._partitions())
         if plan.warm_up is not None:
             self._phase = "compiling kernels"
@@ -222,6 +214,7 @@ class Runtime(Service):
                 spec.apply,
                 self._executor,
                 spec.handover,
+                spec.restore,
                 beacon=self.beacon,
                 loop=self.loop,
             )
@@ -229,7 +222,7 @@ class Runtime(Service):
             await self.add_runtime_dependency(tail)
         for tail in self._tails:
             await tail.caught_up.wait()
-        _calm_garbage_collector()
+        keep_what_is_there()
         for stage_spec in plan.stages:
             stage = StageService(
                 self._settings,
@@ -257,4 +250,6 @@ class Runtime(Service):
         self._phase = "running"
         self._log.info("worker_running", stages=list(self._stages))
         if plan.load_late is not None:
+            while not (self.should_stop or all(stage.is_ready for stage in self._stages.values())):
+                await self.sleep(_LOOK_AGAIN_S)
             await _in_daemon_thread(plan.load_late)

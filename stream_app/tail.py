@@ -43,6 +43,9 @@ class TailService(Service):
         The worker's one thread for processors, stores and replicas.
     handover
         Tells which partitions reach the replica without this tail.
+    restore
+        Called in the executor's thread with a partition and the two ends of its log before it is read for the first
+        time; returns the offset to begin at after what it has applied itself, or None for the beginning.
     """
 
     mundane_level = "debug"  # what it starts and stops is told by events of our own
@@ -54,6 +57,7 @@ class TailService(Service):
         apply: Callable[[Sequence[KafkaRecord]], object],
         executor: Executor,
         handover: Handover | None = None,
+        restore: Callable[[int, int, int], int | None] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -63,6 +67,7 @@ class TailService(Service):
         self._apply = apply
         self._executor = executor
         self._handover = handover
+        self._restore = restore
         self._log = structlog.get_logger(__name__).bind(topic=topic)
         self._offsets: dict[int, int] = {}
         self._n_records = 0
@@ -122,21 +127,34 @@ class TailService(Service):
         """Assign all partitions, go back to where reading stopped, and return the ends to catch up to."""
         facts = await TopicFactsCache(self._settings, [self._topic]).get(self._topic)
         tps = [TopicPartition(self._topic, partition) for partition in range(facts.n_partitions)]
-        consumer.assign(tps)
         begins = await consumer.beginning_offsets(tps)
         ends = await consumer.end_offsets(tps)
         for tp in tps:
+            await self._restore_once(tp.partition, begins[tp], ends[tp])
+        consumer.assign(tps)
+        for tp in tps:
             consumer.seek(tp, max(begins[tp], self._offsets.get(tp.partition, 0)))
         return {tp: ends[tp] for tp in tps}
+
+    async def _restore_once(self, partition: int, begin: int, end: int) -> None:
+        if self._restore is None or partition in self._offsets or self.caught_up.is_set():
+            return
+        call = asyncio.get_running_loop().run_in_executor
+        offset = await call(self._executor, self._restore, partition, begin, end)
+        if offset is not None:
+            self._note_read(partition, offset)
 
     async def _take(self, partition: int, records: Sequence[KafkaRecord]) -> None:
         if self._handover is not None and partition in self._handover.taken:
             return  # fetched before the task took over; it has handed them over itself
         await asyncio.get_running_loop().run_in_executor(self._executor, self._apply, records)
         self._n_records += len(records)
-        self._offsets[partition] = records[-1].offset + 1
+        self._note_read(partition, records[-1].offset + 1)
+
+    def _note_read(self, partition: int, offset: int) -> None:
+        self._offsets[partition] = offset
         if self._handover is not None:
-            self._handover.note_read(partition, self._offsets[partition])
+            self._handover.note_read(partition, offset)
 
     def _share_work(self, consumer: AIOKafkaConsumer) -> None:
         """Stop reading what this worker's own tasks hand over, and go on with what they no longer do."""

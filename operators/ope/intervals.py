@@ -7,7 +7,6 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from scipy.special import ndtr, ndtri, stdtrit
 
 from operators.ope.estimators import ratio_estimate
 
@@ -66,6 +65,8 @@ def student_t(spread: Spread, alpha: float) -> Ends:
     alpha
         One minus the confidence, in (0, 1).
     """
+    from scipy.special import stdtrit  # noqa: PLC0415 - a quarter of a second of a worker's start, which needs it later
+
     half = float(stdtrit(spread.n - 1, 1.0 - alpha / 2)) * spread.deviation / math.sqrt(spread.n)
     return spread.mean - half, spread.mean + half
 
@@ -94,6 +95,8 @@ def skew_corrected(spread: Spread, alpha: float) -> Ends:
     n, mean, deviation, skewness = spread
     if deviation == 0.0 or abs(skewness) < 1e-9:  # noqa: PLR2004 - the inverse below divides by it
         return low, high
+    from scipy.special import stdtrit  # noqa: PLC0415 - as above
+
     quantile = float(stdtrit(n - 1, 1.0 - alpha / 2)) / math.sqrt(n)
 
     def moved(y: float) -> float:
@@ -144,6 +147,8 @@ def bootstrap(terms: Terms, alpha: float, *, seed: int, n_resamples: int) -> End
     ----------
     .. [1] Efron (1987), JASA 82(397), "Better bootstrap confidence intervals".
     """
+    from scipy.special import ndtr, ndtri  # noqa: PLC0415 - as above
+
     values = terms.values
     estimate = float(values.mean())
     deviations = values - estimate

@@ -7,6 +7,9 @@ def worker() -> None:
     Start as many as you like, on one machine or on several: they share out the partitions. Give workers on one machine
     different web ports (CROSSAISLE_WEB_PORT). `faust -A stream_app worker` runs the same worker.
     """
+    from stream_app.garbage import collect_seldom
+
+    collect_seldom()
     from stream_app.application import WorkerStoppedError, create_app, run_worker  # imports faust
     from stream_app.cli import CommandError
     from stream_app.settings import Settings

@@ -167,9 +167,12 @@ def _decode_entry(record: KafkaRecord, limits: EventLimits) -> tuple[str, Catalo
     if not value:
         raise BadRecordError("empty", "catalogue entry: the value has no bytes; to remove an item, send a null value")
     entry = _decode_json(_catalog_decoder, "catalogue entry", value, limits)
-    _check_length(entry, "item_id", entry.item_id, limits)
+    certain = limits.max_id_bytes // _MOST_BYTES_PER_CHARACTER
+    if len(entry.item_id) > certain:
+        _check_length(entry, "item_id", entry.item_id, limits)
     for level in entry.category:
-        _check_length(entry, "a level of category", level, limits)
+        if len(level) > certain:
+            _check_length(entry, "a level of category", level, limits)
     if record.key != entry.item_id.encode():
         raise _key_mismatch(entry, "item_id", record.key, "compaction keeps the newest entry of each item")
     return entry.item_id, entry

@@ -214,6 +214,42 @@ def test_damaged_page_is_found_on_reading(tmp_path: Path) -> None:
         PageStore(path).get_many([b"key-%08d" % n for n in range(2000)])
 
 
+def test_all_pages_come_in_batches(tmp_path: Path) -> None:
+    """Each page comes once, in the order of the keys, without the store's own entries; then the files can be closed."""
+    path = tmp_path / "s"
+    store = PageStore(path)
+    pages = {b"key-%08d" % n: b"%d" % n for n in range(20)}
+    store.write(pages.items(), position=1, checkpoint=b"c")
+    batches = list(store.batches(7))
+    assert [key for batch in batches for key in batch] == sorted(pages)
+    assert {key: page for batch in batches for key, page in batch.items()} == pages
+    assert max(map(len, batches)) <= 7
+    store.close()
+    PageStore(path).close()
+
+
+def test_a_damaged_page_ends_the_batches(tmp_path: Path) -> None:
+    """What cannot be read is an error, and never only the end of what there is."""
+    path = tmp_path / "s"
+    store = PageStore(path)
+    store.write([(b"key-%08d" % n, os.urandom(200)) for n in range(2000)], position=1, checkpoint=None)
+    store.close()
+    raw = Rdict(str(path), Options(raw_mode=True))
+    raw.flush()
+    raw.close()
+    (table,) = path.glob("*.sst")
+    content = bytearray(table.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    table.write_bytes(content)
+    store = PageStore(path)
+    read: list[dict[bytes, bytes]] = []
+    with pytest.raises(StoreDamagedError):
+        read.extend(store.batches(100))
+    assert 0 < len(read) < 20
+    store.close()
+    PageStore(path).close()
+
+
 def test_impossible_directory_names_the_setting(tmp_path: Path) -> None:
     """A path below a file cannot be a store; the error names the setting to change."""
     (tmp_path / "file").write_bytes(b"")

@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
-import numpy as np
+from importlib import util
+from types import SimpleNamespace
+from typing import TYPE_CHECKING
 
-from stream_app.quality import OnlineQuality
+import numpy as np
+from river import drift
+
+from stream_app.quality import OnlineQuality, adwin
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pytest
 
 NO_AUCS = np.zeros(0)
 
@@ -83,3 +93,23 @@ def test_the_auc_is_the_mean_of_those_that_are_known() -> None:
     aucs = np.tile(np.array([0.7, np.nan, 0.9]), 2_000)
     quality.update(np.zeros(0), np.zeros(0, bool), aucs)
     assert abs(quality.summary()["auc"] - 0.8) < 0.01
+
+
+def test_the_detector_is_rivers() -> None:
+    """Loaded by its path or with its package, it is the same class of River's, and finds the same change."""
+    both = []
+    for kind in (adwin(), drift.ADWIN):
+        detector, found = kind(delta=1e-4, clock=1), []
+        for n in range(400):
+            detector.update(float(n > 200) + 0.01 * (n % 7))
+            if detector.drift_detected:
+                found.append(n)
+        both.append((kind.__name__, found, detector.estimation, detector.width))
+    assert both[0] == both[1]
+    assert both[0][1]
+
+
+def test_another_version_of_river_is_imported_as_usual(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Where the detector's module is not found, its package gives it."""
+    monkeypatch.setattr(util, "find_spec", lambda _name: SimpleNamespace(submodule_search_locations=[str(tmp_path)]))
+    assert adwin.__wrapped__() is drift.ADWIN
