@@ -220,10 +220,10 @@ def _add_features(out: Floats, square: Floats, work: Work, at: int, g: float) ->
     """Add ``g`` times a candidate's features, and times their squares, to its head, shapes ``(2, N_COLUMNS)``."""
     head = 0 if work.candidates[at].had else 1
     x, first, second = work.features[at], out[head], square[head]
-    g = np.float32(g)
+    factor = np.float32(g)
     for f in range(N_COLUMNS):
-        first[f] += g * x[f]
-        second[f] += g * (x[f] * x[f])
+        first[f] += factor * x[f]
+        second[f] += factor * (x[f] * x[f])
 
 
 @inner_kernel

@@ -41,7 +41,7 @@ _E0, _E1, _E2, _E3, _E4, _E5 = _singles(
 _ZERO, _HALF, _ONE = _singles(0.0, 0.5, 1.0)
 _LN2_HIGH, _LN2_LOW = _singles(0.693359375, -2.12194440e-4)
 _WHOLE, _SINGLE = ir.IntType(32), ir.FloatType()
-_PAIR = types.UniTuple(types.float32, 2)
+_PAIR: Any = types.UniTuple(types.float32, 2)
 
 
 def _pair(builder: Any, first: Any, second: Any) -> Any:
@@ -49,8 +49,7 @@ def _pair(builder: Any, first: Any, second: Any) -> Any:
     return builder.insert_value(out, second, 1)
 
 
-@intrinsic  # type: ignore[untyped-decorator]  # numba is untyped
-def _mantissa_exponent(_typing: Any, x: Any) -> Any:  # noqa: ARG001 - numba goes by its name
+def _mantissa_exponent_of(_typing: Any, x: Any) -> Any:  # noqa: ARG001 - numba goes by its name
     """Return ``m`` in [.71, 1.41) and ``e`` with ``x = m * 2 ** e``."""
 
     def generate(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
@@ -62,8 +61,7 @@ def _mantissa_exponent(_typing: Any, x: Any) -> Any:  # noqa: ARG001 - numba goe
     return _PAIR(types.float32), generate
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def _whole_rest(_typing: Any, x: Any) -> Any:  # noqa: ARG001
+def _whole_rest_of(_typing: Any, x: Any) -> Any:  # noqa: ARG001 - numba goes by its name
     """Return ``2 ** n`` and ``x - n`` of an ``x`` in [-126, 0], ``n`` the whole number next to it."""
 
     def generate(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
@@ -72,6 +70,10 @@ def _whole_rest(_typing: Any, x: Any) -> Any:  # noqa: ARG001
         return _pair(builder, builder.bitcast(biased, _SINGLE), builder.fsub(args[0], builder.sitofp(n, _SINGLE)))
 
     return _PAIR(types.float32), generate
+
+
+_mantissa_exponent: Any = intrinsic(_mantissa_exponent_of)
+_whole_rest: Any = intrinsic(_whole_rest_of)
 
 
 @inner_kernel(fastmath={"reassoc", "contract"})

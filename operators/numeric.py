@@ -98,7 +98,7 @@ def kth_largest(values: Floats, k: int) -> float:
 
 
 @inner_kernel
-def _bucket(bits: np.int32) -> int:
+def _bucket(bits: int) -> int:
     """Return a number that does not fall when the float32 of these bits rises."""
     return ((bits ^ ((bits >> 31) & 0x7FFFFFFF)) >> _DROPPED) + _BUCKETS // 2
 

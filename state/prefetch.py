@@ -9,7 +9,6 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.core.imputils import impl_ret_untracked
 from numba.extending import intrinsic
 from numba.np.arrayobj import make_array
 
@@ -17,8 +16,7 @@ _BYTE, _WHOLE = ir.IntType(8).as_pointer(), ir.IntType(32)
 _FOR_READING, _KEEP, _DATA = (ir.Constant(_WHOLE, value) for value in (0, 3, 1))
 
 
-@intrinsic  # type: ignore[untyped-decorator]  # numba is untyped
-def prefetch(_typing: Any, array: Any, index: Any, offset: Any) -> Any:
+def _prefetch(_typing: Any, array: Any, index: Any, offset: Any) -> Any:
     """Ask for the cache line at ``offset`` bytes of record ``index`` of a one-dimensional array; nothing is checked."""
     if not isinstance(array, types.Array):
         return None
@@ -33,9 +31,12 @@ def prefetch(_typing: Any, array: Any, index: Any, offset: Any) -> Any:
         hint = cgutils.get_or_insert_function(
             builder.module,
             ir.FunctionType(ir.VoidType(), [_BYTE, _WHOLE, _WHOLE, _WHOLE]),
-            "llvm.prefetch.p0i8" if "p0i8" in str(_BYTE) else "llvm.prefetch.p0",
+            "llvm.prefetch.p0",
         )
         builder.call(hint, [pointer, _FOR_READING, _KEEP, _DATA])
-        return impl_ret_untracked(context, builder, signature.return_type, context.get_dummy_value())
+        return context.get_dummy_value()
 
     return types.none(array, index, offset), generate
+
+
+prefetch: Any = intrinsic(_prefetch)
