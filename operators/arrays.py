@@ -14,6 +14,8 @@ SQUARED = np.array([*range(11), 13, *range(16, 21), 22, *range(24, 34), 35, *ran
 """Features that the blend also sees squared: those that take many values."""
 N_COLUMNS = 56
 """Columns of the features in memory: the plain ones, and zeros up to a multiple of eight."""
+N_LOGS, N_LOGS_HAD = 6, 11
+"""Logarithms among the features of every candidate, and of one that the user had besides."""
 N_BLEND = N_PLAIN + SQUARED.size
 """Features of the blend, per head."""
 HAD_ONLY = np.array([0, 1, *range(16, 21), *range(23, 28), *range(32, 36), 36, 37, 38, 41, 47, 48])
@@ -243,8 +245,8 @@ def new_work(n_rows: int, n_categories: int) -> Work:
         candidates=np.zeros(MAX_CANDIDATES, CANDIDATE),
         position=np.full(n_rows, -1, i4),
         features=np.zeros((MAX_CANDIDATES, N_COLUMNS), f4),
-        logs=np.zeros(MAX_CANDIDATES * 6, f4),
-        logs_had=np.zeros(MAX_CANDIDATES * 11, f4),
+        logs=np.zeros(MAX_CANDIDATES * N_LOGS, f4),
+        logs_had=np.zeros(MAX_CANDIDATES * N_LOGS_HAD, f4),
         stale=np.zeros(MAX_CANDIDATES, i4),
         scored=np.zeros(MAX_CANDIDATES, f4),
         neighbours=np.zeros(MAX_TOUCHED_NEIGHBOURS, i4),

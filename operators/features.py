@@ -39,7 +39,7 @@ import math
 
 import numpy as np
 
-from operators.arrays import N_COLUMNS, SQUARED, Entities, Users, Work
+from operators.arrays import N_COLUMNS, N_LOGS, N_LOGS_HAD, SQUARED, Entities, Users, Work
 from operators.elementary import dot, logarithms
 from operators.numeric import DAY_S, FIXED_POINT, decay
 from operators.params import AFFINITY_PRIOR, FAST_DAYS, P_LONG, P_MIDDLE, P_SHORT, VOTE_PRIOR
@@ -67,10 +67,6 @@ NO_VOTES = math.log(VOTE_PRIOR)
 """What a category has that is not listed."""
 
 
-_LOGS, _LOGS_HAD = 6, 11
-"""Logarithms in the features of every candidate, and of one that the user had besides."""
-
-
 @kernel
 def fill_features(
     users: Users,
@@ -90,8 +86,8 @@ def fill_features(
     n_had = 0
     for j in range(which.shape[0]):
         n_had += int(work.candidates[which[j]].had)
-    logarithms(work.logs, _LOGS * which.shape[0])
-    logarithms(work.logs_had, _LOGS_HAD * n_had)
+    logarithms(work.logs, N_LOGS * which.shape[0])
+    logarithms(work.logs_had, N_LOGS_HAD * n_had)
     _place(users, u, work, which, n_context_categories)
 
 
@@ -121,8 +117,8 @@ def _gather(users: Users, u: int, entities: Entities, work: Work, which: Int32s,
             x[k] = 0.0
         if c.had:
             _gather_had(items[c.page], c.slot, c, serial, now_s, line.usual, x, logs_had, at_had)
-            at_had += _LOGS_HAD
-        at = _LOGS * j
+            at_had += N_LOGS_HAD
+        at = N_LOGS * j
         logs[at] = c.cooc + 1e-3
         logs[at + 1] = c.cooc_cosine + 1e-3
         logs[at + 2] = counts[line.attributes[DEPARTMENT]] + 0.1
@@ -220,7 +216,7 @@ def _place(users: Users, u: int, work: Work, which: Int32s, n_context_categories
     at_had = 0
     for j in range(which.shape[0]):
         x = features[which[j]]
-        at = _LOGS * j
+        at = N_LOGS * j
         x[2] = logs[at]
         x[3] = logs[at + 1]
         x[45] = logs[at + 2]
@@ -250,7 +246,7 @@ def _place(users: Users, u: int, work: Work, which: Int32s, n_context_categories
             x[37] = context_size * x[17]
             x[38] = context_size * x[20]
             x[41] = context_size * x[25]
-            at_had += _LOGS_HAD
+            at_had += N_LOGS_HAD
         x[39] = context_size * x[2]
         x[40] = context_size * x[7]
 

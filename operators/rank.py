@@ -16,9 +16,9 @@ from operators.recall import (
     context_items,
     forget_candidates,
     recall,
-    refresh_lines,
     release_context,
 )
+from operators.refresh import refresh_lines
 from operators.sessions import forget_sessions, log_votes, mark_sessions, vote
 from operators.slate import pick, reason, remember_shown
 from state.arrays import Int32s, Row, Rows

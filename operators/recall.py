@@ -1,14 +1,13 @@
 """Candidates for one user: own items, co-occurring ones, popular ones, popular ones of the likeliest categories."""
 
 import math
-from typing import Any
 
 import numpy as np
 
 from operators.arrays import MAX_CANDIDATES, MAX_TOUCHED_NEIGHBOURS, Entities, Users, Work
 from operators.numeric import FIXED_POINT, decay, kth_largest
 from operators.params import SLOW_DAYS
-from operators.serving import HOUR_S, N_ATTRIBUTES, N_TAGS, fill_lines
+from operators.serving import N_ATTRIBUTES, N_TAGS
 from state.idmap import find
 from state.kernel import inner_kernel
 from state.layout import (
@@ -22,7 +21,7 @@ from state.layout import (
     USER_ITEM_PAGE,
     USER_ITEMS,
 )
-from state.prefetch import prefetch
+from state.prefetch import field_at, field_lines, prefetch
 
 N_COOC = 150
 """Co-occurring items taken at the most."""
@@ -36,25 +35,10 @@ N_LIKELY_CATEGORIES = 25
 N_PER_CATEGORY = 8
 MAX_SOURCES = 48
 """Context and recent items whose neighbours are looked at."""
-_AHEAD = 16
-"""Candidates between the one that is worked on and the one whose serving line is asked for."""
-
-
-def _lines(dtype: np.dtype[Any], first: str, last: str) -> tuple[int, ...]:
-    """Return offsets that reach every cache line of the fields from ``first`` to ``last``."""
-    begin, end = at_field(dtype, first), at_field(dtype, last) + dtype[last].itemsize - 1
-    return (*range(begin, end, 64), end)
-
-
-def at_field(dtype: np.dtype[Any], name: str) -> int:
-    """Return where a field begins, in bytes."""
-    return int(dtype.fields[name][1])  # type: ignore[index] # it has fields
-
-
-_COUNT_AT, _HEADS_AT = at_field(ENTITY_HEADER, "cooc_count"), at_field(ENTITY_HEADER, "heads")
-_HEADER_LINES = (*_lines(ENTITY_HEADER, "target", "target"), *_lines(ENTITY_HEADER, "bias", "n_repeat"))
-_ITEM_LINES = _lines(USER_ITEM_PAGE, "ids", "rows")
-_NEIGHBOUR_LINES = _lines(NEIGHBOUR_PAGE, "weights", "rows")
+_COUNT_AT, _HEADS_AT = field_at(ENTITY_HEADER, "cooc_count"), field_at(ENTITY_HEADER, "heads")
+_ITEM_LINES = field_lines(USER_ITEM_PAGE, "ids", "rows")
+_NEIGHBOUR_LINES = field_lines(NEIGHBOUR_PAGE, "weights", "rows")
+"""Offsets of the cache lines of a page."""
 
 
 @inner_kernel
@@ -362,25 +346,6 @@ def recall(users: Users, u: int, entities: Entities, work: Work, n_categories: i
     n = _cooccurring(users, u, entities, work, n, n_context)
     n = _by_factors(entities, work, n)
     return _popular(entities, work, n, n_categories)
-
-
-@inner_kernel
-def refresh_lines(entities: Entities, work: Work, n: int, now_s: int) -> None:
-    """Fill the serving lines of the candidates whose header has changed, or whose hour is over; ask for the headers."""
-    serving, candidates, stale = entities.serving, work.candidates, work.stale
-    headers = entities.headers
-    hour = now_s // HOUR_S + 1
-    m = 0
-    for k in range(n):
-        if k + _AHEAD < n:
-            prefetch(serving, candidates[k + _AHEAD].row, 0)
-        row = candidates[k].row
-        for line in _HEADER_LINES:
-            prefetch(headers, row, line)
-        if serving[row].hour != hour:
-            stale[m] = row
-            m += 1
-    fill_lines(serving, entities.headers, stale, m, hour, work.logs)
 
 
 @inner_kernel

@@ -4,14 +4,18 @@ Rows lie anywhere in slabs far larger than the caches. To ask for a few of them 
 processor fetch them at the same time; without it the loop waits for one after the other.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 from numba.np.arrayobj import make_array
 
+LINE_BYTES = 64
+"""Of a cache line of the usual processors."""
 _BYTE, _WHOLE = ir.IntType(8).as_pointer(), ir.IntType(32)
 _FOR_READING, _KEEP, _DATA = (ir.Constant(_WHOLE, value) for value in (0, 3, 1))
 
@@ -40,3 +44,15 @@ def _prefetch(_typing: Any, array: Any, index: Any, offset: Any) -> Any:
 
 
 prefetch: Any = intrinsic(_prefetch)
+
+
+def field_at(dtype: np.dtype[Any], name: str) -> int:
+    """Return where a field of a record begins, in bytes."""
+    fields: Mapping[str, Any] = dtype.fields or {}
+    return int(fields[name][1])
+
+
+def field_lines(dtype: np.dtype[Any], first: str, last: str) -> tuple[int, ...]:
+    """Return offsets, in bytes, that reach every cache line of the fields from ``first`` to ``last``."""
+    begin, end = field_at(dtype, first), field_at(dtype, last) + dtype[last].itemsize - 1
+    return (*range(begin, end, LINE_BYTES), end)
