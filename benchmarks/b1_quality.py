@@ -15,7 +15,7 @@ import numpy as np
 from benchmarks.cluster import purchases, say
 from state.ids import hash_id
 from state.store import MemoryPageStore
-from stream_app.evaluation.files import usual_lag
+from stream_app.evaluation.files import LONGEST_LAG
 from stream_app.evaluation.measures import compare, quality
 from stream_app.evaluation.protocol import Answers
 from stream_app.evaluation.replay import ReplayModel, Update
@@ -78,7 +78,7 @@ def measure_quality(n_events: int, *, partitions: int, interval: int, score_ever
     entries = read_catalog(catalog, settings)
     log = read_events(events, settings, now_ms=time.time_ns() // 1_000_000, limit=n_events)
     models = [
-        ReplayModel(settings, entries.records, replica_lag=usual_lag(n_events)),
+        ReplayModel(settings, entries.records, replica_lag=LONGEST_LAG),
         PartitionedModel(settings, entries.records, partitions=partitions, interval=interval),
     ]
     say(f"  quality: {n_events:,} events, an update every {interval:,}")

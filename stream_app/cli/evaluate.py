@@ -31,7 +31,7 @@ def evaluate(
         typer.Option(
             min=1,
             metavar="EVENTS",
-            help="Events between two updates of the item replica; if not given, 1 to 200 by the size of the file.",
+            help="Events between two updates of the item replica; if not given, 1 to 50 by the size of the file.",
         ),
     ] = None,
     *,
