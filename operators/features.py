@@ -93,10 +93,7 @@ def fill_features(
 
 @inner_kernel
 def _gather(users: Users, u: int, entities: Entities, work: Work, which: Int32s, now_s: int) -> None:
-    """Fill the features that are no logarithms, and ``work.logs`` and ``work.logs_had`` with what those are of.
-
-    One loop without calls that hand over the big tuples: each such call would count references to all their arrays.
-    """
+    """Fill the features that are no logarithms, and ``work.logs`` and ``work.logs_had`` with what those are of."""
     items, headers, serving, tags = users.items, entities.headers, entities.serving, entities.tags
     category_of, category_rows = entities.category, entities.category_rows
     candidates, where_of, category_user = work.candidates, work.category_position, work.category_user

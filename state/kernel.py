@@ -28,8 +28,8 @@ def inner_kernel(function: _F | None = None, *, allocates: bool = False, **optio
     Parameters
     ----------
     allocates
-        Whether it makes arrays. One that does not counts no references: its caller holds all arrays that it sees. To
-        count those to the eighty arrays of the big tuples takes as long as a few hundred additions.
+        Whether it makes arrays. One that does not counts no references to the eighty arrays of the big tuples: its
+        caller holds all that it sees.
     """
 
     def decorate(function: _F) -> Any:

@@ -194,15 +194,20 @@ def test_damaged_store_can_be_destroyed_and_made_again(tmp_path: Path, damage: C
     assert (again.get_many([A]), again.position) == ([None], None)
 
 
-def test_damaged_page_is_found_on_reading(tmp_path: Path) -> None:
-    """A table file with flipped bytes is an error when a page is read, never a wrong page."""
-    path = tmp_path / "s"
+def write_tables(path: Path) -> None:
+    """Make a store of 2,000 pages that lie in table files, not in the log of writes."""
     store = PageStore(path)
     store.write([(b"key-%08d" % n, os.urandom(200)) for n in range(2000)], position=1, checkpoint=None)
     store.close()
     raw = Rdict(str(path), Options(raw_mode=True))
     raw.flush()
     raw.close()
+
+
+def test_damaged_page_is_found_on_reading(tmp_path: Path) -> None:
+    """A table file with flipped bytes is an error when a page is read, never a wrong page."""
+    path = tmp_path / "s"
+    write_tables(path)
     tables = list(path.glob("*.sst"))
     assert tables
     for table in tables:
@@ -231,12 +236,7 @@ def test_all_pages_come_in_batches(tmp_path: Path) -> None:
 def test_a_damaged_page_ends_the_batches(tmp_path: Path) -> None:
     """What cannot be read is an error, and never only the end of what there is."""
     path = tmp_path / "s"
-    store = PageStore(path)
-    store.write([(b"key-%08d" % n, os.urandom(200)) for n in range(2000)], position=1, checkpoint=None)
-    store.close()
-    raw = Rdict(str(path), Options(raw_mode=True))
-    raw.flush()
-    raw.close()
+    write_tables(path)
     (table,) = path.glob("*.sst")
     content = bytearray(table.read_bytes())
     content[len(content) // 2] ^= 0xFF
