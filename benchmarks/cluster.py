@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+import time
 from contextlib import asynccontextmanager
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from platformdirs import user_cache_path
 
@@ -17,6 +19,7 @@ from stream_app.broker.ports import free_port
 from stream_app.dataset import CATALOG_FILE, EVENTS_FILE, write_complete_journey
 from stream_app.kafka import client_options
 from stream_app.produce import produce_records
+from stream_app.records import Event
 from stream_app.settings import Settings
 from stream_app.topics import create_topics
 
@@ -47,6 +50,14 @@ def lines(path: Path, limit: int | None = None) -> Iterator[bytes]:
     """Yield the first lines of a file, without their ends."""
     with path.open("rb") as file:
         yield from (line.rstrip(b"\n") for line in islice(file, limit))
+
+
+def _until_now(events: list[bytes]) -> Iterator[bytes]:
+    decode, encode = msgspec.json.Decoder(Event).decode, msgspec.json.Encoder().encode
+    shift_ms = time.time_ns() // 1_000_000 - decode(events[-1]).event_time_ms
+    for line in events:
+        event = decode(line)
+        yield encode(msgspec.structs.replace(event, event_time_ms=event.event_time_ms + shift_ms))
 
 
 class Cluster:
@@ -97,12 +108,16 @@ class Cluster:
         finally:
             await admin.close()
 
-    async def fill(self, n_events: int) -> int:
-        """Produce catalogue and the first ``n_events`` events; return how many there were."""
+    async def fill(self, n_events: int, *, until_now: bool = False) -> int:
+        """Produce catalogue and the first ``n_events`` events; return how many there were.
+
+        With ``until_now`` the events are moved in time, so that the last one is of the present.
+        """
         settings = await self.app("filler")
         events, catalog = purchases(n_events)
         await produce_records(settings, settings.topic_catalog, lines(catalog))
-        return await produce_records(settings, settings.topic_events, lines(events, n_events))
+        found = lines(events, n_events)
+        return await produce_records(settings, settings.topic_events, _until_now(list(found)) if until_now else found)
 
 
 @asynccontextmanager

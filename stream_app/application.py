@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import sys
 from typing import TYPE_CHECKING, Any, cast
 
 import faust
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
 
     from state.store import PageStore
     from stream_app.settings import Settings
+
+
+_SWITCH_S = 0.0005
+"""How long a thread may keep the interpreter from another one. Python's 5 ms are the latency of a commit's requests."""
 
 
 class WorkerStoppedError(Exception):
@@ -132,6 +137,7 @@ def run_worker(app: App) -> None:
     WorkerStoppedError
         The worker stopped because of an error; the message is that error's.
     """
+    sys.setswitchinterval(_SWITCH_S)  # after every write to a socket the event loop waits for the interpreter
     worker = Worker(app)
     try:
         worker.execute_from_commandline()

@@ -11,8 +11,9 @@ import signal
 import threading
 import time
 
-POINTS = ("before_transaction", "in_transaction", "after_commit", "in_local_write")
-"""Before the transaction; inside it, everything sent; committed, not written locally; while writing locally."""
+POINTS = ("in_interval", "before_transaction", "in_transaction", "after_commit", "in_local_write")
+"""Slates sent ahead of the commit; before the rest of the transaction; inside it, everything sent; committed, not yet
+written locally; while writing locally."""
 
 
 def _armed() -> tuple[str, int]:

@@ -20,7 +20,7 @@ class Interval:
     touched
         User rows with an event, in the order in which they were first touched.
     latest
-        Newest event that taught something, and its offset, by user row; ordered by offset. These get a slate.
+        Newest event that taught something, and its offset, by user row; ordered by offset. These get a slate yet.
     rejects
         Records for the topic of rejects.
     gone
@@ -56,6 +56,11 @@ class Interval:
         for row, k in sorted(newest.items(), key=itemgetter(1)):
             self.latest.pop(row, None)
             self.latest[row] = run[k]
+
+    def take_latest(self) -> "dict[int, tuple[Event, int]]":
+        """Return the newest events of the users who are to get a slate, and begin anew."""
+        taken, self.latest = self.latest, {}
+        return taken
 
     def erase(self, row: int, keys: Sequence[bytes]) -> None:
         """Note that a user is gone, and which pages went."""

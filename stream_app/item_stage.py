@@ -14,7 +14,7 @@ from state.codec import KIND_NAME, page_key
 from state.layout import ENTITY_HEADER, ENTITY_NEIGHBOURS, ENTITY_PAGES, KIND_ITEM, N_SLOTS
 from state.table import RowTable
 from state.updates import ItemUpdate, decode_update
-from stream_app.processor import Flush
+from stream_app.processor import Flush, Output
 
 if TYPE_CHECKING:
     from state.store import Store
@@ -129,6 +129,11 @@ class ItemProcessor:
             elif row >= 0:
                 named[row] = 1
                 self._names.append((page_key(item_id, KIND_NAME), name.encode()))
+
+    def prompt(self, now_ms: int) -> list[Output]:
+        """Return nothing: items go out with their pages."""
+        del now_ms
+        return []
 
     def flush(self, now_ms: int) -> Flush:
         """Return the changed pages; they are the changelog and the broadcast at once."""

@@ -79,8 +79,10 @@ class StageMeters:
         """Records of each batch."""
         self.learn = Histogram(DURATIONS_S)
         """Seconds of compute for each batch: decode and learn."""
+        self.prompt = Histogram(DURATIONS_S)
+        """Seconds of compute for each batch's slates that do not wait for the commit: rank, fill."""
         self.flush = Histogram(DURATIONS_S)
-        """Seconds of compute for each commit: rank, fill slates, collect changed pages."""
+        """Seconds of compute for each commit: rank and fill what is left, collect changed pages."""
         self.transaction = Histogram(DURATIONS_S)
         """Seconds of each Kafka transaction."""
         self.latency = Histogram(LATENCIES_S)

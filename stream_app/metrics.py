@@ -47,7 +47,14 @@ _HISTOGRAMS: dict[str, tuple[str, Callable[[StageMeters], Histogram]]] = {
     "crossaisle_transaction_duration_seconds": ("Time of a Kafka transaction", lambda meters: meters.transaction),
     "crossaisle_batch_records": ("Records learned from at once", lambda meters: meters.batch),
     "crossaisle_learn_duration_seconds": ("Compute of a batch: decode and learn", lambda meters: meters.learn),
-    "crossaisle_flush_duration_seconds": ("Compute of a commit: rank and fill slates", lambda meters: meters.flush),
+    "crossaisle_prompt_duration_seconds": (
+        "Compute of the slates that are sent ahead of a commit",
+        lambda meters: meters.prompt,
+    ),
+    "crossaisle_flush_duration_seconds": (
+        "Compute of a commit: slates that are left, changed pages",
+        lambda meters: meters.flush,
+    ),
 }
 _LAGS: dict[str, tuple[str, Callable[["PartitionLag"], float | None]]] = {
     "crossaisle_end_offset": ("Offset after the last readable record", lambda lag: lag.end),

@@ -69,6 +69,12 @@ class Processor(Protocol):
             Records of the partition that wait to be read after these.
         """
 
+    def prompt(self, now_ms: int) -> list[Output]:
+        """Return outputs that need not wait for :meth:`flush`; they are sent at once, in the same transaction.
+
+        Called after :meth:`process` when nothing more waits to be read. What it returns is not returned again.
+        """
+
     def flush(self, now_ms: int) -> Flush:
         """Return all that has changed since the last commit."""
 

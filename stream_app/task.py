@@ -1,7 +1,7 @@
 """A task: the one owner of an input partition, of its state, and of a transactional producer.
 
-At every commit interval in which something was read, and when the partition is revoked, a task commits
-(:mod:`stream_app.commit`).
+Commits (:mod:`stream_app.commit`) begin one commit interval apart as long as something is read; there is one more when
+the partition is revoked. What a processor has ready before is sent at once, in the transaction that is to be committed.
 
 Recovery, on opening and after any error: a new producer first (it fences an older one and ends its transaction), then
 the local store, then the changelog from the store's position to its end, then the input from the checkpoint. What was
@@ -11,6 +11,7 @@ in memory is dropped: the committed changelog is the only truth.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -20,6 +21,7 @@ from aiokafka import TopicPartition
 from aiokafka.errors import ProducerFenced
 
 from state.store import StoreFormatError, StoreFullError
+from stream_app import faults
 from stream_app.changelog import RecoveryError, RestoreProgress
 from stream_app.commit import Committer, now_ms
 from stream_app.failures import Failures, TaskFailedError
@@ -31,12 +33,15 @@ if TYPE_CHECKING:
 
     from aiokafka import AIOKafkaConsumer
 
-    from stream_app.processor import Processor, StageSpec
+    from stream_app.meters import StageMeters
+    from stream_app.processor import Output, Processor, StageSpec
     from stream_app.records import KafkaRecord
     from stream_app.settings import Settings
     from stream_app.topic_facts import TopicFactsCache
 
 _POLL_MS = 1_000
+_GATHER_SHARE = 0.1
+"""What comes within this share of a commit interval after the first record is committed with it."""
 
 T = TypeVar("T")
 
@@ -213,21 +218,25 @@ class Task:
         opened = cast("Opened", self._opened)
         meters = self._context.spec.meters
         due: float | None = None
+        begun_s = -math.inf
         while not self._stopping:
             timeout_ms = _POLL_MS if due is None else max(0, round((due - time.monotonic()) * 1000))
             records = await self._poll(timeout_ms)
             if records:
                 n_waiting = self._n_waiting(records[-1].offset + 1)
-                learn = meters.learn.timed(opened.processor.process)
-                await self._context.call(learn, records, now_ms(), n_waiting)
+                ready = await self._context.call(_learn, opened.processor, meters, records, n_waiting)
+                if ready:
+                    await opened.producer.send(ready)
+                    faults.hit("in_interval")
                 meters.batch.observe(len(records))
                 self._uncommitted_ms += [record.timestamp for record in records]
             opened.next_offset = await self._position(opened.next_offset, records)
+            now_s = time.monotonic()
             if due is None and opened.next_offset != opened.committed_offset:
-                due = time.monotonic() + interval_s * opened.processor.stretch
-            if due is not None and time.monotonic() >= due:
+                due = max(now_s + _GATHER_SHARE * interval_s, begun_s + interval_s * opened.processor.stretch)
+            if due is not None and now_s >= due:
+                begun_s, due = now_s, None
                 await self._commit(opened)
-                due = None
         if opened.next_offset != opened.committed_offset:
             await self._commit(opened)
 
@@ -280,3 +289,9 @@ class Task:
             except asyncio.CancelledError:
                 if not self._stopping:
                     raise
+
+
+def _learn(processor: Processor, meters: StageMeters, records: Sequence[KafkaRecord], n_waiting: int) -> list[Output]:
+    """Learn records; return what is ready to be sent, unless more wait and would make it stale."""
+    meters.learn.timed(processor.process)(records, now_ms(), n_waiting)
+    return [] if n_waiting else meters.prompt.timed(processor.prompt)(now_ms())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import MessageSizeTooLargeError
@@ -29,6 +29,8 @@ class TaskProducer:
     def __init__(self, producer: AIOKafkaProducer, transactional_id: str) -> None:
         self._producer = producer
         self._transactional_id = transactional_id
+        self._begun = False
+        self._ahead: list[tuple[TopicPartition, Awaitable[Any], int]] = []
 
     @classmethod
     async def start(cls, settings: Settings, transactional_id: str) -> TaskProducer:
@@ -54,6 +56,27 @@ class TaskProducer:
             raise
         return started
 
+    async def send(self, outputs: Iterable[Output]) -> None:
+        """Send records ahead, in the transaction that the next :meth:`commit` commits, without waiting for the broker.
+
+        Consumers that read uncommitted see them at once. Whether they arrived is found out by the commit.
+
+        Raises
+        ------
+        aiokafka.errors.KafkaError
+            The transaction failed: discard the producer and recover.
+        """
+        await self._begin()
+        for tp, records in _by_partition(outputs).items():
+            for future, n in await self._submit_all(tp, (), records):
+                asyncio.ensure_future(future).add_done_callback(_forget)
+                self._ahead.append((tp, future, n))
+
+    async def _begin(self) -> None:
+        if not self._begun:
+            await self._producer.begin_transaction()
+            self._begun = True
+
     async def commit(
         self,
         outputs: Iterable[Output],
@@ -61,7 +84,7 @@ class TaskProducer:
         group_id: str,
         packed: Mapping[TopicPartition, Sequence[PackedBatch]] | None = None,
     ) -> dict[TopicPartition, int]:
-        """Send outputs and consumer offsets in one transaction and commit it.
+        """Send outputs and consumer offsets in one transaction, with what was sent ahead, and commit it.
 
         Parameters
         ----------
@@ -85,23 +108,19 @@ class TaskProducer:
             The outcome is unknown or the transaction failed: discard the producer and recover.
         """
         producer = self._producer
-        await producer.begin_transaction()
-        by_partition = {tp: (batches, cast("list[Output]", [])) for tp, batches in (packed or {}).items() if batches}
-        tps: dict[tuple[str, int], TopicPartition] = {}
-        for output in outputs:
-            where = (output.topic, output.partition)
-            tp = tps.get(where)
-            if tp is None:
-                tp = tps[where] = TopicPartition(*where)
-                by_partition.setdefault(tp, ((), []))
-            by_partition[tp][1].append(output)
-        sends: list[Awaitable[Any]] = [self._send(tp, *both) for tp, both in by_partition.items()]
+        await self._begin()
+        batches, records = packed or {}, _by_partition(outputs)
+        ahead, self._ahead = self._ahead, []
+        tps = [tp for tp in {**batches, **records} if batches.get(tp) or tp in records]
+        sends: list[Awaitable[Any]] = [_delivered([(future, n)]) for _, future, n in ahead]
+        sends += [self._send(tp, batches.get(tp, ()), records.get(tp, ())) for tp in tps]
         if offsets:
             sends.append(producer.send_offsets_to_transaction(dict(offsets), group_id))
-        ends = await _all(sends)
+        results = await _all(sends)
         faults.hit("in_transaction")
         await producer.commit_transaction()
-        return dict(zip(by_partition, ends, strict=False))
+        self._begun = False
+        return dict(zip([*(tp for tp, _, _ in ahead), *tps], results, strict=False))
 
     async def discard(self) -> None:
         """Drop the producer without committing. The next one with the same id ends what is open."""
@@ -116,6 +135,12 @@ class TaskProducer:
 
     async def _send(self, tp: TopicPartition, packed: Sequence[PackedBatch], outputs: Sequence[Output]) -> int:
         """Send batches, then records, to one partition; return the offset after the last one."""
+        return await _delivered(await self._submit_all(tp, packed, outputs))
+
+    async def _submit_all(
+        self, tp: TopicPartition, packed: Sequence[PackedBatch], outputs: Sequence[Output]
+    ) -> list[tuple[Awaitable[Any], int]]:
+        """Hand batches, then records, to the producer; return the delivery and the number of records of each batch."""
         delivered = [(await self._submit(ready, tp), ready.record_count()) for ready in packed]
         batch = self._producer.create_batch()
         for output in outputs:
@@ -133,15 +158,31 @@ class TaskProducer:
             batch.append(timestamp=timestamp, key=output.key, value=output.value, headers=output.headers)
         if batch.record_count():
             delivered.append((await self._submit(batch, tp), batch.record_count()))
-        results = await _all([future for future, _ in delivered])
-        return max(
-            result.offset + n if result.offset >= 0 else -1 for result, (_, n) in zip(results, delivered, strict=True)
-        )
+        return delivered
 
     async def _submit(self, batch: Any, tp: TopicPartition) -> Awaitable[Any]:
         batch.close()
         future: Awaitable[Any] = await self._producer.send_batch(batch, tp.topic, partition=tp.partition)
         return future
+
+
+def _by_partition(outputs: Iterable[Output]) -> dict[TopicPartition, list[Output]]:
+    found: dict[TopicPartition, list[Output]] = {}
+    tps: dict[tuple[str, int], TopicPartition] = {}
+    for output in outputs:
+        where = (output.topic, output.partition)
+        tp = tps.get(where)
+        if tp is None:
+            tp = tps[where] = TopicPartition(*where)
+            found[tp] = []
+        found[tp].append(output)
+    return found
+
+
+async def _delivered(batches: Sequence[tuple[Awaitable[Any], int]]) -> int:
+    """Wait until batches of one partition are delivered; return the offset after the last record, -1 if not known."""
+    results = await _all([future for future, _ in batches])
+    return max(result.offset + n if result.offset >= 0 else -1 for result, (_, n) in zip(results, batches, strict=True))
 
 
 async def _all(awaitables: Sequence[Awaitable[Any]]) -> list[Any]:
@@ -153,6 +194,6 @@ async def _all(awaitables: Sequence[Awaitable[Any]]) -> list[Any]:
     return results
 
 
-def _forget(future: asyncio.Future[None]) -> None:
+def _forget(future: asyncio.Future[Any]) -> None:
     if not future.cancelled():
         future.exception()

@@ -282,8 +282,12 @@ class UserProcessor:
         self.newest.stage(event.user_id, None)
         self.counters["n_forgotten"] += 1
 
+    def prompt(self, now_ms: int) -> list[Output]:
+        """Return the slates of the users touched since the last ones, for a task that is not under load."""
+        return [] if self.load.level else self._slates(now_ms)
+
     def flush(self, now_ms: int) -> Flush:
-        """Fill the slates of the touched users and return all that the interval's transaction must hold."""
+        """Fill the slates that are still due and return all that the interval's transaction must hold."""
         outputs = [*self._slates(now_ms), *self._updates(), *self._interval.rejects]
         statistics, policy_pages = self.policy.flush()
         outputs += statistics
@@ -302,7 +306,7 @@ class UserProcessor:
         return self.globals.tobytes()[REACTIONS_AT:]
 
     def _slates(self, now_ms: int) -> list[Output]:
-        latest = self._interval.latest
+        latest = self._interval.take_latest()
         if not latest:
             return []
         rows = np.array(list(latest), np.int32)

@@ -66,16 +66,21 @@ class CountingProcessor:
             where = b"%d:%d" % (record.partition, record.offset)
             self._outputs.append(Output(self._output_topic, self._partition, key, where))
 
+    def prompt(self, now_ms: int) -> list[Output]:
+        """Return what came of the events just counted, ahead of the commit."""
+        del now_ms
+        outputs, self._outputs = self._outputs, []
+        return outputs
+
     def flush(self, now_ms: int) -> Flush:
         """Return what was counted since the last commit."""
         del now_ms
         pages = Pages((page_key(key), b"%d" % n) for key, n in self._counts.items())
-        return Flush(list(self._outputs), pages, {"total": self.total})
+        return Flush(self.prompt(0), pages, {"total": self.total})
 
     def committed(self) -> None:
         """Begin the next interval with nothing in memory, so that every count goes through the store."""
         self._counts.clear()
-        self._outputs.clear()
 
 
 def counting_spec(settings: Settings) -> StageSpec:

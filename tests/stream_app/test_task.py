@@ -44,7 +44,7 @@ def test_counts_every_event_once(settings: Settings, tmp_path: Path) -> None:
     harness.check_exactly_once(settings, sent)
 
 
-@pytest.mark.parametrize(("point", "nth"), list(zip(POINTS, (1, 3, 2, 3), strict=True)))
+@pytest.mark.parametrize(("point", "nth"), list(zip(POINTS, (2, 1, 3, 2, 3), strict=True)))
 def test_kill_at_each_point_of_a_commit(settings: Settings, tmp_path: Path, point: str, nth: int) -> None:
     """A worker killed at any point of a commit leaves nothing lost and nothing repeated."""
     sent: Counter[bytes] = Counter()

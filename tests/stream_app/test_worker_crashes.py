@@ -37,7 +37,7 @@ def _finish(settings: Settings, market: Shop, log: Path) -> None:
     shop.check_learned_once(settings, market)
 
 
-@pytest.mark.parametrize(("point", "nth"), list(zip(POINTS, (2, 5, 4, 7), strict=True)))
+@pytest.mark.parametrize(("point", "nth"), list(zip(POINTS, (3, 2, 5, 4, 7), strict=True)))
 def test_kill_at_each_point_of_a_commit(settings: Settings, tmp_path: Path, point: str, nth: int) -> None:
     """Killed at any point of a commit, of either stage, nothing is lost or learned twice."""
     market = Shop()
