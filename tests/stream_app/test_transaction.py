@@ -6,9 +6,9 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from aiokafka import TopicPartition
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import MessageSizeTooLargeError, ProducerFenced
+from aiokafka.errors import KafkaError, MessageSizeTooLargeError, ProducerFenced
 
 from stream_app.kafka import client_options
 from stream_app.packing import BATCH_BYTES
@@ -79,10 +79,7 @@ def test_refused_record_takes_its_transaction_with_it(settings: Settings) -> Non
     small, large = Output(topic, 0, None, b"1"), Output(topic, 1, None, bytes(5_000))
 
     async def run() -> None:
-        admin = AIOKafkaAdminClient(**client_options(settings))
-        await admin.start()
-        await admin.create_topics([NewTopic(topic, 2, 1, topic_configs={"max.message.bytes": "1000"})])
-        await admin.close()
+        await _make_narrow(settings, topic)
         producer = await TaskProducer.start(settings, "id")
         with pytest.raises(MessageSizeTooLargeError):
             await producer.commit([small, large], {}, "group")
@@ -109,3 +106,70 @@ def test_older_producer_is_fenced(settings: Settings) -> None:
 
     asyncio.run(run())
     assert [record.value for record in committed(settings, topic, 2)] == [b"old", b"new"]
+
+
+def test_what_is_sent_ahead_is_committed_with_the_rest(settings: Settings) -> None:
+    """Records sent ahead are there for uncommitted readers at once, for committed ones after the commit, in order."""
+    topic = settings.topic_recommendations
+    seen: list[int] = []
+
+    async def run() -> dict[TopicPartition, int]:
+        producer = await TaskProducer.start(settings, "id")
+        await producer.send([Output(topic, 0, None, b"1"), Output(topic, 1, None, b"other")])
+        await producer.send([Output(topic, 0, None, b"2")])
+        consumer = AIOKafkaConsumer(topic, **client_options(settings), auto_offset_reset="earliest")
+        await consumer.start()
+        while len(seen) < 3:
+            seen.append((await asyncio.wait_for(consumer.getone(), 10)).offset)
+        await consumer.stop()
+        assert await asyncio.to_thread(harness.read_committed, settings, topic) == []
+        ends = await producer.commit([Output(topic, 0, None, b"3")], {}, "group")
+        await producer.commit([Output(topic, 0, None, b"4")], {}, "group")
+        await producer.discard()
+        return ends
+
+    ends = asyncio.run(run())
+    records = committed(settings, topic, 5)
+    assert [record.value for record in records if record.partition == 0] == [b"1", b"2", b"3", b"4"]
+    assert ends == {TopicPartition(topic, 0): 3, TopicPartition(topic, 1): 1}
+
+
+def test_what_is_sent_ahead_and_never_committed_is_never_seen(settings: Settings) -> None:
+    """The next producer of the same id ends a transaction that has records only, and they stay uncommitted."""
+    topic = settings.topic_recommendations
+
+    async def run() -> None:
+        producer = await TaskProducer.start(settings, "id")
+        await producer.send([Output(topic, 0, None, b"lost")])
+        await producer.discard()
+        other = await TaskProducer.start(settings, "id")
+        await other.commit([Output(topic, 0, None, b"kept")], {}, "group")
+        await other.discard()
+
+    asyncio.run(run())
+    assert [record.value for record in committed(settings, topic, 1)] == [b"kept"]
+
+
+def test_a_refusal_of_what_was_sent_ahead_ends_the_commit(settings: Settings) -> None:
+    """A record sent ahead that the broker refuses makes the commit fail, with nothing committed."""
+    topic = f"{settings.app_id}.narrow"
+
+    async def run() -> None:
+        await _make_narrow(settings, topic)
+        producer = await TaskProducer.start(settings, "id")
+        await producer.send([Output(topic, 1, None, bytes(5_000))])
+        with pytest.raises(KafkaError):
+            await producer.commit([Output(topic, 0, None, b"1")], {}, "group")
+        await producer.discard()
+        await (await TaskProducer.start(settings, "id")).discard()
+
+    asyncio.run(run())
+    assert harness.read_committed(settings, topic) == []
+
+
+async def _make_narrow(settings: Settings, topic: str) -> None:
+    """Make a topic that takes no large records."""
+    admin = AIOKafkaAdminClient(**client_options(settings))
+    await admin.start()
+    await admin.create_topics([NewTopic(topic, 2, 1, topic_configs={"max.message.bytes": "1000"})])
+    await admin.close()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from operators.load import MAX_LEVEL, STRETCH
-from tests.stream_app.test_user_stage import ITEMS, NOW_MS, World, shoppers
+from tests.stream_app.test_user_stage import ITEMS, NOW_MS, World, event, shoppers
 
 SECOND_MS = 1_000
 
@@ -38,3 +38,29 @@ def test_learning_is_the_same_under_load() -> None:
     items = [{key: value for key, value in world.items.table.changed(world.items.table.index.get_many(
         world.items.table.ids())) if key[8] == 0} for world in worlds]  # fmt: skip
     assert items[0] == items[1]
+
+
+def test_slates_go_ahead_of_the_commit_unless_the_task_is_under_load() -> None:
+    """A task that has caught up hands over one slate per user touched since the last ones; a loaded one waits."""
+    world = World()
+    world.catalogue(ITEMS)
+    world.users.process(shoppers(400, 1), NOW_MS)
+    world.commit()
+    world.users.process([event(500, "ann", "i1"), event(501, "bob", "i2")], NOW_MS)
+    first = world.users.prompt(NOW_MS)
+    world.users.process([event(502, "ann", "i3")], NOW_MS)
+    second = world.users.prompt(NOW_MS)
+    assert [output.key for output in first] == [b"ann", b"bob"]
+    assert [output.key for output in second] == [b"ann"]
+    assert world.users.prompt(NOW_MS) == []
+    before = len(world.slates)
+    flush = world.commit()
+    assert len(world.slates) == before
+    assert world.header("ann")["n_exposures"] == 2
+    assert flush.state["n_slates"] == before + 3
+    for k in range(3):
+        world.users.process([event(510 + k, "ann", "i4")], NOW_MS + k * SECOND_MS, n_waiting=100_000)
+    assert world.users.load.level == MAX_LEVEL
+    assert world.users.prompt(NOW_MS) == []
+    world.commit()
+    assert len(world.slates) == before + 1
