@@ -14,7 +14,7 @@ from operators.arrays import Entities, Users, Work
 from operators.elementary import logarithms
 from operators.params import VOTE_PRIOR
 from state.kernel import inner_kernel, kernel
-from state.layout import N_DELTAS, N_SLOTS, USER_ITEMS
+from state.layout import N_DELTAS, N_USER_SLOTS, USER_ITEMS
 
 SESSIONS = 12.0
 """Half-life of a session's weight, in sessions of the user."""
@@ -43,8 +43,8 @@ def mark_sessions(users: Users, u: int, entities: Entities, work: Work) -> int:
     left = header.n_items
     while at > 0 and left > 0:
         page = items[at]
-        for k in range(min(N_SLOTS, left)):
-            row = page.rows[k]
+        for k in range(min(N_USER_SLOTS, left)):
+            row = page.entity[k]
             if row <= 0:
                 continue
             where = where_of[category_of[row]] if category_of[row] >= 0 else -1
@@ -62,7 +62,7 @@ def mark_sessions(users: Users, u: int, entities: Entities, work: Work) -> int:
                 if d == N_DELTAS or page.deltas[k * N_DELTAS + d] in (0, FAR):
                     break
                 serial = np.uint16((serial - page.deltas[k * N_DELTAS + d]) & 0xFFFF)
-        left -= N_SLOTS
+        left -= N_USER_SLOTS
         at = page.next
     for j in range(n):
         serial = serials[j]
@@ -92,8 +92,8 @@ def vote(users: Users, u: int, entities: Entities, work: Work) -> None:
     left = header.n_items
     while at > 0 and left > 0:
         page = items[at]
-        for k in range(min(N_SLOTS, left)):
-            row = page.rows[k]
+        for k in range(min(N_USER_SLOTS, left)):
+            row = page.entity[k]
             if row <= 0:
                 continue
             shared, voted, alike, weights = 0.0, 0.0, 0.0, 0.0
@@ -119,7 +119,7 @@ def vote(users: Users, u: int, entities: Entities, work: Work) -> None:
             if where >= 0:
                 votes[where, 0] += voted
                 votes[where, 1] += weights
-        left -= N_SLOTS
+        left -= N_USER_SLOTS
         at = page.next
 
 

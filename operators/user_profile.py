@@ -10,10 +10,12 @@ from state.kernel import inner_kernel, kernel
 from state.layout import (
     FLAG_BOUGHT,
     FLAG_DISLIKED,
+    N_CONTEXT_SLOTS,
     N_DEDUPE,
     N_DELTAS,
     N_RECENT,
     N_SLOTS,
+    N_USER_SLOTS,
     USER_CATEGORIES,
     USER_CONTEXT,
     USER_DEDUPE,
@@ -22,30 +24,46 @@ from state.layout import (
 from state.slab import pop_free
 
 SESSIONLESS_CONTEXT = 10
-"""Events of context for a user without sessions."""
+"""Events of context for a user without sessions: they stand in one page."""
 
 
 @kernel
-def find_slot(pages: Rows, head: int, n_slots: int, key: np.uint64) -> tuple[int, int]:
-    """Return ``(page record, slot)`` of a key in a chain, or ``(0, 0)``."""
+def find_slot(pages: Rows, head: int, n_slots: int, row: int, n_per_page: int = N_USER_SLOTS) -> tuple[int, int]:
+    """Return ``(page record, slot)`` of an entity row in a chain, or ``(0, 0)``."""
     at = head
     left = n_slots
     while at > 0 and left > 0:
-        ids = pages[at].ids
-        for k in range(min(N_SLOTS, left)):
-            if ids[k] == key:
+        entity = pages[at].entity
+        for k in range(min(n_per_page, left)):
+            if entity[k] == row:
                 return at, k
-        left -= N_SLOTS
+        left -= n_per_page
         at = pages[at].next
     return 0, 0
 
 
 @inner_kernel
-def nth_slot(header: Row, pages: Rows, free: Int32s, n_free: Int32s, chain: int, n: int) -> tuple[int, int]:
+def _knows(pages: Rows, head: int, n_slots: int, event_hash: np.uint64) -> bool:
+    at = head
+    left = n_slots
+    while at > 0 and left > 0:
+        ids = pages[at].ids
+        for k in range(min(N_SLOTS, left)):
+            if ids[k] == event_hash:
+                return True
+        left -= N_SLOTS
+        at = pages[at].next
+    return False
+
+
+@inner_kernel
+def nth_slot(
+    header: Row, pages: Rows, free: Int32s, n_free: Int32s, chain: int, n: int, n_per_page: int
+) -> tuple[int, int]:
     """Return ``(page record, slot)`` of slot number ``n`` of a chain, appending pages as needed."""
     at = header.heads[chain]
     previous = 0
-    for _ in range(n // N_SLOTS + 1):
+    for _ in range(n // n_per_page + 1):
         if at == 0:
             at = pop_free(free, n_free)
             if previous == 0:
@@ -55,18 +73,17 @@ def nth_slot(header: Row, pages: Rows, free: Int32s, n_free: Int32s, chain: int,
             header.n_pages[chain] += 1
         previous = at
         at = pages[at].next
-    return previous, n % N_SLOTS
+    return previous, n % n_per_page
 
 
 @kernel
 def is_duplicate(users: Users, u: int, event_hash: np.uint64) -> bool:
     """Tell whether the user's last 32 events hold this id; remember it if not."""
     header = users.headers[u]
-    page, _ = find_slot(users.dedupe, header.heads[USER_DEDUPE], header.n_dedupe, event_hash)
-    if page > 0:
+    if _knows(users.dedupe, header.heads[USER_DEDUPE], header.n_dedupe, event_hash):
         return True
     page, k = nth_slot(
-        header, users.dedupe, users.dedupe_free, users.dedupe_n_free, USER_DEDUPE, header.dedupe_at % N_DEDUPE
+        header, users.dedupe, users.dedupe_free, users.dedupe_n_free, USER_DEDUPE, header.dedupe_at % N_DEDUPE, N_SLOTS
     )
     users.dedupe[page].ids[k] = event_hash
     users.dedupe[page].dirty = 1
@@ -91,8 +108,8 @@ def enter_session(users: Users, u: int, session: np.uint64, t_s: int, gap_s: int
 
 
 @kernel
-def add_context(users: Users, u: int, item: np.uint64, t_s: int) -> None:
-    """Put an item into the session's context; without sessions the last ten events stay, oldest first."""
+def add_context(users: Users, u: int, item: int, t_s: int) -> None:
+    """Put an item's row into the session's context; without sessions the last ten events stay, oldest first."""
     header = users.headers[u]
     n = header.n_context
     if header.session == np.uint64(0):
@@ -102,7 +119,7 @@ def add_context(users: Users, u: int, item: np.uint64, t_s: int) -> None:
         else:
             header.n_context += 1
     else:
-        page, k = find_slot(users.context, header.heads[USER_CONTEXT], n, item)
+        page, k = find_slot(users.context, header.heads[USER_CONTEXT], n, item, N_CONTEXT_SLOTS)
         if page > 0:
             users.context[page].t_s[k] = t_s
             users.context[page].dirty = 1
@@ -111,8 +128,10 @@ def add_context(users: Users, u: int, item: np.uint64, t_s: int) -> None:
             n = _oldest_context(users, u)
         else:
             header.n_context += 1
-    page, k = nth_slot(header, users.context, users.context_free, users.context_n_free, USER_CONTEXT, n)
-    users.context[page].ids[k] = item
+    page, k = nth_slot(
+        header, users.context, users.context_free, users.context_n_free, USER_CONTEXT, n, N_CONTEXT_SLOTS
+    )
+    users.context[page].entity[k] = item
     users.context[page].t_s[k] = t_s
     users.context[page].dirty = 1
 
@@ -120,7 +139,7 @@ def add_context(users: Users, u: int, item: np.uint64, t_s: int) -> None:
 @inner_kernel
 def _forget_oldest(page: Row) -> None:
     for k in range(SESSIONLESS_CONTEXT - 1):
-        page.ids[k] = page.ids[k + 1]
+        page.entity[k] = page.entity[k + 1]
         page.t_s[k] = page.t_s[k + 1]
 
 
@@ -130,17 +149,17 @@ def _oldest_context(users: Users, u: int) -> int:
     best, best_t, n = 0, np.uint32(0xFFFFFFFF), 0
     at = header.heads[USER_CONTEXT]
     while at > 0 and n < header.n_context:
-        for k in range(min(N_SLOTS, header.n_context - n)):
+        for k in range(min(N_CONTEXT_SLOTS, header.n_context - n)):
             if users.context[at].t_s[k] < best_t:
                 best, best_t = n + k, users.context[at].t_s[k]
-        n += N_SLOTS
+        n += N_CONTEXT_SLOTS
         at = users.context[at].next
     return best
 
 
 @kernel
-def add_recent(header: Row, item: np.uint64) -> None:
-    """Put an item in front of the user's recent positives; an item that is there already moves."""
+def add_recent(header: Row, item: int) -> None:
+    """Put an item's row in front of the user's recent positives; an item that is there already moves."""
     n = header.n_recent
     last = n if n < N_RECENT else N_RECENT - 1
     for k in range(n):
@@ -160,11 +179,11 @@ def _weakest(pages: Rows, head: int, n_slots: int, now_s: int) -> tuple[int, int
     best_page, best_k, best = head, 0, 1e30
     at, left = head, n_slots
     while at > 0 and left > 0:
-        for k in range(min(N_SLOTS, left)):
+        for k in range(min(N_USER_SLOTS, left)):
             value = pages[at].slow[k] * decay(float(now_s) - pages[at].last_s[k], SLOW_DAYS)
             if value < best:
                 best_page, best_k, best = at, k, value
-        left -= N_SLOTS
+        left -= N_USER_SLOTS
         at = pages[at].next
     return best_page, best_k
 
@@ -187,20 +206,21 @@ def _bump(page: Row, k: int, t_s: int, weight: float) -> None:
 
 
 @kernel
-def add_item(users: Users, u: int, item: np.uint64, t_s: int, weight: float, bought: bool) -> bool:
-    """Count an item for the user; return whether the user had it already. Taking an item up ends a dislike of it."""
+def add_item(users: Users, u: int, item: int, t_s: int, weight: float, bought: bool) -> bool:
+    """Count an item's row for the user; return whether the user had it already. Taking it up ends a dislike of it."""
     header = users.headers[u]
     page, k = find_slot(users.items, header.heads[USER_ITEMS], header.n_items, item)
     had = bool(page > 0)
     if not had:
         if header.n_items < MAX_ITEMS:
-            page, k = nth_slot(header, users.items, users.items_free, users.items_n_free, USER_ITEMS, header.n_items)
+            page, k = nth_slot(
+                header, users.items, users.items_free, users.items_n_free, USER_ITEMS, header.n_items, N_USER_SLOTS
+            )
             header.n_items += 1
         else:
             page, k = _weakest(users.items, header.heads[USER_ITEMS], header.n_items, t_s)
         p = users.items[page]
-        p.ids[k] = item
-        p.rows[k] = 0
+        p.entity[k] = item
         p.first_s[k] = t_s
         p.last_s[k] = t_s
         p.fast[k] = 0
@@ -226,8 +246,8 @@ def add_item(users: Users, u: int, item: np.uint64, t_s: int, weight: float, bou
 
 
 @kernel
-def add_category(users: Users, u: int, category: np.uint64, t_s: int, weight: float) -> bool:
-    """Count a category for the user; return whether the user had it already."""
+def add_category(users: Users, u: int, category: int, t_s: int, weight: float) -> bool:
+    """Count a category's row for the user; return whether the user had it already."""
     header = users.headers[u]
     page, k = find_slot(users.categories, header.heads[USER_CATEGORIES], header.n_categories, category)
     had = bool(page > 0)
@@ -240,12 +260,13 @@ def add_category(users: Users, u: int, category: np.uint64, t_s: int, weight: fl
                 users.categories_n_free,
                 USER_CATEGORIES,
                 header.n_categories,
+                N_USER_SLOTS,
             )
             header.n_categories += 1
         else:
             page, k = _weakest(users.categories, header.heads[USER_CATEGORIES], header.n_categories, t_s)
         p = users.categories[page]
-        p.ids[k] = category
+        p.entity[k] = category
         p.first_s[k] = t_s
         p.last_s[k] = t_s
         p.fast[k] = 0
@@ -261,7 +282,7 @@ def add_category(users: Users, u: int, category: np.uint64, t_s: int, weight: fl
 
 
 @inner_kernel
-def dislike_item(users: Users, u: int, item: np.uint64, t_s: int) -> None:
+def dislike_item(users: Users, u: int, item: int, t_s: int) -> None:
     """Mark an item so that it is never recommended to this user again until the user takes it up himself."""
     add_item(users, u, item, t_s, 0.0, False)
     header = users.headers[u]

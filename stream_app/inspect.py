@@ -174,9 +174,14 @@ def _slots(table: RowTable, row: int, chain: int, n: int) -> list[tuple[Any, int
     at = int(table.headers.records[row]["heads"][chain])
     while at > 0 and len(slots) < n:
         page = table.pages[chain].records[at]
-        slots += [(page, k) for k in range(min(16, n - len(slots)))]
+        n_per_page = page["entity" if "entity" in page.dtype.names else "ids"].size
+        slots += [(page, k) for k in range(min(n_per_page, n - len(slots)))]
         at = int(page["next"])
     return slots
+
+
+def _id(table: RowTable, entity: np.int32) -> int:
+    return int(table.numbering.ids_of(np.array([entity]))[0])
 
 
 async def inspect_user(settings: "Settings", user_id: str) -> dict[str, Any]:
@@ -202,8 +207,8 @@ def user_report(user_id: str, table: RowTable, row: int, names: Names) -> dict[s
     header = table.headers.records[row]
     items = [
         {
-            "item_id": names.item(int(page["ids"][k])),
-            "title": names.title(int(page["ids"][k])),
+            "item_id": names.item(_id(table, page["entity"][k])),
+            "title": names.title(_id(table, page["entity"][k])),
             "count": int(page["count"][k]),
             "decayed_14d": round(float(page["fast"][k]) / FIXED_POINT, 3),
             "decayed_90d": round(float(page["slow"][k]) / FIXED_POINT, 3),
@@ -216,7 +221,7 @@ def user_report(user_id: str, table: RowTable, row: int, names: Names) -> dict[s
     ]
     seen = [
         {
-            "category": list(names.category(int(page["ids"][k]))),
+            "category": list(names.category(_id(table, page["entity"][k]))),
             "n_sessions": int(page["n_sessions"][k]),
             "last_ms": _ms(page["last_s"][k]),
         }
@@ -229,7 +234,7 @@ def user_report(user_id: str, table: RowTable, row: int, names: Names) -> dict[s
         "repeat_rate": round(float(header["n_repeat_decayed"]) / max(float(header["n_decayed"]), 1e-9), 4),
         "items": sorted(items, key=lambda i: (-i["count"], str(i["item_id"]))),
         "categories": sorted(seen, key=lambda c: (-c["n_sessions"], c["category"])),
-        "last_slate": [names.item(i) for i in header["shown"][: int(header["n_shown"])].tolist()],
+        "last_slate": [names.item(_id(table, entity)) for entity in header["shown"][: int(header["n_shown"])]],
     }
 
 

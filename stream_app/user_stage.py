@@ -105,7 +105,7 @@ class UserProcessor:
         )
         self._greedy = greedy_choices(1, self._slate)[0]
         self.policy = PartitionPolicy(settings, partition, policy or PolicyView(settings))
-        self.table = RowTable(USER_HEADER, USER_PAGES)
+        self.table = RowTable(USER_HEADER, USER_PAGES, replica)
         self.globals: Rows = new_globals()
         self._reactions = self._flushed = self._reaction_bytes()
         self.quality = OnlineQuality()
@@ -262,7 +262,7 @@ class UserProcessor:
 
     def _shown_hits(self, events: Rows) -> np.ndarray:
         headers = self.table.headers.records[events["user"]]
-        return np.asarray((headers["shown"] == events["id"][:, None]).any(axis=1) & (headers["n_shown"] > 0))
+        return np.asarray((headers["shown"] == events["row"][:, None]).any(axis=1) & (headers["n_shown"] > 0))
 
     def _count(self, run: list[tuple[Event, int]], events: Rows, status: np.ndarray) -> None:
         fresh = status != DUPLICATE
