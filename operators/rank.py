@@ -21,6 +21,7 @@ from operators.recall import (
 from operators.refresh import refresh_lines
 from operators.sessions import forget_sessions, log_votes, mark_sessions, vote
 from operators.slate import pick, reason, remember_shown
+from operators.user_profile import find_repeats
 from state.arrays import Int32s, Row, Rows
 from state.kernel import kernel
 from state.layout import N_SLATE
@@ -61,6 +62,7 @@ def gather(
     predict_categories(users, u, entities, globals_, work, n_categories, n_context_categories, now_s)
     n = recall(users, u, entities, work, n_categories, n_context, now_s)
     refresh_lines(entities, work, n, now_s)
+    find_repeats(users, u, work.repeat_pages)
     n_sessions = mark_sessions(users, u, entities, work)
     vote(users, u, entities, work)
     log_votes(work, n_categories)

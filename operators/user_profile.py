@@ -8,18 +8,21 @@ from operators.params import FAST_DAYS, MAX_CATEGORIES, MAX_CONTEXT, MAX_ITEMS, 
 from state.arrays import Int32s, Row, Rows
 from state.kernel import inner_kernel, kernel
 from state.layout import (
+    FLAG_BITS,
     FLAG_BOUGHT,
     FLAG_DISLIKED,
     N_CONTEXT_SLOTS,
     N_DEDUPE,
     N_DELTAS,
     N_RECENT,
+    N_REPEATS,
     N_SLOTS,
     N_USER_SLOTS,
     USER_CATEGORIES,
     USER_CONTEXT,
     USER_DEDUPE,
     USER_ITEMS,
+    USER_REPEATS,
 )
 from state.slab import pop_free
 
@@ -189,20 +192,37 @@ def _weakest(pages: Rows, head: int, n_slots: int, now_s: int) -> tuple[int, int
 
 
 @inner_kernel
-def _bump(page: Row, k: int, t_s: int, weight: float) -> None:
-    """Add to the decayed counts of a slot; a late event is worth what is left of it at the slot's time."""
-    last = page.last_s[k]
-    if t_s >= last:
-        passed = float(t_s) - float(last)
-        page.fast[k] = to_fixed(page.fast[k] / FIXED_POINT * decay(passed, FAST_DAYS) + weight)
-        page.slow[k] = to_fixed(page.slow[k] / FIXED_POINT * decay(passed, SLOW_DAYS) + weight)
-        page.last_s[k] = t_s
-    else:
-        passed = float(last) - float(t_s)
-        page.fast[k] = to_fixed(page.fast[k] / FIXED_POINT + weight * decay(passed, FAST_DAYS))
-        page.slow[k] = to_fixed(page.slow[k] / FIXED_POINT + weight * decay(passed, SLOW_DAYS))
-        page.first_s[k] = min(page.first_s[k], np.uint32(t_s))
-    page.dirty = 1
+def _grown(count: int, weight: float, passed: float, days: float) -> int:
+    """Return a decayed count in fixed point with an event added; a late one is worth what is left of it by then."""
+    if passed >= 0.0:
+        return int(to_fixed(count / FIXED_POINT * decay(passed, days) + weight))
+    return int(to_fixed(count / FIXED_POINT + weight * decay(-passed, days)))
+
+
+@inner_kernel
+def repeat_place(users: Users, u: int, flags: int) -> tuple[int, int]:
+    """Return ``(page record, slot)`` of an item's repeats, ``(0, 0)`` where it has none: record 0 is all zeros."""
+    number = flags >> FLAG_BITS
+    at = 0
+    for k in range(number // N_REPEATS):
+        at = users.repeats[at].next if k > 0 else users.headers[u].heads[USER_REPEATS]
+    return at, number % N_REPEATS
+
+
+@inner_kernel
+def _new_repeats(users: Users, u: int, item: Row, k: int) -> tuple[int, int]:
+    """Give the item in slot ``k`` of a page a place among the repeats, with what was left out while it had none."""
+    header = users.headers[u]
+    page, j = nth_slot(
+        header, users.repeats, users.repeats_free, users.repeats_n_free, USER_REPEATS, header.n_repeats, N_REPEATS
+    )
+    header.n_repeats += 1
+    item.flags[k] |= (header.n_repeats - 1 + N_REPEATS) << FLAG_BITS
+    repeats = users.repeats[page]
+    repeats.first_s[j] = item.last_s[k]
+    repeats.fast[j] = item.slow[k]
+    repeats.count[j] = 1
+    return page, j
 
 
 @kernel
@@ -212,37 +232,64 @@ def add_item(users: Users, u: int, item: int, t_s: int, weight: float, bought: b
     page, k = find_slot(users.items, header.heads[USER_ITEMS], header.n_items, item)
     had = bool(page > 0)
     if not had:
-        if header.n_items < MAX_ITEMS:
-            page, k = nth_slot(
-                header, users.items, users.items_free, users.items_n_free, USER_ITEMS, header.n_items, N_USER_SLOTS
-            )
-            header.n_items += 1
-        else:
-            page, k = _weakest(users.items, header.heads[USER_ITEMS], header.n_items, t_s)
-        p = users.items[page]
-        p.entity[k] = item
-        p.first_s[k] = t_s
-        p.last_s[k] = t_s
-        p.fast[k] = 0
-        p.slow[k] = 0
-        p.count[k] = 0
-        p.flags[k] = 0
-        p.serial[k] = header.serial
-        for d in range(N_DELTAS):
-            p.deltas[k * N_DELTAS + d] = 0
+        page, k = _new_item(users, u, item, t_s)
     p = users.items[page]
-    _bump(p, k, t_s, weight)
-    p.count[k] = min(p.count[k] + 1, 65535)
+    more, j = repeat_place(users, u, p.flags[k])
+    if had and more == 0:
+        more, j = _new_repeats(users, u, p, k)
+    passed = float(t_s) - float(p.last_s[k])
+    if more > 0:
+        _add_repeat(users.repeats[more], j, p, k, t_s, weight, passed, header.serial)
+    p.slow[k] = _grown(p.slow[k], weight, passed, SLOW_DAYS)
+    p.last_s[k] = max(p.last_s[k], np.uint32(t_s))
+    p.serial[k] = header.serial
+    p.dirty = 1
     if weight > 0.0:
-        p.flags[k] &= ~FLAG_DISLIKED & 0xFF
+        p.flags[k] &= ~FLAG_DISLIKED & 0xFFFF
     if bought:
         p.flags[k] |= FLAG_BOUGHT
-    if p.serial[k] != header.serial:
-        for d in range(N_DELTAS - 1, 0, -1):
-            p.deltas[k * N_DELTAS + d] = p.deltas[k * N_DELTAS + d - 1]
-        p.deltas[k * N_DELTAS] = np.uint8(min((header.serial - p.serial[k]) & 0xFFFF, 255))
-        p.serial[k] = header.serial
     return had
+
+
+@inner_kernel
+def _new_item(users: Users, u: int, item: int, t_s: int) -> tuple[int, int]:
+    """Return page and slot of an item that the user did not have; a full user loses the weakest one for it."""
+    header = users.headers[u]
+    if header.n_items < MAX_ITEMS:
+        page, k = nth_slot(
+            header, users.items, users.items_free, users.items_n_free, USER_ITEMS, header.n_items, N_USER_SLOTS
+        )
+        header.n_items += 1
+    else:
+        page, k = _weakest(users.items, header.heads[USER_ITEMS], header.n_items, t_s)
+    p = users.items[page]
+    p.entity[k] = item
+    p.last_s[k] = t_s
+    p.slow[k] = 0
+    p.serial[k] = header.serial
+    p.flags[k] = (p.flags[k] >> FLAG_BITS) << FLAG_BITS  # the place of the one before serves this one
+    more, j = repeat_place(users, u, p.flags[k])
+    if more > 0:
+        repeats = users.repeats[more]
+        repeats.first_s[j] = t_s
+        repeats.fast[j] = 0
+        repeats.count[j] = 0
+        for d in range(N_DELTAS):
+            repeats.deltas[j * N_DELTAS + d] = 0
+    return page, k
+
+
+@inner_kernel
+def _add_repeat(repeats: Row, j: int, item: Row, k: int, t_s: int, weight: float, passed: float, serial: int) -> None:
+    """Count an event where the repeats of the item in slot ``k`` of a page stand, before the slot itself changes."""
+    repeats.first_s[j] = min(repeats.first_s[j], np.uint32(t_s))
+    repeats.fast[j] = _grown(repeats.fast[j], weight, passed, FAST_DAYS)
+    repeats.count[j] = min(repeats.count[j] + 1, 65535)
+    if item.serial[k] != serial:
+        for d in range(N_DELTAS - 1, 0, -1):
+            repeats.deltas[j * N_DELTAS + d] = repeats.deltas[j * N_DELTAS + d - 1]
+        repeats.deltas[j * N_DELTAS] = np.uint8(min((serial - item.serial[k]) & 0xFFFF, 255))
+    repeats.dirty = 1
 
 
 @kernel
@@ -274,7 +321,12 @@ def add_category(users: Users, u: int, category: int, t_s: int, weight: float) -
         p.n_sessions[k] = 1
         p.serial[k] = header.serial
     p = users.categories[page]
-    _bump(p, k, t_s, weight)
+    passed = float(t_s) - float(p.last_s[k])
+    p.first_s[k] = min(p.first_s[k], np.uint32(t_s))
+    p.fast[k] = _grown(p.fast[k], weight, passed, FAST_DAYS)
+    p.slow[k] = _grown(p.slow[k], weight, passed, SLOW_DAYS)
+    p.last_s[k] = max(p.last_s[k], np.uint32(t_s))
+    p.dirty = 1
     if p.serial[k] != header.serial:
         p.n_sessions[k] = min(p.n_sessions[k] + 1, 65535)
         p.serial[k] = header.serial
@@ -289,3 +341,19 @@ def dislike_item(users: Users, u: int, item: int, t_s: int) -> None:
     page, k = find_slot(users.items, header.heads[USER_ITEMS], header.n_items, item)
     users.items[page].flags[k] |= FLAG_DISLIKED
     users.items[page].dirty = 1
+
+
+@kernel
+def find_repeats(users: Users, u: int, pages: Int32s) -> None:
+    """Write the record of each page of the user's repeats to ``pages``, from 1 on; the first one is that of no place.
+
+    Until the user's row changes, the repeats of an item with place ``n`` are in slot ``n % N_REPEATS`` of record
+    ``pages[n // N_REPEATS]``, all zeros where ``n`` is 0.
+    """
+    pages[0] = 0
+    k = 1
+    at = users.headers[u].heads[USER_REPEATS]
+    while at > 0:
+        pages[k] = at
+        k += 1
+        at = users.repeats[at].next

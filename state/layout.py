@@ -38,7 +38,9 @@ N_FACTORS = 32
 N_SLOTS = 16
 N_USER_SLOTS = 8
 N_CONTEXT_SLOTS = 10
-N_CHAINS = 5
+N_REPEATS = 4
+N_CHAINS = 6
+N_ENTITY_CHAINS = 1
 N_RECENT = 20
 N_SLATE = 10
 N_DEDUPE = 32
@@ -46,10 +48,16 @@ N_EXPOSURES = 4
 N_POPULARITIES = 5
 N_DELTAS = 7
 
-USER_ITEMS, USER_CATEGORIES, USER_CONTEXT, USER_DEDUPE, USER_EXPOSURES = 0, 1, 2, 3, 4
+USER_ITEMS, USER_CATEGORIES, USER_CONTEXT, USER_DEDUPE, USER_EXPOSURES, USER_REPEATS = 0, 1, 2, 3, 4, 5
 ENTITY_NEIGHBOURS = 0
 KIND_ITEM, KIND_CATEGORY = 0, 1
 FLAG_BOUGHT, FLAG_DISLIKED = 1, 2
+FLAG_BITS = 2
+"""Bits of an item's flags; those above them hold the number of its place among the repeats, 0 is none.
+
+Place ``n`` is slot ``n % N_REPEATS`` of page ``n // N_REPEATS - 1`` of chain :data:`USER_REPEATS`, so that the first one
+is :data:`N_REPEATS`. An item that the user had once needs none: its fast count is its slow one.
+"""
 
 MEMORY_FIELDS = ("heads", "tick", "dirty", "next", "rows")
 """Fields that exist in memory only: chain heads, LRU tick, dirty mark, next page, rows of the ids."""
@@ -57,9 +65,7 @@ MEMORY_FIELDS = ("heads", "tick", "dirty", "next", "rows")
 ENTITY_FIELDS = ("entity", "recent", "shown")
 """Fields that hold rows of the replica in memory, 0 where there is none, and 64-bit ids on disk."""
 
-_USER_HEADER_MEMORY = [("heads", "<i4", (N_CHAINS,)), ("tick", "<u4"), ("dirty", "u1")]
 _USER_PAGE_MEMORY = [("next", "<i4"), ("dirty", "u1")]
-_HEADER_MEMORY = [*_USER_HEADER_MEMORY, ("_pad", "u1", (3,))]
 _PAGE_MEMORY = [*_USER_PAGE_MEMORY, ("_pad", "u1", (3,))]
 
 USER_HEADER = np.dtype(
@@ -75,6 +81,7 @@ USER_HEADER = np.dtype(
         ("n_decayed", "<f4"),
         ("n_repeat_decayed", "<f4"),
         ("n_items", "<u2"),
+        ("n_repeats", "<u2"),
         ("n_categories", "<u2"),
         ("n_context", "<u2"),
         ("n_dedupe", "<u2"),
@@ -86,21 +93,29 @@ USER_HEADER = np.dtype(
         ("shown_times", "u1", (N_SLATE,)),
         ("n_exposures", "u1"),
         ("exposure_at", "u1"),
-        *_USER_HEADER_MEMORY,
+        ("heads", "<i4", (N_CHAINS,)),
+        ("tick", "<u4"),
+        ("dirty", "u1"),
     ]
 )
 
 USER_ITEM_PAGE = np.dtype(
     [
         ("entity", "<i4", (N_USER_SLOTS,)),
-        ("first_s", "<u4", (N_USER_SLOTS,)),
         ("last_s", "<u4", (N_USER_SLOTS,)),
-        ("fast", "<u2", (N_USER_SLOTS,)),  # decayed count as of last_s, in 1/256
-        ("slow", "<u2", (N_USER_SLOTS,)),
-        ("count", "<u2", (N_USER_SLOTS,)),
+        ("slow", "<u2", (N_USER_SLOTS,)),  # decayed count as of last_s, in 1/256
         ("serial", "<u2", (N_USER_SLOTS,)),  # newest session serial
-        ("deltas", "u1", (N_USER_SLOTS * N_DELTAS,)),  # serials before it, as distances; 0 is none, 255 is far
-        ("flags", "u1", (N_USER_SLOTS,)),
+        ("flags", "<u2", (N_USER_SLOTS,)),
+        *_USER_PAGE_MEMORY,
+    ]
+)
+
+USER_REPEAT_PAGE = np.dtype(
+    [
+        ("first_s", "<u4", (N_REPEATS,)),
+        ("fast", "<u2", (N_REPEATS,)),  # decayed count as of the item's last_s, in 1/256
+        ("count", "<u2", (N_REPEATS,)),
+        ("deltas", "u1", (N_REPEATS * N_DELTAS,)),  # serials before the newest, as distances; 0 is none, 255 is far
         *_USER_PAGE_MEMORY,
     ]
 )
@@ -134,7 +149,7 @@ USER_EXPOSURE_PAGE = np.dtype(
         ("seen_s", "<u4"),  # newest impression, 0 is none
         ("reward", "<f4"),
         ("arm", "<u4"),  # lower half of the hash of its name
-        ("n", "<u2"),
+        ("n", "u1"),
         ("cell", "u1"),
         ("group", "u1"),
         *_USER_PAGE_MEMORY,
@@ -160,10 +175,13 @@ ENTITY_HEADER = np.dtype(
         ("n_repeat", "<u4"),
         ("n_events", "<u4"),
         ("n_neighbours", "<u2"),
-        ("n_pages", "<u2", (N_CHAINS,)),
+        ("n_pages", "<u2", (N_ENTITY_CHAINS,)),
         ("kind", "u1"),
         ("named", "u1"),
-        *_HEADER_MEMORY,
+        ("heads", "<i4", (N_ENTITY_CHAINS,)),
+        ("tick", "<u4"),
+        ("dirty", "u1"),
+        ("_pad", "u1", (3,)),
     ]
 )
 
@@ -171,7 +189,14 @@ NEIGHBOUR_PAGE = np.dtype(
     [("ids", "<u8", (N_SLOTS,)), ("weights", "<f4", (N_SLOTS,)), *_PAGE_MEMORY, ("rows", "<i4", (N_SLOTS,))]
 )
 
-USER_PAGES = (USER_ITEM_PAGE, USER_CATEGORY_PAGE, USER_CONTEXT_PAGE, USER_DEDUPE_PAGE, USER_EXPOSURE_PAGE)
+USER_PAGES = (
+    USER_ITEM_PAGE,
+    USER_CATEGORY_PAGE,
+    USER_CONTEXT_PAGE,
+    USER_DEDUPE_PAGE,
+    USER_EXPOSURE_PAGE,
+    USER_REPEAT_PAGE,
+)
 ENTITY_PAGES = (NEIGHBOUR_PAGE,)
 
 
