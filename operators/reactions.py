@@ -63,7 +63,7 @@ def reacted_place(users: Users, u: int, e: Row) -> np.int64:
 
 
 @inner_kernel
-def add_shown(users: Users, u: int, entities: Entities, globals_: Row, work: Work) -> None:
+def add_shown(users: Users, u: int, globals_: Row, work: Work) -> None:
     """Add to the logits of the last slate's items what it says that nobody reacted to them, however often."""
     header = users.headers[u]
     for k in range(np.int64(header.n_shown)):

@@ -73,7 +73,7 @@ def context_categories(users: Users, u: int, entities: Entities, work: Work, now
 
 
 @inner_kernel
-def context_items(users: Users, u: int, entities: Entities, work: Work, now_s: int, gap_s: int) -> int:
+def context_items(users: Users, u: int, work: Work, now_s: int, gap_s: int) -> int:
     """Mark the present context's items in ``work.position`` with -2, so that recall passes them over.
 
     Returns
@@ -101,7 +101,7 @@ def context_items(users: Users, u: int, entities: Entities, work: Work, now_s: i
 
 
 @inner_kernel
-def release_context(users: Users, u: int, entities: Entities, work: Work) -> None:
+def release_context(users: Users, u: int, work: Work) -> None:
     """Take back the marks of :func:`context_items`."""
     header = users.headers[u]
     at = header.heads[USER_CONTEXT]

@@ -1,9 +1,9 @@
 """What a user's earlier sessions say of the present one: how alike they were, and what was in them.
 
-Of each of a user's items the serial numbers of its last eight sessions are kept. Read backwards, they tell which of the
-items and categories an earlier session held. A session is *alike* by how many of the present context's categories it held,
-over the square root of its size; its weight halves every :data:`SESSIONS` sessions. An item, and a category, get the
-sum of these over the sessions that held them: a nearest-neighbour vote among the user's own baskets.
+Of each of a user's items the serial numbers of its last eight sessions are kept. Read backwards, they tell which of
+the items and categories an earlier session held. A session is *alike* by how many of the present context's categories
+it held, over the square root of its size; its weight halves every :data:`SESSIONS` sessions. An item, and a category,
+get the sum of these over the sessions that held them: a nearest-neighbour vote among the user's own baskets.
 """
 
 import math

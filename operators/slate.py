@@ -168,7 +168,7 @@ def reason(work: Work, at: int) -> int:
 
 
 @inner_kernel(allocates=True)
-def remember_shown(users: Users, u: int, entities: Entities, work: Work, picked: Int32s, m: int) -> None:
+def remember_shown(users: Users, u: int, work: Work, picked: Int32s, m: int) -> None:
     """Write the slate to the user's row: its items and in how many slates in a row each has been."""
     header = users.headers[u]
     times = np.ones(N_SLATE, np.uint8)

@@ -8,13 +8,14 @@ kernel need not look up. Numbers are little endian; changing any on-disk field i
 ======  =====  ==================================================  =====  ==========  ============
 row     chain  page                                                slots  disk bytes  memory bytes
 ======  =====  ==================================================  =====  ==========  ============
-user           header                                                         435         340
-user    0      items the user had                                      8      256         229
+user           header                                                         438         347
+user    0      items the user had                                      8      144         117
 user    1      categories the user had                                 8      192         165
 user    2      items of the present session, with times               10      120          85
 user    3      hashes of the latest event ids, a ring                 16      128         133
-user    4      slates shown last, a ring of one page each             10      104         109
-entity         header                                                         346         374
+user    4      slates shown last, a ring of one page each             10      103         108
+user    5      what only items have that the user had again            4       60          65
+entity         header                                                         338         350
 entity  0      co-occurring entities and weights                      16      192         264
 ======  =====  ==================================================  =====  ==========  ============
 
@@ -55,8 +56,8 @@ FLAG_BOUGHT, FLAG_DISLIKED = 1, 2
 FLAG_BITS = 2
 """Bits of an item's flags; those above them hold the number of its place among the repeats, 0 is none.
 
-Place ``n`` is slot ``n % N_REPEATS`` of page ``n // N_REPEATS - 1`` of chain :data:`USER_REPEATS`, so that the first one
-is :data:`N_REPEATS`. An item that the user had once needs none: its fast count is its slow one.
+Place ``n`` is slot ``n % N_REPEATS`` of page ``n // N_REPEATS - 1`` of chain :data:`USER_REPEATS`, so that the first is
+:data:`N_REPEATS`. An item that the user had once needs none: its fast count is its slow one.
 """
 
 MEMORY_FIELDS = ("heads", "tick", "dirty", "next", "rows")

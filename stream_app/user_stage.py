@@ -328,13 +328,13 @@ class UserProcessor:
 
         Only what those rows have been shown changes, which is why it wants a table that is thrown away.
         """
-        self._make_room()
         return self._unpacked(self._fill(users, rows, greedy_choices(rows.size, self._slate)))
 
     def _unpacked(self, slates: Rows) -> list[FilledSlate]:
         return list(unpack(slates, self._replica.entities().headers["id"]))
 
     def _fill(self, users: Users, rows: Int32s, choices: Rows) -> Rows:
+        self._make_room()
         slates = np.zeros(rows.size, SLATE)
         entities = candidates_at(self.load.level, self._replica.entities())
         fill_slates(users, rows, entities, self.globals[0], self._work, self._learn, self._slate, choices, slates)
