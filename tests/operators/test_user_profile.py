@@ -18,7 +18,6 @@ from operators.user_profile import (
     find_repeats,
     find_slot,
     is_duplicate,
-    repeat_place,
 )
 from state.layout import (
     FLAG_BITS,
@@ -47,6 +46,14 @@ def one_user() -> tuple[RowTable, int]:
     table = RowTable(USER_HEADER, USER_PAGES)
     rows, _ = table.ensure(np.array([42], np.uint64), None)
     return table, int(rows[0])
+
+
+def repeat_place(users: Users, u: int, flags: int) -> tuple[int, int]:
+    """Return page record and slot of an item's repeats by its flags, ``(0, 0)`` where it has none."""
+    pages = np.full(2 + MAX_ITEMS // N_REPEATS, -1, np.int32)
+    find_repeats(users, u, pages)
+    place = int(flags) >> FLAG_BITS
+    return int(pages[place // N_REPEATS]), place % N_REPEATS
 
 
 @given(st.lists(st.integers(1, 60), max_size=200))
@@ -145,13 +152,10 @@ def test_repeats_keep_the_last_sessions(events: list[tuple[int, int]]) -> None:
         if serial not in sessions.setdefault(item, []):
             sessions[item].insert(0, serial)
     header = table.headers.records[u]
-    pages = np.full(1 + MAX_ITEMS // N_REPEATS, -1, np.int32)
-    find_repeats(users, u, pages)
     for item, serials in sessions.items():
         page, k = find_slot(users.items, header["heads"][USER_ITEMS], header["n_items"], item)
-        place = int(users.items[page]["flags"][k]) >> FLAG_BITS
-        assert (pages[place // N_REPEATS], place % N_REPEATS) == repeat_place(users, u, users.items[page]["flags"][k])
-        deltas = users.repeats[pages[place // N_REPEATS]]["deltas"].reshape(N_REPEATS, N_DELTAS)[place % N_REPEATS]
+        more, j = repeat_place(users, u, users.items[page]["flags"][k])
+        deltas = users.repeats[more]["deltas"].reshape(N_REPEATS, N_DELTAS)[j]
         wanted = [min(a - b, 255) for a, b in pairwise(serials)][:N_DELTAS]
         assert deltas.tolist() == wanted + [0] * (N_DELTAS - len(wanted))
 

@@ -28,7 +28,7 @@ def test_rows_survive_disk(ids: list[int], n_pages: int, seed: int) -> None:
                 if field in ENTITY_FIELDS:
                     page[field] = table.numbering.numbers_of(rng.integers(0, 2**64, page[field].size, np.uint64))
                 else:
-                    page[field] = rng.integers(0, 2**31, page[field].size)
+                    page[field] = rng.integers(0, 2**31, page[field].shape)
                 page["dirty"] = 1
             table.headers.records[row]["n_pages"][chain] = n_pages
     stored = dict(table.changed(rows))
