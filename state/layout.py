@@ -1,4 +1,4 @@
-"""Byte layouts of every row and page: the same bytes in memory, in the local store and in the changelog.
+"""Byte layouts of every row and page: in memory, and on disk, which is the local store and the changelog.
 
 A row is a fixed-width *header* and up to :data:`N_CHAINS` chains of fixed-width *pages*. Fields after the marker
 :data:`MEMORY_FIELDS` live in memory only and are cut off by the codec. Entities that a user's row names
