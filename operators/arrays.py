@@ -6,7 +6,7 @@ import numpy as np
 
 from operators.params import MAX_ITEMS
 from state.arrays import Floats, Int32s, Rows, UInt8s, UInt64s
-from state.layout import N_DELTAS, N_FACTORS, N_POPULARITIES, N_SLATE
+from state.layout import N_DELTAS, N_FACTORS, N_POPULARITIES, N_REPEATS, N_SLATE
 
 N_PLAIN = 51
 """Features of the blend that are no squares of others."""
@@ -63,6 +63,9 @@ class Users(NamedTuple):
     exposures: Rows
     exposures_free: Int32s
     exposures_n_free: Int32s
+    repeats: Rows
+    repeats_free: Int32s
+    repeats_n_free: Int32s
 
 
 class Entities(NamedTuple):
@@ -221,6 +224,7 @@ class Work(NamedTuple):
     category_context: Int32s
     category_votes: Floats
     category_bit: UInt64s
+    repeat_pages: Int32s
     serials: Int32s
     serial_size: Int32s
     serial_hits: Int32s
@@ -266,6 +270,7 @@ def new_work(n_rows: int, n_categories: int) -> Work:
         category_context=np.zeros(n_categories, i4),
         category_votes=np.zeros((MAX_CATEGORY_CANDIDATES, 4), f4),
         category_bit=np.zeros(MAX_CATEGORY_CANDIDATES, np.uint64),
+        repeat_pages=np.zeros(MAX_ITEMS // N_REPEATS + 2, i4),
         serials=np.zeros(MAX_ITEMS * (N_DELTAS + 1), i4),
         serial_size=np.zeros(N_SERIALS, i4),
         serial_hits=np.zeros(N_SERIALS, i4),

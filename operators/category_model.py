@@ -11,9 +11,8 @@ from operators.newton import newton_learn
 from operators.numeric import DAY_S, FIXED_POINT, decay, uniform
 from operators.params import AFFINITY_PRIOR, FAST_DAYS, MAX_BITS, P_LONG, P_SHORT, POPULARITY_DAYS, SLOW_DAYS
 from state.arrays import Row
-from state.idmap import find
 from state.kernel import inner_kernel, kernel
-from state.layout import ENTITY_NEIGHBOURS, N_SLOTS, USER_CATEGORIES
+from state.layout import ENTITY_NEIGHBOURS, N_SLOTS, N_USER_SLOTS, USER_CATEGORIES
 
 _LONG, _SHORT = (-1.0 / (POPULARITY_DAYS[k] * DAY_S) for k in (P_LONG, P_SHORT))
 """What the exponents of two lose in a second."""
@@ -49,11 +48,11 @@ def collect_categories(users: Users, u: int, entities: Entities, work: Work, n_c
     at = header.heads[USER_CATEGORIES]
     left = header.n_categories
     while at > 0 and left > 0:
-        for k in range(min(N_SLOTS, left)):
-            row = find(entities.keys, entities.rows, users.categories[at].ids[k])
+        for k in range(min(N_USER_SLOTS, left)):
+            row = users.categories[at].entity[k]
             if row > 0:
                 n = _add(work, n, entities.category_of_row[row])
-        left -= N_SLOTS
+        left -= N_USER_SLOTS
         at = users.categories[at].next
     for k in range(n_context):
         n = _add(work, n, work.category_context[k])
@@ -85,8 +84,8 @@ def _user_features(users: Users, u: int, entities: Entities, work: Work, now_s: 
     total = 0.0
     while at > 0 and left > 0:
         page = users.categories[at]
-        for k in range(min(N_SLOTS, left)):
-            row = find(entities.keys, entities.rows, page.ids[k])
+        for k in range(min(N_USER_SLOTS, left)):
+            row = page.entity[k]
             category = entities.category_of_row[row] if row > 0 else -1
             if category < 0 or work.category_position[category] < 0:
                 continue
@@ -112,7 +111,7 @@ def _user_features(users: Users, u: int, entities: Entities, work: Work, now_s: 
             x[15] = math.log((page.n_sessions[k] + 0.5) / (header.serial + 1.5)) + 7.0
             work.category_user[n, 0] = page.n_sessions[k]
             work.category_user[n, 1] = slow
-        left -= N_SLOTS
+        left -= N_USER_SLOTS
         at = users.categories[at].next
     work.scored[0] = total
 

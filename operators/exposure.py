@@ -28,7 +28,7 @@ from operators.policy_context import LEARNED
 from operators.standing import Offers, StandingSums, add_reward, add_slate, begin_standing, new_standing
 from state.arrays import Row, Rows, UInt8s
 from state.kernel import inner_kernel, kernel
-from state.layout import N_EXPOSURES, N_SLATE, N_SLOTS, USER_EXPOSURES
+from state.layout import N_EXPOSURES, N_SLATE, USER_EXPOSURES
 from state.slab import pop_free
 
 OTHER_SLATE = 2**64 - 1
@@ -210,7 +210,6 @@ def expose_batch(
         page.n = slate.n
         for j in range(N_SLATE):
             page.ids[j] = 0
-        for j in range(N_SLOTS):
             page.mask[j] = 0
         for j in range(np.int64(slate.n)):
             page.ids[j] = np.uint32(entities.headers[slate.rows[j]].id & np.uint64(0xFFFFFFFF))

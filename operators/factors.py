@@ -20,7 +20,6 @@ from operators.arrays import Accumulators, Entities, Users, Work
 from operators.elementary import add_scaled, dot
 from operators.params import LearnParams
 from state.arrays import Int32s
-from state.idmap import find
 from state.kernel import inner_kernel, kernel
 from state.layout import N_FACTORS
 
@@ -53,7 +52,7 @@ def build_query(users: Users, u: int, entities: Entities, work: Work, recency: f
     total = 0.0
     a = 1.0
     for k in range(header.n_recent):
-        row = find(entities.keys, entities.rows, header.recent[k])
+        row = header.recent[k]
         if row > 0:
             work.sources[n] = row
             work.coefficients[n] = a

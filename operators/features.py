@@ -46,7 +46,7 @@ from operators.params import AFFINITY_PRIOR, FAST_DAYS, P_LONG, P_MIDDLE, P_SHOR
 from operators.serving import BRAND, DEPARTMENT, KIND, N_TAGS, PRICE
 from state.arrays import Floats, Int32s, Row
 from state.kernel import inner_kernel, kernel
-from state.layout import N_DELTAS
+from state.layout import FLAG_BITS, N_DELTAS, N_REPEATS
 
 _PLAIN = (
     "slow count", "fast count", "co-occurrence", "co-occurrence cosine", "popularity 90 d", "popularity 3 d",
@@ -113,7 +113,12 @@ def _gather(users: Users, u: int, entities: Entities, work: Work, which: Int32s,
         for k in range(N_COLUMNS):
             x[k] = 0.0
         if c.had:
-            _gather_had(items[c.page], c.slot, c, serial, now_s, line.usual, x, logs_had, at_had)
+            page = items[c.page]
+            place = page.flags[c.slot] >> FLAG_BITS
+            repeats = users.repeats[work.repeat_pages[place // N_REPEATS]]
+            _gather_had(
+                page, c.slot, repeats, place % N_REPEATS, c, serial, now_s, line.usual, x, logs_had, at_had
+            )  # fmt: skip
             at_had += N_LOGS_HAD
         at = N_LOGS * j
         logs[at] = c.cooc + 1e-3
@@ -167,17 +172,23 @@ def _gather(users: Users, u: int, entities: Entities, work: Work, which: Int32s,
 
 @inner_kernel
 def _gather_had(
-    page: Row, k: int, c: Row, serial: int, now_s: int, usual: float, x: Floats, logs: Floats, at: int
-) -> None:
-    """Fill what only an item that the user had has; ``k`` is its slot, and its logarithms begin at ``at``."""
+    page: Row, k: int, repeats: Row, j: int, c: Row, serial: int, now_s: int, usual: float,
+    x: Floats, logs: Floats, at: int,
+) -> None:  # fmt: skip
+    """Fill what only an item that the user had has.
+
+    ``k`` is its slot, ``j`` that of its repeats (all zeros where it has none); its logarithms begin at ``at``.
+    """
+    count = max(int(repeats.count[j]), 1)
+    fast = repeats.fast[j] if repeats.count[j] > 0 else page.slow[k]
     since = max(float(now_s) - page.last_s[k], 0.0)
     logs[at] = c.slow + 0.01
-    logs[at + 1] = page.fast[k] / FIXED_POINT * decay(since, FAST_DAYS) + 0.01
-    logs[at + 2] = 1.0 + page.count[k]
+    logs[at + 1] = fast / FIXED_POINT * decay(since, FAST_DAYS) + 0.01
+    logs[at + 2] = 1.0 + count
     logs[at + 3] = 1.0 + since / DAY_S
     logs[at + 4] = 1.0
-    if page.count[k] > 1:
-        gap = max((float(page.last_s[k]) - page.first_s[k]) / (page.count[k] - 1), 3600.0)
+    if count > 1:
+        gap = max((float(page.last_s[k]) - repeats.first_s[j]) / (count - 1), 3600.0)
         x[18] = min(since / gap, 4.0)
         logs[at + 4] = since / gap + 0.02
     logs[at + 5] = c.shared + 0.05
@@ -189,7 +200,7 @@ def _gather_had(
     span = 0.0
     n = 0
     for d in range(N_DELTAS):
-        delta = page.deltas[k * N_DELTAS + d]
+        delta = repeats.deltas[j * N_DELTAS + d]
         if delta == 0:
             break
         span += delta

@@ -101,8 +101,8 @@ def learn_batch(
             )
         elif e.weight < 0.0:
             enter_session(users, e.user, e.session, e.t_s, params.session_gap_s)
-            dislike_item(users, e.user, e.id, e.t_s)
-            add_context(users, e.user, e.id, e.t_s)
+            dislike_item(users, e.user, e.row, e.t_s)
+            add_context(users, e.user, e.row, e.t_s)
         header.n_events += 1
         header.last_s = max(header.last_s, e.t_s)
 
@@ -134,21 +134,20 @@ def _learn_interaction(
     category = entities.category[e.row]
     category_row = entities.category_rows[category] if category >= 0 else -1
     _pair_up(e, header, category_row, entities, acc, params)
-    log_gap = _log_gap(users, u, e.id, e.t_s)
-    had = add_item(users, u, e.id, e.t_s, e.weight, e.type == TYPE_PURCHASE)
+    log_gap = _log_gap(users, u, e.row, e.t_s)
+    had = add_item(users, u, e.row, e.t_s, e.weight, e.type == TYPE_PURCHASE)
     header.n_decayed = header.n_decayed * REPEAT_MEMORY + 1.0
     header.n_repeat_decayed = header.n_repeat_decayed * REPEAT_MEMORY + (1.0 if had else 0.0)
     _count(acc, e.row, e.t_s, as_of_s, e.weight, had)
     if had:
         acc.records[accumulator(acc, e.row)].log_gaps += log_gap
     if category_row > 0:
-        category_id = entities.headers[category_row].id
-        had_category = add_category(users, u, category_id, e.t_s, e.weight)
+        had_category = add_category(users, u, category_row, e.t_s, e.weight)
         _count(acc, category_row, e.t_s, as_of_s, e.weight, had_category)
-    add_recent(header, e.id)
-    add_context(users, u, e.id, e.t_s)
+    add_recent(header, e.row)
+    add_context(users, u, e.row, e.t_s)
     for k in range(header.n_shown):
-        if header.shown[k] == e.id:
+        if header.shown[k] == e.row:
             header.shown_times[k] = 0
     globals_.ring[globals_.ring_n % N_RING] = e.id
     globals_.ring_n += 1
@@ -156,7 +155,7 @@ def _learn_interaction(
 
 
 @inner_kernel
-def _log_gap(users: Users, u: int, item: np.uint64, t_s: int) -> float:
+def _log_gap(users: Users, u: int, item: int, t_s: int) -> float:
     """Return ``log(1 + days)`` since the user's last event with an item; 0 where there is none."""
     header = users.headers[u]
     page, k = find_slot(users.items, header.heads[USER_ITEMS], header.n_items, item)
@@ -258,7 +257,7 @@ def _pair_up(
     """Add co-occurrence of the item, and of its category, with each of the recent positives."""
     weight = forward_weight(float(e.t_s))
     for k in range(header.n_recent):
-        row = find(entities.keys, entities.rows, header.recent[k])
+        row = header.recent[k]
         if row > 0 and row != e.row:
             _pair(acc, e.row, row, weight)
             category = entities.category[row]

@@ -21,6 +21,7 @@ from operators.recall import (
 from operators.refresh import refresh_lines
 from operators.sessions import forget_sessions, log_votes, mark_sessions, vote
 from operators.slate import pick, reason, remember_shown
+from operators.user_profile import find_repeats
 from state.arrays import Int32s, Row, Rows
 from state.kernel import kernel
 from state.layout import N_SLATE
@@ -55,12 +56,13 @@ def gather(
         Candidates, listed categories, categories of the context, sources of the query. :func:`release` must follow.
     """
     n_context_categories = context_categories(users, u, entities, work, now_s, params.session_gap_s)
-    n_context = context_items(users, u, entities, work, now_s, params.session_gap_s)
+    n_context = context_items(users, u, work, now_s, params.session_gap_s)
     n_sources = build_query(users, u, entities, work, params.recency)
     n_categories = collect_categories(users, u, entities, work, n_context_categories)
     predict_categories(users, u, entities, globals_, work, n_categories, n_context_categories, now_s)
     n = recall(users, u, entities, work, n_categories, n_context, now_s)
     refresh_lines(entities, work, n, now_s)
+    find_repeats(users, u, work.repeat_pages)
     n_sessions = mark_sessions(users, u, entities, work)
     vote(users, u, entities, work)
     log_votes(work, n_categories)
@@ -72,7 +74,7 @@ def gather(
 def release(users: Users, u: int, entities: Entities, work: Work, n: int, n_categories: int) -> None:
     """Clear the marks that :func:`gather` left in the scratch space."""
     forget_candidates(users, u, entities, work, n)
-    release_context(users, u, entities, work)
+    release_context(users, u, work)
     forget_categories(work, n_categories)
 
 
@@ -90,7 +92,7 @@ def score_all(
             weights[head, k] += globals_.reaction[head * N_PLAIN + k]
     fill_features(users, u, entities, work, work.every[:n], n_context_categories, now_s)
     score_features(entities, weights, work, work.every[:n], work.scored)
-    add_shown(users, u, entities, globals_, work)
+    add_shown(users, u, globals_, work)
     highest = -1e30
     for k in range(n):
         work.candidates[k].score = work.scored[k]
@@ -147,5 +149,5 @@ def fill_slates(
         for j in range(slate.n_categories):
             slate.categories[j] = work.category_context[j]
         if m > 0:
-            remember_shown(users, u, entities, work, picked, m)
+            remember_shown(users, u, work, picked, m)
         release(users, u, entities, work, n, n_categories)

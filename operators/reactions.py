@@ -30,7 +30,6 @@ from operators.features import fill_features
 from operators.newton import newton_learn
 from operators.numeric import draw, uniform
 from state.arrays import Floats, Row
-from state.idmap import find
 from state.kernel import inner_kernel, kernel
 from state.layout import N_EXPOSURES, N_SLATE, USER_EXPOSURES
 
@@ -58,18 +57,18 @@ def reacted_place(users: Users, u: int, e: Row) -> np.int64:
     if users.exposures[at].offset + np.uint64(1) != e.slate:
         return np.int64(-1)
     for k in range(np.int64(header.n_shown)):
-        if header.shown[k] == e.id and header.shown_times[k] > 0:
+        if header.shown[k] == e.row and header.shown_times[k] > 0:
             return np.int64(k)
     return np.int64(-1)
 
 
 @inner_kernel
-def add_shown(users: Users, u: int, entities: Entities, globals_: Row, work: Work) -> None:
+def add_shown(users: Users, u: int, globals_: Row, work: Work) -> None:
     """Add to the logits of the last slate's items what it says that nobody reacted to them, however often."""
     header = users.headers[u]
     for k in range(np.int64(header.n_shown)):
         if header.shown_times[k] > 0:
-            row = find(entities.keys, entities.rows, header.shown[k])
+            row = header.shown[k]
             at = work.position[row] if row > 0 else -1
             if at >= 0:
                 head = AT_SHOWN if work.candidates[at].had else AT_SHOWN + 1
@@ -112,7 +111,7 @@ def learn_reaction(
     n = 0
     highest = -1e30
     for k in range(np.int64(header.n_shown)):
-        row = find(entities.keys, entities.rows, header.shown[k])
+        row = header.shown[k]
         position = work.position[row] if row > 0 else -1
         if position < 0 or header.shown_times[k] == 0:
             continue

@@ -8,14 +8,15 @@ from operators.arrays import MAX_CANDIDATES, MAX_TOUCHED_NEIGHBOURS, Entities, U
 from operators.numeric import FIXED_POINT, decay, kth_largest
 from operators.params import SLOW_DAYS
 from operators.serving import N_ATTRIBUTES, N_TAGS
-from state.idmap import find
 from state.kernel import inner_kernel
 from state.layout import (
     ENTITY_HEADER,
     ENTITY_NEIGHBOURS,
     FLAG_DISLIKED,
+    N_CONTEXT_SLOTS,
     N_FACTORS,
     N_SLOTS,
+    N_USER_SLOTS,
     NEIGHBOUR_PAGE,
     USER_CONTEXT,
     USER_ITEM_PAGE,
@@ -36,7 +37,7 @@ N_PER_CATEGORY = 8
 MAX_SOURCES = 48
 """Context and recent items whose neighbours are looked at."""
 _COUNT_AT, _HEADS_AT = field_at(ENTITY_HEADER, "cooc_count"), field_at(ENTITY_HEADER, "heads")
-_ITEM_LINES = field_lines(USER_ITEM_PAGE, "ids", "rows")
+_ITEM_LINES = field_lines(USER_ITEM_PAGE, "entity", "next")
 _NEIGHBOUR_LINES = field_lines(NEIGHBOUR_PAGE, "weights", "rows")
 """Offsets of the cache lines of a page."""
 
@@ -53,10 +54,10 @@ def context_categories(users: Users, u: int, entities: Entities, work: Work, now
     left = header.n_context
     while at > 0 and left > 0:
         page = users.context[at]
-        for k in range(min(N_SLOTS, left)):
+        for k in range(min(N_CONTEXT_SLOTS, left)):
             if header.session == np.uint64(0) and page.t_s[k] + gap_s < now_s:
                 continue
-            row = find(entities.keys, entities.rows, page.ids[k])
+            row = page.entity[k]
             category = entities.category[row] if row > 0 else -1
             if category < 0:
                 continue
@@ -66,13 +67,13 @@ def context_categories(users: Users, u: int, entities: Entities, work: Work, now
             if not known:
                 work.category_context[n] = category
                 n += 1
-        left -= N_SLOTS
+        left -= N_CONTEXT_SLOTS
         at = page.next
     return n
 
 
 @inner_kernel
-def context_items(users: Users, u: int, entities: Entities, work: Work, now_s: int, gap_s: int) -> int:
+def context_items(users: Users, u: int, work: Work, now_s: int, gap_s: int) -> int:
     """Mark the present context's items in ``work.position`` with -2, so that recall passes them over.
 
     Returns
@@ -86,32 +87,32 @@ def context_items(users: Users, u: int, entities: Entities, work: Work, now_s: i
     left = header.n_context
     while at > 0 and left > 0:
         page = users.context[at]
-        for k in range(min(N_SLOTS, left)):
+        for k in range(min(N_CONTEXT_SLOTS, left)):
             if header.session == np.uint64(0) and page.t_s[k] + gap_s < now_s:
                 continue
-            row = find(entities.keys, entities.rows, page.ids[k])
+            row = page.entity[k]
             if row > 0:
                 work.position[row] = -2
                 work.context_rows[n % MAX_SOURCES] = row
                 n += 1
-        left -= N_SLOTS
+        left -= N_CONTEXT_SLOTS
         at = page.next
     return min(n, MAX_SOURCES)
 
 
 @inner_kernel
-def release_context(users: Users, u: int, entities: Entities, work: Work) -> None:
+def release_context(users: Users, u: int, work: Work) -> None:
     """Take back the marks of :func:`context_items`."""
     header = users.headers[u]
     at = header.heads[USER_CONTEXT]
     left = header.n_context
     while at > 0 and left > 0:
         page = users.context[at]
-        for k in range(min(N_SLOTS, left)):
-            row = find(entities.keys, entities.rows, page.ids[k])
+        for k in range(min(N_CONTEXT_SLOTS, left)):
+            row = page.entity[k]
             if row > 0 and work.position[row] == -2:  # noqa: PLR2004 - the mark
                 work.position[row] = -1
-        left -= N_SLOTS
+        left -= N_CONTEXT_SLOTS
         at = page.next
 
 
@@ -146,13 +147,10 @@ def _personal(users: Users, u: int, entities: Entities, work: Work, n: int, now_
         page = items[at]
         for line in _ITEM_LINES:
             prefetch(items, page.next, line)
-        for k in range(min(N_SLOTS, left)):
-            prefetch(serving, max(page.rows[k], 0), 0)
-        for k in range(min(N_SLOTS, left)):
-            row = page.rows[k]
-            if row <= 0:
-                row = find(entities.keys, entities.rows, page.ids[k])
-                page.rows[k] = row
+        for k in range(min(N_USER_SLOTS, left)):
+            prefetch(serving, page.entity[k], 0)
+        for k in range(min(N_USER_SLOTS, left)):
+            row = page.entity[k]
             if row <= 0 or category_of[row] < 0:
                 continue
             if page.flags[k] & FLAG_DISLIKED:
@@ -177,7 +175,7 @@ def _personal(users: Users, u: int, entities: Entities, work: Work, n: int, now_
                 c.page = at
                 c.slot = k
                 c.slow = slow
-        left -= N_SLOTS
+        left -= N_USER_SLOTS
         at = page.next
     work.attribute_counts[0] = 0.0
     return n
@@ -192,8 +190,8 @@ def _forget_personal(users: Users, u: int, entities: Entities, work: Work) -> No
     left = header.n_items
     while at > 0 and left > 0:
         page = items[at]
-        for k in range(min(N_SLOTS, left)):
-            row = page.rows[k]
+        for k in range(min(N_USER_SLOTS, left)):
+            row = page.entity[k]
             if row <= 0:
                 continue
             attributes = serving[row].attributes
@@ -204,7 +202,7 @@ def _forget_personal(users: Users, u: int, entities: Entities, work: Work) -> No
                     work.attribute_counts[entities.tags[row, j]] = 0.0
             if page.flags[k] & FLAG_DISLIKED and position[row] == -3:  # noqa: PLR2004 - the mark of a disliked item
                 position[row] = -1
-        left -= N_SLOTS
+        left -= N_USER_SLOTS
         at = page.next
 
 
@@ -273,7 +271,7 @@ def _cooccurring(users: Users, u: int, entities: Entities, work: Work, n: int, n
         work.cooc_weights[k] = 1.0
     weight = 0.5
     for k in range(header.n_recent):
-        row = find(entities.keys, entities.rows, header.recent[k])
+        row = header.recent[k]
         if row > 0 and work.position[row] != -2:  # noqa: PLR2004 - a context item counts once
             work.cooc_sources[n_sources] = row
             work.cooc_weights[n_sources] = weight

@@ -1,9 +1,9 @@
 """What a user's earlier sessions say of the present one: how alike they were, and what was in them.
 
-An item slot keeps the serial numbers of its last eight sessions. Read backwards, they tell which of the user's items
-and categories an earlier session held. A session is *alike* by how many of the present context's categories it held,
-over the square root of its size; its weight halves every :data:`SESSIONS` sessions. An item, and a category, get the
-sum of these over the sessions that held them: a nearest-neighbour vote among the user's own baskets.
+Of each of a user's items the serial numbers of its last eight sessions are kept. Read backwards, they tell which of
+the items and categories an earlier session held. A session is *alike* by how many of the present context's categories
+it held, over the square root of its size; its weight halves every :data:`SESSIONS` sessions. An item, and a category,
+get the sum of these over the sessions that held them: a nearest-neighbour vote among the user's own baskets.
 """
 
 import math
@@ -14,7 +14,7 @@ from operators.arrays import Entities, Users, Work
 from operators.elementary import logarithms
 from operators.params import VOTE_PRIOR
 from state.kernel import inner_kernel, kernel
-from state.layout import N_DELTAS, N_SLOTS, USER_ITEMS
+from state.layout import FLAG_BITS, N_DELTAS, N_REPEATS, N_USER_SLOTS, USER_ITEMS
 
 SESSIONS = 12.0
 """Half-life of a session's weight, in sessions of the user."""
@@ -26,7 +26,8 @@ FAR = 255
 def mark_sessions(users: Users, u: int, entities: Entities, work: Work) -> int:
     """Note of each earlier session how many items it held, which of the context's items and of its categories.
 
-    Call it after :func:`operators.recall.recall`, whose marks tell the context's items.
+    Call it after :func:`operators.recall.recall`, whose marks tell the context's items, and after
+    :func:`operators.user_profile.find_repeats`.
 
     Returns
     -------
@@ -36,6 +37,7 @@ def mark_sessions(users: Users, u: int, entities: Entities, work: Work) -> int:
     header = users.headers[u]
     own = header.serial
     items, category_of, position = users.items, entities.category, work.position
+    repeats, repeat_pages = users.repeats, work.repeat_pages
     where_of, bits = work.category_position, work.category_bit
     serials, size, hits, mask = work.serials, work.serial_size, work.serial_hits, work.serial_mask
     n = 0
@@ -43,14 +45,17 @@ def mark_sessions(users: Users, u: int, entities: Entities, work: Work) -> int:
     left = header.n_items
     while at > 0 and left > 0:
         page = items[at]
-        for k in range(min(N_SLOTS, left)):
-            row = page.rows[k]
+        for k in range(min(N_USER_SLOTS, left)):
+            row = page.entity[k]
             if row <= 0:
                 continue
             where = where_of[category_of[row]] if category_of[row] >= 0 else -1
             bit = bits[where] if where >= 0 else np.uint64(0)
             here = 1 if position[row] == -2 else 0  # noqa: PLR2004 - the mark of a context item
             serial = page.serial[k]
+            place = page.flags[k] >> FLAG_BITS
+            deltas = repeats[repeat_pages[place // N_REPEATS]].deltas
+            first = place % N_REPEATS * N_DELTAS
             for d in range(N_DELTAS + 1):
                 if serial != own:
                     if size[serial] == 0:
@@ -59,10 +64,10 @@ def mark_sessions(users: Users, u: int, entities: Entities, work: Work) -> int:
                     size[serial] += 1
                     mask[serial] |= bit
                     hits[serial] += here
-                if d == N_DELTAS or page.deltas[k * N_DELTAS + d] in (0, FAR):
+                if d == N_DELTAS or deltas[first + d] in (0, FAR):
                     break
-                serial = np.uint16((serial - page.deltas[k * N_DELTAS + d]) & 0xFFFF)
-        left -= N_SLOTS
+                serial = np.uint16((serial - deltas[first + d]) & 0xFFFF)
+        left -= N_USER_SLOTS
         at = page.next
     for j in range(n):
         serial = serials[j]
@@ -86,19 +91,23 @@ def vote(users: Users, u: int, entities: Entities, work: Work) -> None:
     header = users.headers[u]
     own = header.serial
     items, category_of, position, where_of = users.items, entities.category, work.position, work.category_position
+    repeats, repeat_pages = users.repeats, work.repeat_pages
     candidates, votes = work.candidates, work.category_votes
     likeness, weight, hits = work.serial_likeness, work.serial_weight, work.serial_hits
     at = header.heads[USER_ITEMS]
     left = header.n_items
     while at > 0 and left > 0:
         page = items[at]
-        for k in range(min(N_SLOTS, left)):
-            row = page.rows[k]
+        for k in range(min(N_USER_SLOTS, left)):
+            row = page.entity[k]
             if row <= 0:
                 continue
             shared, voted, alike, weights = 0.0, 0.0, 0.0, 0.0
             n, n_earlier = 0, 0
             serial = page.serial[k]
+            place = page.flags[k] >> FLAG_BITS
+            deltas = repeats[repeat_pages[place // N_REPEATS]].deltas
+            first = place % N_REPEATS * N_DELTAS
             for d in range(N_DELTAS + 1):
                 n += 1
                 if serial != own:
@@ -107,9 +116,9 @@ def vote(users: Users, u: int, entities: Entities, work: Work) -> None:
                     alike += likeness[serial]
                     voted += likeness[serial] * weight[serial]
                     weights += weight[serial]
-                if d == N_DELTAS or page.deltas[k * N_DELTAS + d] in (0, FAR):
+                if d == N_DELTAS or deltas[first + d] in (0, FAR):
                     break
-                serial = np.uint16((serial - page.deltas[k * N_DELTAS + d]) & 0xFFFF)
+                serial = np.uint16((serial - deltas[first + d]) & 0xFFFF)
             if position[row] >= 0:
                 c = candidates[position[row]]
                 c.shared = shared / n
@@ -119,7 +128,7 @@ def vote(users: Users, u: int, entities: Entities, work: Work) -> None:
             if where >= 0:
                 votes[where, 0] += voted
                 votes[where, 1] += weights
-        left -= N_SLOTS
+        left -= N_USER_SLOTS
         at = page.next
 
 

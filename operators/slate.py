@@ -16,7 +16,7 @@ TOGETHER_SHARE = 0.02
 
 
 @inner_kernel
-def _resting(header: Row, item: np.uint64, limit: int) -> bool:
+def _resting(header: Row, item: int, limit: int) -> bool:
     for k in range(header.n_shown):  # noqa: SIM110 - numba knows no generators
         if header.shown[k] == item and header.shown_times[k] >= limit:
             return True
@@ -56,7 +56,7 @@ def _eligible(
             page = users.items[c.page]
             if page.flags[c.slot] & FLAG_BOUGHT and float(now_s) - page.last_s[c.slot] < params.bought_rest_s:
                 continue
-        if params.shown_limit > 0 and _resting(header, ids[k], params.shown_limit):
+        if params.shown_limit > 0 and _resting(header, c.row, params.shown_limit):
             continue
         out[m] = k
         m += 1
@@ -168,16 +168,16 @@ def reason(work: Work, at: int) -> int:
 
 
 @inner_kernel(allocates=True)
-def remember_shown(users: Users, u: int, entities: Entities, work: Work, picked: Int32s, m: int) -> None:
+def remember_shown(users: Users, u: int, work: Work, picked: Int32s, m: int) -> None:
     """Write the slate to the user's row: its items and in how many slates in a row each has been."""
     header = users.headers[u]
     times = np.ones(N_SLATE, np.uint8)
     for k in range(m):
-        item = entities.headers[work.candidates[picked[k]].row].id
+        item = work.candidates[picked[k]].row
         for j in range(header.n_shown):
             if header.shown[j] == item:
                 times[k] = min(header.shown_times[j] + 1, 255)
     for k in range(m):
-        header.shown[k] = entities.headers[work.candidates[picked[k]].row].id
+        header.shown[k] = work.candidates[picked[k]].row
         header.shown_times[k] = times[k]
     header.n_shown = m

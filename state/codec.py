@@ -3,15 +3,18 @@
 Key: ``id u64 big endian | kind u8 | page u16 big endian`` (11 bytes). Kind 0 is the header (page 0), kind ``1 + chain``
 a page of that chain, :data:`KIND_NAME` the UTF-8 string behind an item's id, :data:`KIND_GLOBALS` (ids 0 and 1) what a
 partition learns for all of its users, :data:`KIND_POLICY` (id 0) its policy statistics, as JSON. Value: the leading
-bytes of the record's layout, memory-only fields cut off.
+bytes of the record's layout, memory-only fields cut off, entities as ids (:func:`state.layout.disk_layout`).
 """
 
 import struct
+from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 
 from state.arrays import Int32s, Rows, UInt8s
-from state.layout import disk_bytes
+from state.layout import ENTITY_FIELDS, disk_bytes, disk_layout
+from state.numbering import Numbering
 
 KIND_HEADER = 0
 KIND_NAME = 100
@@ -65,7 +68,62 @@ def matrix(values: list[bytes], dtype: np.dtype) -> UInt8s:
     return np.frombuffer(b"".join(values), np.uint8).reshape(len(values), width)
 
 
-def overwrite(records: Rows, numbers: Int32s, values: UInt8s) -> None:
-    """Put on-disk bytes into records; memory-only fields stay as they are."""
-    size = records.dtype.itemsize
-    records.view(np.uint8).reshape(-1, size)[numbers, : values.shape[1]] = values
+class _Run(NamedTuple):
+    """Bytes that stand side by side in memory and on disk: a field of entities, or fields that are the same in both."""
+
+    name: str
+    memory: slice
+    disk: slice
+
+
+@cache
+def _runs(dtype: np.dtype) -> tuple[_Run, ...]:
+    """Return what a record consists of on disk; ``name`` is empty where the bytes are the same."""
+    runs: list[_Run] = []
+    disk = disk_layout(dtype)
+    for name in disk.names or ():
+        begin, there = int(dtype.fields[name][1]), int(disk.fields[name][1])  # type: ignore[index] # they have fields
+        memory = slice(begin, begin + dtype[name].itemsize)
+        of = slice(there, there + disk[name].itemsize)
+        if name in ENTITY_FIELDS:
+            runs.append(_Run(name, memory, of))
+        elif runs and not runs[-1].name:
+            last = runs.pop()
+            runs.append(_Run("", slice(last.memory.start, memory.stop), slice(last.disk.start, of.stop)))
+        else:
+            runs.append(_Run("", memory, of))
+    return tuple(runs)
+
+
+def overwrite(records: Rows, numbers: Int32s, values: UInt8s, numbering: Numbering | None = None) -> None:
+    """Put on-disk bytes into records; memory-only fields stay as they are.
+
+    Parameters
+    ----------
+    records, numbers
+        A slab, and which of its records, shape ``(n,)``.
+    values
+        From :func:`matrix`, shape ``(n, disk_bytes)``.
+    numbering
+        Gives the numbers of ids; wanted where the layout has entities.
+    """
+    into = records.view(np.uint8).reshape(-1, records.dtype.itemsize)
+    for run in _runs(records.dtype):
+        if not run.name:
+            into[numbers, run.memory] = values[:, run.disk]
+        elif numbering is not None:
+            records[run.name][numbers] = numbering.numbers_of(np.ascontiguousarray(values[:, run.disk]).view("<u8"))
+
+
+def on_disk(records: Rows, numbers: Int32s, numbering: Numbering | None = None) -> UInt8s:
+    """Return the on-disk bytes of records, shape ``(n, disk_bytes)``: what :func:`overwrite` takes."""
+    chosen = records[numbers]
+    from_ = chosen.view(np.uint8).reshape(-1, records.dtype.itemsize)
+    values = np.zeros((from_.shape[0], disk_bytes(records.dtype)), np.uint8)
+    for run in _runs(records.dtype):
+        if not run.name:
+            values[:, run.disk] = from_[:, run.memory]
+        elif numbering is not None:
+            ids = np.ascontiguousarray(numbering.ids_of(chosen[run.name]), "<u8")
+            values[:, run.disk] = ids.view(np.uint8)
+    return values

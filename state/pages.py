@@ -10,8 +10,8 @@ from typing import NamedTuple, cast
 import numpy as np
 
 from state.arrays import Int32s, Rows, UInt8s
-from state.codec import KEY_BYTES
-from state.layout import disk_bytes
+from state.codec import KEY_BYTES, on_disk
+from state.numbering import Numbering
 
 KEYS = np.dtype([("id", ">u8"), ("kind", "u1"), ("page", ">u2")])
 """Layout of a page key, as :mod:`state.codec` says."""
@@ -24,7 +24,14 @@ class Block(NamedTuple):
     values: UInt8s
 
 
-def make_block(records: Rows, numbers: Int32s, ids: np.ndarray, kind: int, pages: Int32s | int) -> Block:
+def make_block(
+    records: Rows,
+    numbers: Int32s,
+    ids: np.ndarray,
+    kind: int,
+    pages: Int32s | int,
+    numbering: Numbering | None = None,
+) -> Block:
     """Return the block of the records with these numbers.
 
     Parameters
@@ -35,12 +42,12 @@ def make_block(records: Rows, numbers: Int32s, ids: np.ndarray, kind: int, pages
         Their numbers there, shape ``(n,)``.
     ids, kind, pages
         What their keys are made of: ids of the rows, shape ``(n,)``; the kind; the page numbers.
+    numbering
+        Gives the ids of numbers; wanted where the layout has entities.
     """
     keys = np.empty(numbers.shape[0], KEYS)
     keys["id"], keys["kind"], keys["page"] = ids, kind, pages
-    size, width = records.dtype.itemsize, disk_bytes(records.dtype)
-    values = records[numbers].view(np.uint8).reshape(-1, size)[:, :width]
-    return Block(keys.view(np.uint8).reshape(-1, KEY_BYTES), np.ascontiguousarray(values))
+    return Block(keys.view(np.uint8).reshape(-1, KEY_BYTES), on_disk(records, numbers, numbering))
 
 
 class Pages:

@@ -8,6 +8,7 @@ from state.arrays import Int32s, Rows, UInt64s
 from state.codec import KIND_HEADER, matrix, overwrite, page_key
 from state.idmap import IdMap
 from state.kernel import kernel
+from state.numbering import Numbering, Numbers
 from state.pages import Pages, make_block
 from state.slab import Slab
 
@@ -43,9 +44,12 @@ class RowTable:
         Layout of a header, with the fields ``id``, ``n_pages``, ``heads``, ``tick`` and ``dirty``.
     pages
         Layouts of the chains' pages, in chain order.
+    numbering
+        Numbers of the entities that the rows name; one of the table's own if not given.
     """
 
-    def __init__(self, header: np.dtype, pages: Sequence[np.dtype]) -> None:
+    def __init__(self, header: np.dtype, pages: Sequence[np.dtype], numbering: Numbering | None = None) -> None:
+        self.numbering = numbering or Numbers()
         self.headers = Slab(header)
         self.pages = [Slab(dtype) for dtype in pages]
         for slab in (self.headers, *self.pages):
@@ -98,29 +102,43 @@ class RowTable:
         found = [k for k, value in enumerate(values) if value is not None]
         if found:
             bodies = [value for value in values if value is not None]
-            overwrite(self.headers.records, new_rows[found], matrix(bodies, self.headers.records.dtype))
+            overwrite(self.headers.records, new_rows[found], matrix(bodies, self.headers.records.dtype), self.numbering)
             self._load_pages(new_rows[found], get_many)
         created = np.ones(new_rows.size, bool)
         created[found] = False
         return rows, new_rows[created]
 
     def _load_pages(self, rows: Int32s, get_many: GetMany) -> None:
-        wanted: list[tuple[int, int, int]] = []
-        keys: list[bytes] = []
-        for row in rows.tolist():
-            header = self.headers.records[row]
-            row_id = int(header["id"])
-            for chain in range(len(self.pages)):
-                for number in range(int(header["n_pages"][chain])):
-                    wanted.append((row, chain, number))
-                    keys.append(page_key(row_id, 1 + chain, number))
+        """Read all pages of rows whose headers were read just now, and chain them up."""
+        headers = self.headers.records
+        n_pages = headers["n_pages"][rows, : len(self.pages)].astype(np.int64)
+        keys = [
+            page_key(row_id, 1 + chain, number)
+            for row_id, of_row in zip(headers["id"][rows].tolist(), n_pages.tolist(), strict=True)
+            for chain, n in enumerate(of_row)
+            for number in range(n)
+        ]
         values = get_many(keys) if keys else []
-        for chain in range(len(self.pages)):
-            picked = [(w, v) for w, v in zip(wanted, values, strict=True) if w[1] == chain and v is not None]
-            if picked:
-                numbers = np.array([self.page(w[0], chain, w[2]) for w, _ in picked], np.int32)
-                slab = self.pages[chain]
-                overwrite(slab.records, numbers, matrix([v for _, v in picked], slab.records.dtype))
+        chain_of = np.repeat(np.tile(np.arange(len(self.pages)), rows.size), n_pages.ravel())
+        for chain, slab in enumerate(self.pages):
+            numbers = self._append(rows, chain, n_pages[:, chain])
+            bodies = [values[k] for k in np.flatnonzero(chain_of == chain).tolist()]
+            found = [k for k, body in enumerate(bodies) if body is not None]
+            if found:
+                read = matrix([body for body in bodies if body is not None], slab.records.dtype)
+                overwrite(slab.records, numbers[found], read, self.numbering)
+
+    def _append(self, rows: Int32s, chain: int, n_pages: np.ndarray) -> Int32s:
+        """Give rows without pages in a chain so many empty ones each; return their records, row by row."""
+        slab = self.pages[chain]
+        numbers = slab.take_many(int(n_pages.sum()))
+        ends = np.cumsum(n_pages)
+        some = n_pages > 0
+        following = np.append(numbers[1:], np.int32(0))[: numbers.size]
+        following[ends[some] - 1] = 0
+        slab.records["next"][numbers] = following
+        self.headers.records["heads"][rows[some], chain] = numbers[(ends - n_pages)[some]]
+        return numbers
 
     def page(self, row: int, chain: int, number: int) -> int:
         """Return the record of page ``number`` of a row's chain, appending empty pages as needed."""
@@ -143,11 +161,12 @@ class RowTable:
             return Pages()
         headers = self.headers.records
         ids = headers["id"]
-        blocks = [make_block(headers, touched, ids[touched], KIND_HEADER, 0)]
+        blocks = [make_block(headers, touched, ids[touched], KIND_HEADER, 0, self.numbering)]
         for chain, slab in enumerate(self.pages):
             dirty = self._dirty_pages(touched, chain)
             if dirty.shape[0]:
-                blocks.append(make_block(slab.records, dirty[:, 2], ids[dirty[:, 0]], 1 + chain, dirty[:, 1]))
+                of = ids[dirty[:, 0]]
+                blocks.append(make_block(slab.records, dirty[:, 2], of, 1 + chain, dirty[:, 1], self.numbering))
         return Pages(blocks=blocks)
 
     def _dirty_pages(self, touched: Int32s, chain: int) -> Int32s:

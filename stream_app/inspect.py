@@ -16,12 +16,15 @@ from state.layout import (
     ENTITY_NEIGHBOURS,
     ENTITY_PAGES,
     EPOCH_2000_S,
+    FLAG_BITS,
     FLAG_BOUGHT,
     FLAG_DISLIKED,
+    N_REPEATS,
     USER_CATEGORIES,
     USER_HEADER,
     USER_ITEMS,
     USER_PAGES,
+    USER_REPEATS,
 )
 from state.table import RowTable
 from stream_app.changelog import CHECKPOINT_KEY
@@ -174,9 +177,14 @@ def _slots(table: RowTable, row: int, chain: int, n: int) -> list[tuple[Any, int
     at = int(table.headers.records[row]["heads"][chain])
     while at > 0 and len(slots) < n:
         page = table.pages[chain].records[at]
-        slots += [(page, k) for k in range(min(16, n - len(slots)))]
+        n_per_page = page[page.dtype.names[0]].size
+        slots += [(page, k) for k in range(min(n_per_page, n - len(slots)))]
         at = int(page["next"])
     return slots
+
+
+def _id(table: RowTable, entity: np.int32) -> int:
+    return int(table.numbering.ids_of(np.array([entity]))[0])
 
 
 async def inspect_user(settings: "Settings", user_id: str) -> dict[str, Any]:
@@ -197,26 +205,37 @@ async def inspect_user(settings: "Settings", user_id: str) -> dict[str, Any]:
     return user_report(user_id, table, int(rows[0]), await _names(settings))
 
 
+def _item_report(table: RowTable, page: Any, k: int, repeats: list[tuple[Any, int]], names: Names) -> dict[str, Any]:
+    """Return what a user's row holds of one item; one that the user had once has no place among the repeats."""
+    item, place = _id(table, page["entity"][k]), int(page["flags"][k]) >> FLAG_BITS
+    count, fast, first_s = 1, page["slow"][k], page["last_s"][k]
+    if place:
+        more, j = repeats[place - N_REPEATS]
+        count, fast, first_s = int(more["count"][j]), more["fast"][j], more["first_s"][j]
+    return {
+        "item_id": names.item(item),
+        "title": names.title(item),
+        "count": count,
+        "decayed_14d": round(float(fast) / FIXED_POINT, 3),
+        "decayed_90d": round(float(page["slow"][k]) / FIXED_POINT, 3),
+        "first_ms": _ms(first_s),
+        "last_ms": _ms(page["last_s"][k]),
+        "bought": bool(page["flags"][k] & FLAG_BOUGHT),
+        "disliked": bool(page["flags"][k] & FLAG_DISLIKED),
+    }
+
+
 def user_report(user_id: str, table: RowTable, row: int, names: Names) -> dict[str, Any]:
     """Return what a user's row holds: items with counts, categories, and what was shown last."""
     header = table.headers.records[row]
+    repeats = _slots(table, row, USER_REPEATS, int(header["n_repeats"]))
     items = [
-        {
-            "item_id": names.item(int(page["ids"][k])),
-            "title": names.title(int(page["ids"][k])),
-            "count": int(page["count"][k]),
-            "decayed_14d": round(float(page["fast"][k]) / FIXED_POINT, 3),
-            "decayed_90d": round(float(page["slow"][k]) / FIXED_POINT, 3),
-            "first_ms": _ms(page["first_s"][k]),
-            "last_ms": _ms(page["last_s"][k]),
-            "bought": bool(page["flags"][k] & FLAG_BOUGHT),
-            "disliked": bool(page["flags"][k] & FLAG_DISLIKED),
-        }
+        _item_report(table, page, k, repeats, names)
         for page, k in _slots(table, row, USER_ITEMS, int(header["n_items"]))
     ]
     seen = [
         {
-            "category": list(names.category(int(page["ids"][k]))),
+            "category": list(names.category(_id(table, page["entity"][k]))),
             "n_sessions": int(page["n_sessions"][k]),
             "last_ms": _ms(page["last_s"][k]),
         }
@@ -229,7 +248,7 @@ def user_report(user_id: str, table: RowTable, row: int, names: Names) -> dict[s
         "repeat_rate": round(float(header["n_repeat_decayed"]) / max(float(header["n_decayed"]), 1e-9), 4),
         "items": sorted(items, key=lambda i: (-i["count"], str(i["item_id"]))),
         "categories": sorted(seen, key=lambda c: (-c["n_sessions"], c["category"])),
-        "last_slate": [names.item(i) for i in header["shown"][: int(header["n_shown"])].tolist()],
+        "last_slate": [names.item(_id(table, entity)) for entity in header["shown"][: int(header["n_shown"])]],
     }
 
 

@@ -205,6 +205,22 @@ class Replica:
             self.entities()
         return rows
 
+    def numbers_of(self, ids: UInt64s) -> Int32s:
+        """Return the row of each id, shape of ``ids``; unknown ids get one, and id 0 is row 0."""
+        flat = ids.reshape(-1)
+        rows = self.table.index.get_many(flat)
+        unknown = (rows < 0) & (flat != 0)
+        if unknown.any():
+            self.ensure(np.unique(flat[unknown]))
+            rows = self.table.index.get_many(flat)
+        numbers: Int32s = np.maximum(rows, 0).reshape(ids.shape)
+        return numbers
+
+    def ids_of(self, numbers: Int32s) -> UInt64s:
+        """Return the id of each row, shape of ``numbers``."""
+        ids: UInt64s = self.table.headers.records["id"][numbers]
+        return ids
+
     def apply_items(self, records: "Sequence[KafkaRecord]") -> None:
         """Take over a batch of item-state records, in their order.
 

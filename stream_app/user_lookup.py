@@ -33,7 +33,7 @@ def load_user(processor: UserProcessor, user_id: str) -> RowTable | None:
     """Return a table that holds this user only, in row 1, or None if the task has no committed state of them."""
     if not knows_user(processor, user_id):
         return None
-    table = RowTable(USER_HEADER, USER_PAGES)
+    table = RowTable(USER_HEADER, USER_PAGES, processor.replica)
     table.ensure(np.array([hash_id(user_id)], np.uint64), processor.store.get_many)
     return table
 

@@ -105,7 +105,7 @@ class UserProcessor:
         )
         self._greedy = greedy_choices(1, self._slate)[0]
         self.policy = PartitionPolicy(settings, partition, policy or PolicyView(settings))
-        self.table = RowTable(USER_HEADER, USER_PAGES)
+        self.table = RowTable(USER_HEADER, USER_PAGES, replica)
         self.globals: Rows = new_globals()
         self._reactions = self._flushed = self._reaction_bytes()
         self.quality = OnlineQuality()
@@ -262,7 +262,7 @@ class UserProcessor:
 
     def _shown_hits(self, events: Rows) -> np.ndarray:
         headers = self.table.headers.records[events["user"]]
-        return np.asarray((headers["shown"] == events["id"][:, None]).any(axis=1) & (headers["n_shown"] > 0))
+        return np.asarray((headers["shown"] == events["row"][:, None]).any(axis=1) & (headers["n_shown"] > 0))
 
     def _count(self, run: list[tuple[Event, int]], events: Rows, status: np.ndarray) -> None:
         fresh = status != DUPLICATE
@@ -332,13 +332,13 @@ class UserProcessor:
 
         Only what those rows have been shown changes, which is why it wants a table that is thrown away.
         """
-        self._make_room()
         return self._unpacked(self._fill(users, rows, greedy_choices(rows.size, self._slate)))
 
     def _unpacked(self, slates: Rows) -> list[FilledSlate]:
         return list(unpack(slates, self._replica.entities().headers["id"]))
 
     def _fill(self, users: Users, rows: Int32s, choices: Rows) -> Rows:
+        self._make_room()
         slates = np.zeros(rows.size, SLATE)
         entities = candidates_at(self.load.level, self._replica.entities())
         fill_slates(users, rows, entities, self.globals[0], self._work, self._learn, self._slate, choices, slates)

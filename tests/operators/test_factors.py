@@ -54,7 +54,7 @@ def test_the_query_is_the_documented_sum(history: list[Step]) -> None:
         wanted = header["factors"].astype(np.float64)
         total = sum(0.9**k for k in range(n))
         for k in range(n):
-            row = world.replica.table.index.get(int(header["recent"][k]))
+            row = int(header["recent"][k])
             assert work.sources[k] == row
             wanted += 0.9**k / math.sqrt(total) * entities.headers[row]["context"]
         assert np.allclose(work.query, wanted, atol=1e-5)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from operators.arrays import MAX_CANDIDATES
 from state.ids import hash_id
-from state.layout import FLAG_DISLIKED
+from state.layout import FLAG_DISLIKED, N_USER_SLOTS
 from tests.operators.world import HISTORIES, N_ITEMS, Step, World, context_rows, is_clear, shoppers
 
 
@@ -19,9 +19,9 @@ def disliked_rows(world: World, user: int) -> set[int]:
     at, left = int(header["heads"][0]), int(header["n_items"])
     while at > 0 and left > 0:
         page = table.pages[0].records[at]
-        ids = [int(page["ids"][k]) for k in range(min(16, left)) if page["flags"][k] & FLAG_DISLIKED]
-        found |= {world.replica.table.index.get(i) for i in ids}
-        left, at = left - 16, int(page["next"])
+        slots = range(min(N_USER_SLOTS, left))
+        found |= {int(page["entity"][k]) for k in slots if page["flags"][k] & FLAG_DISLIKED}
+        left, at = left - N_USER_SLOTS, int(page["next"])
     return found
 
 
@@ -45,8 +45,7 @@ def test_candidates_keep_their_promises(history: list[Step], n_in_catalogue: int
             for c in work.candidates[: found.n]:
                 if c["had"]:
                     assert int(c["row"]) in had
-                    ids = found.users.items[c["page"]]["ids"]
-                    assert ids[c["slot"]] == found.entities.headers[c["row"]]["id"]
+                    assert found.users.items[c["page"]]["entity"][c["slot"]] == c["row"]
                 assert c["cooc"] >= 0.0
                 assert c["cooc_cosine"] >= 0.0
         assert is_clear(work), "release() must leave nothing behind"

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from operators.arrays import new_work
 from operators.rank import gather, release
 from state.ids import hash_id
+from state.layout import N_CONTEXT_SLOTS
 from state.store import MemoryPageStore
 from stream_app.item_stage import ItemProcessor
 from stream_app.records import decode_slate
@@ -235,13 +236,13 @@ def context_rows(world: World, user: int) -> set[int]:
     at, left = int(header["heads"][2]), int(header["n_context"])
     while at > 0 and left > 0:
         page = table.pages[2].records[at]
-        for k in range(min(16, left)):
+        for k in range(min(N_CONTEXT_SLOTS, left)):
             old = int(page["t_s"][k]) + world.settings.session_gap_ms // 1000 < world.now_s(user)
             if header["session"] != 0 or not old:
-                found.add(world.replica.table.index.get(int(page["ids"][k])))
-        left -= 16
+                found.add(int(page["entity"][k]))
+        left -= N_CONTEXT_SLOTS
         at = int(page["next"])
-    return found - {-1}
+    return found
 
 
 def no_nan(*arrays: np.ndarray) -> bool:

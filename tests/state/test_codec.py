@@ -12,11 +12,23 @@ from state.codec import (
     KIND_NAME,
     LayoutError,
     matrix,
+    on_disk,
     overwrite,
     page_key,
     split_key,
 )
-from state.layout import ENTITY_HEADER, ENTITY_PAGES, MEMORY_FIELDS, N_CHAINS, USER_HEADER, USER_PAGES, disk_bytes
+from state.layout import (
+    ENTITY_FIELDS,
+    ENTITY_HEADER,
+    ENTITY_PAGES,
+    MEMORY_FIELDS,
+    N_CHAINS,
+    USER_HEADER,
+    USER_PAGES,
+    disk_bytes,
+    disk_layout,
+)
+from state.numbering import Numbers
 from stream_app.changelog import CHECKPOINT_KEY
 
 LAYOUTS = (USER_HEADER, *USER_PAGES, ENTITY_HEADER, *ENTITY_PAGES)
@@ -26,12 +38,6 @@ def random_records(dtype: np.dtype, n: int, seed: int) -> np.ndarray:
     """Return records of random bytes."""
     raw = np.random.default_rng(seed).integers(0, 256, n * dtype.itemsize, np.uint8)
     return np.frombuffer(raw.tobytes(), dtype, n).copy()
-
-
-def disk_values(records: np.ndarray, numbers: np.ndarray) -> list[bytes]:
-    """Return the leading bytes of the records with these numbers."""
-    width = disk_bytes(records.dtype)
-    return [records[number : number + 1].tobytes()[:width] for number in numbers.tolist()]
 
 
 @given(st.integers(0, 2**64 - 1), st.integers(0, 255), st.integers(0, 65_535))
@@ -54,21 +60,51 @@ def test_pages_of_another_version_are_refused() -> None:
         matrix([b"123"], USER_HEADER)
 
 
+def with_entities(records: np.ndarray, numbers: Numbers, seed: int) -> np.ndarray:
+    """Give every field of entities the numbers of random ids, some of them 0; return the records."""
+    rng = np.random.default_rng(seed)
+    for name in ENTITY_FIELDS:
+        if name in (records.dtype.names or ()):
+            ids = rng.integers(0, 2**64, records[name].shape, np.uint64) * rng.integers(
+                0, 2, records[name].shape
+            ).astype(np.uint64)
+            records[name] = numbers.numbers_of(ids)
+    return records
+
+
 @given(st.sampled_from(LAYOUTS), st.integers(1, 12), st.integers(0, 2**32 - 1), st.data())
 def test_records_survive_their_bytes(dtype: np.dtype, n: int, seed: int, data: st.DataObject) -> None:
     """What goes to disk comes back bit for bit in every field but those of memory, which stay as they are."""
-    records, others = random_records(dtype, n, seed), random_records(dtype, n, seed + 1)
+    numbering = Numbers()
+    records = with_entities(random_records(dtype, n, seed), numbering, seed)
+    others = random_records(dtype, n, seed + 1)
     numbers = np.array(data.draw(st.permutations(range(n))), np.int32)
-    values = disk_values(records, numbers)
-    assert [len(value) for value in values] == [disk_bytes(dtype)] * n
+    values = on_disk(records, numbers, numbering)
+    assert values.shape == (n, disk_bytes(dtype))
     kept = {name: others[name].tobytes() for name in MEMORY_FIELDS if name in (dtype.names or ())}
-    overwrite(others, numbers, matrix(values, dtype))
-    assert disk_values(others, numbers) == values
+    overwrite(others, numbers, matrix([value.tobytes() for value in values], dtype), numbering)
+    assert (on_disk(others, numbers, numbering) == values).all()
     for name in dtype.names or ():
         if name in kept:
             assert others[name].tobytes() == kept[name]
-        elif dtype.fields is not None and dtype.fields[name][1] < disk_bytes(dtype):
+        elif name in (disk_layout(dtype).names or ()):
             assert others[name].tobytes() == records[name].tobytes()
+
+
+@given(st.sampled_from(LAYOUTS), st.integers(0, 2**32 - 1))
+def test_bytes_do_not_depend_on_the_numbers(dtype: np.dtype, seed: int) -> None:
+    """Another table, that met its entities in another order, writes the same bytes; ids stand there in full."""
+    numbering, other = Numbers(), Numbers()
+    records = with_entities(random_records(dtype, 5, seed), numbering, seed)
+    values = on_disk(records, np.arange(5, dtype=np.int32), numbering)
+    other.numbers_of(np.arange(70, 90, dtype=np.uint64))
+    again = np.zeros(5, dtype)
+    overwrite(again, np.arange(5, dtype=np.int32), values, other)
+    assert (on_disk(again, np.arange(5, dtype=np.int32), other) == values).all()
+    disk = values.view(disk_layout(dtype)).reshape(-1)
+    for name in disk.dtype.names or ():
+        wanted = numbering.ids_of(records[name]) if name in ENTITY_FIELDS else records[name]
+        assert disk[name].tobytes() == wanted.tobytes()
 
 
 @given(st.sampled_from(LAYOUTS), st.integers(-20, 20).filter(bool))

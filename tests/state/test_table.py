@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from state.layout import USER_HEADER, USER_PAGES
+from state.layout import ENTITY_FIELDS, N_CHAINS, USER_HEADER, USER_PAGES
 from state.table import RowTable
 
 IDS = st.lists(st.integers(1, 2**64 - 1), min_size=1, max_size=60, unique=True)
@@ -20,20 +20,24 @@ def test_rows_survive_disk(ids: list[int], n_pages: int, seed: int) -> None:
     assert sorted(rows.tolist()) == sorted(created.tolist())
     for row in rows.tolist():
         table.headers.records[row]["factors"] = rng.normal(size=32)
-        for chain in range(4):
+        for chain in range(N_CHAINS):
             for number in range(n_pages):
                 at = table.page(row, chain, number)  # may grow the slab, so it comes first
                 page = table.pages[chain].records[at]
-                page["ids"] = rng.integers(0, 2**63, 16)
+                field = (page.dtype.names or ())[0]
+                if field in ENTITY_FIELDS:
+                    page[field] = table.numbering.numbers_of(rng.integers(0, 2**64, page[field].size, np.uint64))
+                else:
+                    page[field] = rng.integers(0, 2**31, page[field].shape)
                 page["dirty"] = 1
             table.headers.records[row]["n_pages"][chain] = n_pages
     stored = dict(table.changed(rows))
-    assert len(stored) == len(ids) * (1 + 4 * n_pages)
+    assert len(stored) == len(ids) * (1 + N_CHAINS * n_pages)
     assert len(table.changed(rows)) == len(ids)  # nothing dirty is left but headers
     other = RowTable(USER_HEADER, USER_PAGES)
     again, created = other.ensure(np.array([*ids, 0], np.uint64), lambda keys: [stored.get(key) for key in keys])
     assert created.size == 1
-    for chain in range(4):
+    for chain in range(N_CHAINS):
         for row in again[:-1].tolist():
             for number in range(n_pages):
                 other.pages[chain].records[other.page(row, chain, number)]["dirty"] = 1
