@@ -4,32 +4,38 @@ from typing import NamedTuple
 
 import numpy as np
 
-from operators.params import MAX_ITEMS
+from operators.params import CONTENT_TABLES, CONTENT_VALUES, MAX_ITEMS
 from state.arrays import Floats, Int32s, Rows, UInt8s, UInt64s
 from state.layout import N_DELTAS, N_FACTORS, N_POPULARITIES, N_SLATE
 
-N_PLAIN = 51
+N_PLAIN = 53
 """Features of the blend that are no squares of others."""
-SQUARED = np.array([*range(11), 13, *range(16, 21), 22, *range(24, 34), 35, *range(42, 51)])
-"""Features that the blend also sees squared: those that take many values."""
+N_REACTED = 51
+"""The first so many of them, which reactions correct: all but those of content vectors."""
+_SQUARED = np.array([*range(11), 13, *range(16, 21), 22, *range(24, 34), 35, *range(42, 51)])
+COLUMN = np.array([*range(N_REACTED), *_SQUARED, 51, 52, 51, 52])
+"""Which feature each weight of the blend is for."""
+SQUARE = np.array([*(0,) * N_REACTED, *(1,) * _SQUARED.size, 0, 0, 1, 1])
+"""Whether it is for the feature's square: those that take many values have two weights."""
+N_FIRST = N_REACTED + _SQUARED.size
+"""The first so many weights of a head, which a partition's first page holds: all but those of content vectors."""
 N_COLUMNS = 56
 """Columns of the features in memory: the plain ones, and zeros up to a multiple of eight."""
 N_LOGS, N_LOGS_HAD = 6, 11
 """Logarithms among the features of every candidate, and of one that the user had besides."""
-N_BLEND = N_PLAIN + SQUARED.size
-"""Features of the blend, per head."""
+N_BLEND = COLUMN.size
+"""Weights of the blend, per head."""
 HAD_ONLY = np.array([0, 1, *range(16, 21), *range(23, 28), *range(32, 36), 36, 37, 38, 41, 47, 48])
 """Features that are 0 for items that the user never had."""
-ACTIVE = np.array(
-    [
-        *range(N_BLEND),
-        *(N_BLEND + k for k in range(N_PLAIN) if k not in HAD_ONLY),
-        *(N_BLEND + N_PLAIN + k for k, of in enumerate(SQUARED) if of not in HAD_ONLY),
-    ]
-)
-"""The weights that can be other than 0, numbered through both heads: what the optimiser works on."""
+_ACTIVE = [*range(N_FIRST), *(N_BLEND + k for k in range(N_FIRST) if COLUMN[k] not in HAD_ONLY)]
+N_FIRST_ACTIVE = len(_ACTIVE)
+ACTIVE = np.array([*_ACTIVE, *range(N_FIRST, N_BLEND), *range(N_BLEND + N_FIRST, 2 * N_BLEND)])
+"""The weights that can be other than 0, numbered through both heads: what the optimiser works on.
+
+Those of content vectors come last, so that the matrix without them is the beginning of the matrix.
+"""
 N_REACTION_PLACES = N_SLATE
-N_REACTION = 2 * N_PLAIN + 2 + N_REACTION_PLACES
+N_REACTION = 2 * N_REACTED + 2 + N_REACTION_PLACES
 """Weights of :mod:`operators.reactions`: both heads without squares, slates in a row, places."""
 N_CATEGORY = 16
 """Features of the category model."""
@@ -40,6 +46,8 @@ MAX_TOUCHED_NEIGHBOURS = 8192
 MAX_CATEGORY_CANDIDATES = 512
 N_ATTRIBUTE_NUMBERS = 1 << 18
 """Numbers that attributes of items are hashed to; 0 is none."""
+N_CONTENT = CONTENT_TABLES * CONTENT_VALUES
+"""Numbers that a signature points to, one of each table."""
 N_SERIALS = 65_536
 """Serial numbers of sessions, before they begin anew."""
 
@@ -71,9 +79,13 @@ class Entities(NamedTuple):
     ``category`` is the dense category number of an item row (-1 unknown), ``available`` 1 where it may be recommended;
     ``category_rows`` maps dense numbers to entity rows, ``category_of_row`` back.
     ``scan`` lists popular items, ``scan_factors`` their target factors and, in the last row, biases side by side, shape
-    ``(N_FACTORS + 1, scan.size)``. ``totals`` holds the number of interactions and the number of items, float64.
+    ``(N_FACTORS + 1, scan.size)``. ``totals`` holds the numbers of interactions, of items, and of items with a content
+    vector, float64.
     ``serving`` (:data:`operators.serving.SERVING`) and ``tags`` hold what the blend reads of each row,
-    ``attribute_totals`` the events of each attribute, float64, shape ``(N_ATTRIBUTE_NUMBERS,)``.
+    ``attribute_totals`` the events of each attribute, float64, shape ``(N_ATTRIBUTE_NUMBERS,)``; ``content_totals`` those
+    of each value of each byte of a signature and, behind them, of each of its bits.
+    ``listed_s`` is when an item was listed, in seconds since 2000, 0 where that is not known; ``category_new`` lists the
+    newest of each category.
     """
 
     headers: Rows
@@ -87,6 +99,10 @@ class Entities(NamedTuple):
     category_top: Int32s
     category_top_key: Floats
     category_n_top: Int32s
+    category_new: Int32s
+    category_new_key: np.ndarray
+    category_n_new: Int32s
+    listed_s: np.ndarray
     top: Int32s
     top_key: Floats
     n_top: Int32s
@@ -100,6 +116,7 @@ class Entities(NamedTuple):
     serving: Rows
     tags: Int32s
     attribute_totals: np.ndarray
+    content_totals: np.ndarray
 
 
 GLOBALS = np.dtype(
@@ -228,6 +245,9 @@ class Work(NamedTuple):
     serial_likeness: Floats
     serial_weight: Floats
     attribute_counts: Floats
+    content_counts: Floats
+    content_near: Floats
+    content_direction: Floats
     taken: Floats
     every: Int32s
     guess: Floats
@@ -273,6 +293,9 @@ def new_work(n_rows: int, n_categories: int) -> Work:
         serial_likeness=np.zeros(N_SERIALS, f4),
         serial_weight=np.zeros(N_SERIALS, f4),
         attribute_counts=np.zeros(N_ATTRIBUTE_NUMBERS, f4),
+        content_counts=np.zeros(N_CONTENT, f4),
+        content_near=np.zeros(N_CONTENT, f4),
+        content_direction=np.zeros(N_CONTENT, f4),
         taken=np.zeros(1, f4),
         every=np.arange(MAX_CANDIDATES, dtype=i4),
         guess=np.zeros(MAX_CANDIDATES, f4),

@@ -28,7 +28,8 @@ By number; :data:`FEATURES` names them. *Had only*: 0 for items that the user ne
 22  log popularity, 14 days                 48  log mean likeness of its sessions (had)
 23  had within the last day (had only)      49  log vote of alike sessions, category
 24  log(1 + sessions since) (had only)      50  log weight of its sessions, category
-25  log share of sessions (had only)        51… squares of those in :data:`SQUARED`
+25  log share of sessions (had only)        51  affinity: content vectors near its own
+52  affinity: direction of its content      53… squares of those in :data:`operators.arrays.SQUARE`
 ==  ======================================  ==  ======================================
 
 *Lateness* is the time since the user's last one, as ``log(1 + days)``, less the item's usual interval. *Affinity* is
@@ -39,7 +40,8 @@ import math
 
 import numpy as np
 
-from operators.arrays import N_COLUMNS, N_LOGS, N_LOGS_HAD, SQUARED, Entities, Users, Work
+from operators.arrays import COLUMN, N_COLUMNS, N_LOGS, N_LOGS_HAD, SQUARE, Entities, Users, Work
+from operators.content import content_affinity
 from operators.elementary import dot, logarithms
 from operators.numeric import DAY_S, FIXED_POINT, decay
 from operators.params import AFFINITY_PRIOR, FAST_DAYS, P_LONG, P_MIDDLE, P_SHORT, VOTE_PRIOR
@@ -59,10 +61,10 @@ _PLAIN = (
     "context size x days since", "context size x shared sessions", "context size x co-occurrence",
     "context size x P(category)", "context size x share of sessions", "brand", "price band", "kind", "department",
     "tags", "vote of alike sessions", "likeness of sessions", "vote of alike sessions, category",
-    "weight of sessions, category",
+    "weight of sessions, category", "content, near", "content, direction",
 )  # fmt: skip
-FEATURES = (*_PLAIN, *(f"{_PLAIN[k]}, squared" for k in SQUARED))
-"""Names of the features, in their order."""
+FEATURES = tuple(f"{_PLAIN[k]}, squared" if square else _PLAIN[k] for k, square in zip(COLUMN, SQUARE, strict=True))
+"""Names of what the blend weighs, in the order of its weights."""
 NO_VOTES = math.log(VOTE_PRIOR)
 """What a category has that is not listed."""
 
@@ -163,6 +165,9 @@ def _gather(users: Users, u: int, entities: Entities, work: Work, which: Int32s,
                     x[46] += math.log((counts[tag] + AFFINITY_PRIOR * share) / expected)
                     n_tags += 1
             x[46] /= n_tags
+        if line.embedded:
+            x[51] = content_affinity(work.content_near, line.signature)
+            x[52] = content_affinity(work.content_direction, line.signature)
 
 
 @inner_kernel

@@ -1,10 +1,19 @@
-"""The most popular items over all and per category, kept up to date in a replica as rows change."""
+"""The most popular items over all and per category, and the newest ones, kept up to date in a replica as rows change."""
 
 import math
 
 from operators.arrays import Entities
 from operators.numeric import DAY_S
-from operators.params import N_CATEGORY_TOP, N_GLOBAL_TOP, P_FIRST_LONG, P_FIRST_SHORT, P_MIDDLE, POPULARITY_DAYS
+from operators.params import (
+    N_CATEGORY_NEW,
+    N_CATEGORY_TOP,
+    N_GLOBAL_TOP,
+    NEW_EVENTS,
+    P_FIRST_LONG,
+    P_FIRST_SHORT,
+    P_MIDDLE,
+    POPULARITY_DAYS,
+)
 from state.arrays import Floats, Int32s
 from state.kernel import inner_kernel, kernel
 from state.layout import KIND_ITEM
@@ -70,6 +79,7 @@ def update_top(entities: Entities, changed: Int32s) -> None:
         category = entities.category[row]
         if entities.headers[row].kind != KIND_ITEM or category < 0:
             continue
+        _update_new(entities, row, category)
         tops, keys = entities.category_top[category], entities.category_top_key[category]
         n = entities.category_n_top[category]
         if entities.available[row] and entities.headers[row].n > 0:
@@ -87,6 +97,17 @@ def update_top(entities: Entities, changed: Int32s) -> None:
 
 
 @inner_kernel
+def _update_new(entities: Entities, row: int, category: int) -> None:
+    """Keep an item among the newest of its category as long as it is available and has few events."""
+    rows, keys, n = entities.category_new[category], entities.category_new_key[category], entities.category_n_new[category]
+    if entities.available[row] and entities.headers[row].n < NEW_EVENTS and entities.listed_s[row] > 0:
+        n = _offer(rows, keys, n, N_CATEGORY_NEW, row, float(entities.listed_s[row]))
+    else:
+        n = _withdraw(rows, keys, n, row)
+    entities.category_n_new[category] = n
+
+
+@inner_kernel
 def _withdraw_global(entities: Entities, row: int) -> None:
     entities.n_top[0] = _withdraw(entities.top, entities.top_key, entities.n_top[0], row)
     entities.n_fresh_top[0] = _withdraw(entities.fresh_top, entities.fresh_top_key, entities.n_fresh_top[0], row)
@@ -98,5 +119,9 @@ def withdraw_from_category(entities: Entities, row: int, category: int) -> None:
     n = entities.category_n_top[category]
     entities.category_n_top[category] = _withdraw(
         entities.category_top[category], entities.category_top_key[category], n, row
+    )
+    n = entities.category_n_new[category]
+    entities.category_n_new[category] = _withdraw(
+        entities.category_new[category], entities.category_new_key[category], n, row
     )
     _withdraw_global(entities, row)

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from operators.arrays import N_PLAIN, Entities, Users, Work
+from operators.arrays import N_REACTED, Entities, Users, Work
 from operators.blend import score_features
 from operators.category_model import collect_categories, forget_categories, predict_categories
 from operators.factors import build_query
@@ -86,8 +86,8 @@ def score_all(
     """
     weights = globals_.blend.copy()
     for head in range(2):
-        for k in range(N_PLAIN):
-            weights[head, k] += globals_.reaction[head * N_PLAIN + k]
+        for k in range(N_REACTED):
+            weights[head, k] += globals_.reaction[head * N_REACTED + k]
     fill_features(users, u, entities, work, work.every[:n], n_context_categories, now_s)
     score_features(entities, weights, work, work.every[:n], work.scored)
     add_shown(users, u, entities, globals_, work)

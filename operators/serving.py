@@ -9,7 +9,7 @@ import numpy as np
 
 from operators.elementary import logarithms, powers_of_two
 from operators.numeric import DAY_S
-from operators.params import N_OVERALL, POPULARITY_DAYS
+from operators.params import CONTENT_TABLES, CONTENT_VALUES, N_OVERALL, POPULARITY_DAYS
 from state.arrays import Floats, Int32s, Rows
 from state.kernel import kernel
 from state.layout import N_POPULARITIES
@@ -38,7 +38,9 @@ SERVING = np.dtype(
         ("bias", "<f4"),
         ("attributes", "<i4", (N_ATTRIBUTES,)),  # dense numbers, 0 is none
         ("tagged", "u1"),  # whether it has tags
-        ("_pad", "u1", (11,)),
+        ("embedded", "u1"),  # whether it has a content vector
+        ("_pad", "u1", (2,)),
+        ("signature", "u1", (CONTENT_TABLES,)),  # of the content vector
     ]
 )
 
@@ -85,7 +87,9 @@ def fill_lines(serving: Rows, headers: Rows, rows: Int32s, n: int, hour: int, nu
 
 
 @kernel
-def count_attributes(serving: Rows, tags: Int32s, rows: Int32s, events: np.ndarray, totals: np.ndarray) -> None:
+def count_attributes(
+    serving: Rows, tags: Int32s, rows: Int32s, events: np.ndarray, totals: np.ndarray, content: np.ndarray
+) -> None:
     """Add events of items to the totals of their attributes.
 
     Parameters
@@ -94,9 +98,17 @@ def count_attributes(serving: Rows, tags: Int32s, rows: Int32s, events: np.ndarr
         Entity rows and how many events they have more (or, below zero, less) than before, shape ``(n,)``, float64.
     totals
         Events per dense number of an attribute, float64; overwritten.
+    content
+        Events per value of each byte of a signature, then per bit that is set, float64; overwritten.
     """
     for k in range(rows.shape[0]):
         for j in range(N_ATTRIBUTES):
             totals[serving[rows[k]].attributes[j]] += events[k]
         for j in range(N_TAGS):
             totals[tags[rows[k], j]] += events[k]
+        if serving[rows[k]].embedded:
+            for j in range(CONTENT_TABLES):
+                value = serving[rows[k]].signature[j]
+                content[CONTENT_VALUES * j + value] += events[k]
+                for b in range(8):
+                    content[CONTENT_TABLES * CONTENT_VALUES + 8 * j + b] += events[k] * ((value >> b) & 1)
