@@ -82,10 +82,11 @@ class Entities(NamedTuple):
     ``(N_FACTORS + 1, scan.size)``. ``totals`` holds the numbers of interactions, of items, and of items with a content
     vector, float64.
     ``serving`` (:data:`operators.serving.SERVING`) and ``tags`` hold what the blend reads of each row,
-    ``attribute_totals`` the events of each attribute, float64, shape ``(N_ATTRIBUTE_NUMBERS,)``; ``content_totals`` those
-    of each value of each byte of a signature and, behind them, of each of its bits.
-    ``listed_s`` is when an item was listed, in seconds since 2000, 0 where that is not known; ``category_new`` lists the
-    newest of each category.
+    ``attribute_totals`` the events of each attribute, float64, shape ``(N_ATTRIBUTE_NUMBERS,)``. ``content_totals``
+    holds those of each value of each byte of a signature and, behind them, of each of its bits, float64, shape
+    ``(N_CONTENT + 8 * CONTENT_TABLES,)``.
+    ``listed_s`` is when an item was listed, in seconds since 2000, 0 where that is not known; ``category_new`` lists
+    the newest of each category.
     """
 
     headers: Rows

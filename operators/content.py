@@ -5,7 +5,8 @@ from the same counts of the user's items, both as logarithms of how much more of
 everybody does, in the mean over the eight bytes:
 
 - *near*: items with the very byte, that is, vectors close to this one. It knows tastes that lie in several places.
-- *direction*: items with the bit, summed over the bits of the byte. It needs few items, and goes on where none are near.
+- *direction*: items with the bit, summed over the bits of the byte. It needs few items, and tells something of vectors
+  that are near to none of the user's.
 
 References
 ----------

@@ -1,4 +1,4 @@
-"""The most popular items over all and per category, and the newest ones, kept up to date in a replica as rows change."""
+"""The most popular items over all and per category, and the newest, kept up to date in a replica as rows change."""
 
 import math
 
@@ -99,7 +99,8 @@ def update_top(entities: Entities, changed: Int32s) -> None:
 @inner_kernel
 def _update_new(entities: Entities, row: int, category: int) -> None:
     """Keep an item among the newest of its category as long as it is available and has few events."""
-    rows, keys, n = entities.category_new[category], entities.category_new_key[category], entities.category_n_new[category]
+    rows, keys = entities.category_new[category], entities.category_new_key[category]
+    n = entities.category_n_new[category]
     if entities.available[row] and entities.headers[row].n < NEW_EVENTS and entities.listed_s[row] > 0:
         n = _offer(rows, keys, n, N_CATEGORY_NEW, row, float(entities.listed_s[row]))
     else:

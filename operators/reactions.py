@@ -3,8 +3,8 @@ r"""What reactions to slates teach: a correction of the blend's logits, learned 
 The blend says what a user takes next by themselves. What they take of what is shown differs: some things are bought by
 habit and need no slate, some were shown ten times and ignored. Of each event that names the user's newest slate the
 question is which of its items was taken, given that one was. With the blend's logit :math:`b_i`, the features
-:math:`x_i` of :mod:`operators.features` without the squares and those of content vectors, :math:`s_i` slates in a row before this one that showed
-the item without a reaction, and the place :math:`k_i`,
+:math:`x_i` of :mod:`operators.features` without the squares and those of content vectors, :math:`s_i` slates in a row
+before this one that showed the item without a reaction, and the place :math:`k_i`,
 
 .. math:: P(i) \propto \exp(b_i + h \cdot x_i + a \log(1 + s_i) + g_{k_i}).
 

@@ -1,9 +1,9 @@
 """Content vectors as signatures of 64 bits: on which side of 64 random hyperplanes a vector lies.
 
-The share of bits that two signatures have in common falls with the angle between the vectors, whatever their lengths and
-whatever the number of their components. All of it is in whole numbers, which a float64 adds up without rounding: the
-same record gives the same signature on every machine. The hyperplanes are a function of a component's number alone, so
-that vectors of another length need no others, and one that ends in zeros is the same as without them.
+The share of bits that two signatures have in common falls with the angle between the vectors, however long these are.
+All of it is in whole numbers, which a float64 adds up without rounding: the same record gives the same signature on
+every machine. What a component weighs hangs on its number alone, so that vectors of any number of components share the
+hyperplanes, and one that ends in zeros is the same as without them.
 
 References
 ----------

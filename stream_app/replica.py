@@ -13,7 +13,15 @@ import numpy as np
 from operators.arrays import N_ATTRIBUTE_NUMBERS, N_CONTENT, Entities
 from operators.attributes import attribute_numbers, tag_numbers
 from operators.numeric import start_entities
-from operators.params import CONTENT_TABLES, N_CATEGORY_NEW, N_CATEGORY_TOP, N_GLOBAL_TOP, N_SCAN, P_LONG, POPULARITY_DAYS
+from operators.params import (
+    CONTENT_TABLES,
+    N_CATEGORY_NEW,
+    N_CATEGORY_TOP,
+    N_GLOBAL_TOP,
+    N_SCAN,
+    P_LONG,
+    POPULARITY_DAYS,
+)
 from operators.popular import update_top, withdraw_from_category
 from operators.serving import N_ATTRIBUTES, N_TAGS, SERVING, count_attributes
 from operators.signatures import signatures

@@ -137,9 +137,7 @@ class UserProcessor:
         self.tally.restore(state)
         self._newest_s = int(state.get("newest_s", 0))
         self.relearning.restore(state.get("relearning"))
-        first, reactions, content, policy = self._store.get_many(
-            [GLOBALS_KEY, REACTIONS_KEY, CONTENT_KEY, POLICY_KEY]
-        )
+        first, reactions, content, policy = self._store.get_many([GLOBALS_KEY, REACTIONS_KEY, CONTENT_KEY, POLICY_KEY])
         if first is not None:
             self.globals = globals_of(first, reactions, content)
         self._reactions = self._flushed = reaction_page(self.globals)

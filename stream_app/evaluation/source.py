@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _CHUNK = 4_096
 _PROGRESS_STEP = 0.005
 
+
 class _Listed(msgspec.Struct):
     """When a shop listed an item: a field of catalogue files for evaluations, which records in Kafka do not need."""
 
