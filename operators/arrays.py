@@ -26,10 +26,10 @@ N_LOGS, N_LOGS_HAD = 6, 11
 N_BLEND = COLUMN.size
 """Weights of the blend, per head."""
 HAD_ONLY = np.array([0, 1, *range(16, 21), *range(23, 28), *range(32, 36), 36, 37, 38, 41, 47, 48])
-"""Features that are 0 for items that the user never had."""
+"""Features that are 0 for items that the user never had. Those of content vectors are 0 for the ones that they had."""
 _ACTIVE = [*range(N_FIRST), *(N_BLEND + k for k in range(N_FIRST) if COLUMN[k] not in HAD_ONLY)]
 N_FIRST_ACTIVE = len(_ACTIVE)
-ACTIVE = np.array([*_ACTIVE, *range(N_FIRST, N_BLEND), *range(N_BLEND + N_FIRST, 2 * N_BLEND)])
+ACTIVE = np.array([*_ACTIVE, *range(N_BLEND + N_FIRST, 2 * N_BLEND)])
 """The weights that can be other than 0, numbered through both heads: what the optimiser works on.
 
 Those of content vectors come last, so that the matrix without them is the beginning of the matrix.

@@ -28,8 +28,8 @@ By number; :data:`FEATURES` names them. *Had only*: 0 for items that the user ne
 22  log popularity, 14 days                 48  log mean likeness of its sessions (had)
 23  had within the last day (had only)      49  log vote of alike sessions, category
 24  log(1 + sessions since) (had only)      50  log weight of its sessions, category
-25  log share of sessions (had only)        51  affinity: content vectors near its own
-52  affinity: direction of its content      53… squares of those in :data:`operators.arrays.SQUARE`
+25  log share of sessions (had only)        51  affinity: near content vectors (never had)
+52  affinity: content direction (never)     53… squares, see :data:`operators.arrays.SQUARE`
 ==  ======================================  ==  ======================================
 
 *Lateness* is the time since the user's last one, as ``log(1 + days)``, less the item's usual interval. *Affinity* is
@@ -165,7 +165,7 @@ def _gather(users: Users, u: int, entities: Entities, work: Work, which: Int32s,
                     x[46] += math.log((counts[tag] + AFFINITY_PRIOR * share) / expected)
                     n_tags += 1
             x[46] /= n_tags
-        if line.embedded:
+        if line.embedded and not c.had:
             x[51] = content_affinity(work.content_near, line.signature)
             x[52] = content_affinity(work.content_direction, line.signature)
 

@@ -141,7 +141,7 @@ def fill_slates(
             slate.rows[j] = c.row
             slate.scores[j] = math.exp(c.score - log_total)
             slate.propensities[j] = propensities[j]
-            slate.reasons[j] = reason(work, picked[j])
+            slate.reasons[j] = reason(entities, work, picked[j])
             slate.sources[j] = c.source
         slate.n_categories = min(n_context, MAX_LISTED_CATEGORIES)
         for j in range(slate.n_categories):

@@ -30,7 +30,7 @@ REACTIONS = np.dtype([(name, GLOBALS[name]) for name in _REACTIONS])
 CONTENT = np.dtype(
     [
         ("ring_n", "<u4"),  # as in the first page that was written with this one
-        ("blend", "<f4", (2, N_BLEND - N_FIRST)),
+        ("blend", "<f4", (N_BLEND - N_FIRST,)),  # of new items: for the others these features are 0
         ("blend_gram", "<f4", (_N_GRAM - _N_FIRST_GRAM,)),
         ("blend_pending", "<f4", (ACTIVE.size - N_FIRST_ACTIVE,)),
     ]
@@ -60,7 +60,7 @@ def reaction_page(globals_: Rows) -> bytes:
 def content_page(globals_: Rows) -> bytes | None:
     """Return the bytes of the page of content vectors; None as long as nothing has been learned of them."""
     out = np.zeros(1, CONTENT)
-    out["blend"] = globals_["blend"][:, :, N_FIRST:]
+    out["blend"] = globals_["blend"][:, 1, N_FIRST:]
     out["blend_gram"] = globals_["blend_gram"][:, _N_FIRST_GRAM:]
     out["blend_pending"] = globals_["blend_pending"][:, N_FIRST_ACTIVE:-1]
     if not any(out[name].any() for name in _CUT):
@@ -91,7 +91,7 @@ def globals_of(first: bytes, reactions: bytes | None, content: bytes | None) -> 
             out[name] = page[name]
     if content is not None:
         page = _read(content, CONTENT)
-        out["blend"][:, :, N_FIRST:] = page["blend"]
+        out["blend"][:, 1, N_FIRST:] = page["blend"]
         if page["ring_n"][0] == out["ring_n"][0]:  # else a version without this page has learned since
             out["blend_gram"][:, _N_FIRST_GRAM:] = page["blend_gram"]
             out["blend_pending"][:, N_FIRST_ACTIVE:-1] = page["blend_pending"]

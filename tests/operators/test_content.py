@@ -68,7 +68,7 @@ def affinities(counts: np.ndarray, totals: np.ndarray, signature: np.ndarray) ->
 @settings(max_examples=40)
 @given(HISTORIES)
 def test_affinities_are_what_they_say(history: list[Step]) -> None:
-    """Both features of every candidate are those of a plain computation; 0 without a vector; nothing is left behind."""
+    """Both features of a new item are those of a plain computation; others have 0; nothing is left behind."""
     world = embedded_world([*history, *shoppers(16, 2)])
     work = world.new_work()
     for user in world.known_users():
@@ -81,7 +81,8 @@ def test_affinities_are_what_they_say(history: list[Step]) -> None:
             totals = found.entities.content_totals.copy()
             for k, row in enumerate(found.rows):
                 line = found.entities.serving[row]
-                wanted = affinities(counts, totals, line["signature"]) if line["embedded"] else (0.0, 0.0)
+                new = line["embedded"] and not work.candidates["had"][k]
+                wanted = affinities(counts, totals, line["signature"]) if new else (0.0, 0.0)
                 assert x[k, [NEAR, DIRECTION]] == pytest.approx(wanted, rel=1e-3, abs=1e-3)
             assert no_nan(x)
         assert is_clear(work)

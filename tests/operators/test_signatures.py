@@ -1,4 +1,4 @@
-"""Signatures of content vectors: the same everywhere, alike for vectors that are alike, whatever their size and length."""
+"""Signatures of content vectors: the same everywhere, and alike for vectors that are alike, whatever their size."""
 
 from __future__ import annotations
 
