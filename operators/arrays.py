@@ -8,17 +8,17 @@ from operators.params import CONTENT_TABLES, CONTENT_VALUES, MAX_ITEMS
 from state.arrays import Floats, Int32s, Rows, UInt8s, UInt64s
 from state.layout import N_DELTAS, N_FACTORS, N_POPULARITIES, N_SLATE
 
-N_PLAIN = 53
+N_PLAIN = 54
 """Features of the blend that are no squares of others."""
 N_REACTED = 51
-"""The first so many of them, which reactions correct: all but those of content vectors."""
+"""The first so many of them, which reactions correct: all but those of content vectors and of new items."""
 _SQUARED = np.array([*range(11), 13, *range(16, 21), 22, *range(24, 34), 35, *range(42, 51)])
-COLUMN = np.array([*range(N_REACTED), *_SQUARED, 51, 52, 51, 52])
+COLUMN = np.array([*range(N_REACTED), *_SQUARED, 51, 52, 53, 51, 52])
 """Which feature each weight of the blend is for."""
-SQUARE = np.array([*(0,) * N_REACTED, *(1,) * _SQUARED.size, 0, 0, 1, 1])
+SQUARE = np.array([*(0,) * N_REACTED, *(1,) * _SQUARED.size, 0, 0, 0, 1, 1])
 """Whether it is for the feature's square: those that take many values have two weights."""
 N_FIRST = N_REACTED + _SQUARED.size
-"""The first so many weights of a head, which a partition's first page holds: all but those of content vectors."""
+"""The first so many weights of a head, which a partition's first page holds: all but those of :data:`N_REACTED` on."""
 N_COLUMNS = 56
 """Columns of the features in memory: the plain ones, and zeros up to a multiple of eight."""
 N_LOGS, N_LOGS_HAD = 6, 11
@@ -26,13 +26,14 @@ N_LOGS, N_LOGS_HAD = 6, 11
 N_BLEND = COLUMN.size
 """Weights of the blend, per head."""
 HAD_ONLY = np.array([0, 1, *range(16, 21), *range(23, 28), *range(32, 36), 36, 37, 38, 41, 47, 48])
-"""Features that are 0 for items that the user never had. Those of content vectors are 0 for the ones that they had."""
+"""Features that are 0 for items that the user never had. From :data:`N_REACTED` on they are 0 for the others."""
 _ACTIVE = [*range(N_FIRST), *(N_BLEND + k for k in range(N_FIRST) if COLUMN[k] not in HAD_ONLY)]
 N_FIRST_ACTIVE = len(_ACTIVE)
 ACTIVE = np.array([*_ACTIVE, *range(N_BLEND + N_FIRST, 2 * N_BLEND)])
 """The weights that can be other than 0, numbered through both heads: what the optimiser works on.
 
-Those of content vectors come last, so that the matrix without them is the beginning of the matrix.
+Those of the features from :data:`N_REACTED` on come last, so that the matrix of before there were any is the beginning
+of the matrix.
 """
 N_REACTION_PLACES = N_SLATE
 N_REACTION = 2 * N_REACTED + 2 + N_REACTION_PLACES

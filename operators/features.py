@@ -29,7 +29,8 @@ By number; :data:`FEATURES` names them. *Had only*: 0 for items that the user ne
 23  had within the last day (had only)      49  log vote of alike sessions, category
 24  log(1 + sessions since) (had only)      50  log weight of its sessions, category
 25  log share of sessions (had only)        51  affinity: near content vectors (never had)
-52  affinity: content direction (never)     53… squares, see :data:`operators.arrays.SQUARE`
+52  affinity: content direction (never)     53  nobody had it yet
+54… squares of those that :data:`operators.arrays.SQUARE` names
 ==  ======================================  ==  ======================================
 
 *Lateness* is the time since the user's last one, as ``log(1 + days)``, less the item's usual interval. *Affinity* is
@@ -61,7 +62,7 @@ _PLAIN = (
     "context size x days since", "context size x shared sessions", "context size x co-occurrence",
     "context size x P(category)", "context size x share of sessions", "brand", "price band", "kind", "department",
     "tags", "vote of alike sessions", "likeness of sessions", "vote of alike sessions, category",
-    "weight of sessions, category", "content, near", "content, direction",
+    "weight of sessions, category", "content, near", "content, direction", "untried",
 )  # fmt: skip
 FEATURES = tuple(f"{_PLAIN[k]}, squared" if square else _PLAIN[k] for k, square in zip(COLUMN, SQUARE, strict=True))
 """Names of what the blend weighs, in the order of its weights."""
@@ -165,6 +166,8 @@ def _gather(users: Users, u: int, entities: Entities, work: Work, which: Int32s,
                     x[46] += math.log((counts[tag] + AFFINITY_PRIOR * share) / expected)
                     n_tags += 1
             x[46] /= n_tags
+        if not c.had and item.n == 0:
+            x[53] = 1.0
         if line.embedded and not c.had:
             x[51] = content_affinity(work.content_near, line.signature)
             x[52] = content_affinity(work.content_direction, line.signature)
