@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from operators.params import CONTENT_TABLES, CONTENT_VALUES, MAX_ITEMS
+from operators.params import CONTENT_TABLES, CONTENT_VALUES, MAX_ITEMS, N_CATEGORY_NEW
 from state.arrays import Floats, Int32s, Rows, UInt8s, UInt64s
 from state.layout import N_DELTAS, N_FACTORS, N_POPULARITIES, N_SLATE
 
@@ -48,9 +48,16 @@ MAX_CATEGORY_CANDIDATES = 512
 N_ATTRIBUTE_NUMBERS = 1 << 18
 """Numbers that attributes of items are hashed to; 0 is none."""
 N_CONTENT = CONTENT_TABLES * CONTENT_VALUES
-"""Numbers that a signature points to, one of each table."""
+"""Numbers that a signature points to, one of each table: they follow those of attributes."""
+N_CONTENT_BITS = 8 * CONTENT_TABLES
+NEAR, DIRECTION = 0, 1
+"""Rows of the affinities of content vectors, shape ``(2, N_CONTENT)``."""
 N_SERIALS = 65_536
 """Serial numbers of sessions, before they begin anew."""
+
+
+NEWEST = np.dtype([("n", "<i4"), ("rows", "<i4", (N_CATEGORY_NEW,)), ("listed_s", "<f8", (N_CATEGORY_NEW,))])
+"""Items of a category that were listed last, newest first, and when, in seconds since 2000."""
 
 
 class Users(NamedTuple):
@@ -83,11 +90,9 @@ class Entities(NamedTuple):
     ``(N_FACTORS + 1, scan.size)``. ``totals`` holds the numbers of interactions, of items, and of items with a content
     vector, float64.
     ``serving`` (:data:`operators.serving.SERVING`) and ``tags`` hold what the blend reads of each row,
-    ``attribute_totals`` the events of each attribute, float64, shape ``(N_ATTRIBUTE_NUMBERS,)``. ``content_totals``
-    holds those of each value of each byte of a signature and, behind them, of each of its bits, float64, shape
-    ``(N_CONTENT + 8 * CONTENT_TABLES,)``.
-    ``listed_s`` is when an item was listed, in seconds since 2000, 0 where that is not known; ``category_new`` lists
-    the newest of each category.
+    ``attribute_totals`` the events of each attribute, then of each value of each byte of a signature, then of each of its
+    bits, float64, shape ``(N_ATTRIBUTE_NUMBERS + N_CONTENT + N_CONTENT_BITS,)``. ``newest`` lists the items of each
+    category that were listed last (:data:`NEWEST`).
     """
 
     headers: Rows
@@ -101,10 +106,7 @@ class Entities(NamedTuple):
     category_top: Int32s
     category_top_key: Floats
     category_n_top: Int32s
-    category_new: Int32s
-    category_new_key: np.ndarray
-    category_n_new: Int32s
-    listed_s: np.ndarray
+    newest: Rows
     top: Int32s
     top_key: Floats
     n_top: Int32s
@@ -118,7 +120,6 @@ class Entities(NamedTuple):
     serving: Rows
     tags: Int32s
     attribute_totals: np.ndarray
-    content_totals: np.ndarray
 
 
 GLOBALS = np.dtype(
@@ -247,9 +248,7 @@ class Work(NamedTuple):
     serial_likeness: Floats
     serial_weight: Floats
     attribute_counts: Floats
-    content_counts: Floats
-    content_near: Floats
-    content_direction: Floats
+    content: Floats
     taken: Floats
     every: Int32s
     guess: Floats
@@ -294,10 +293,8 @@ def new_work(n_rows: int, n_categories: int) -> Work:
         serial_mask=np.zeros(N_SERIALS, np.uint64),
         serial_likeness=np.zeros(N_SERIALS, f4),
         serial_weight=np.zeros(N_SERIALS, f4),
-        attribute_counts=np.zeros(N_ATTRIBUTE_NUMBERS, f4),
-        content_counts=np.zeros(N_CONTENT, f4),
-        content_near=np.zeros(N_CONTENT, f4),
-        content_direction=np.zeros(N_CONTENT, f4),
+        attribute_counts=np.zeros(N_ATTRIBUTE_NUMBERS + N_CONTENT, f4),
+        content=np.zeros((2, N_CONTENT), f4),
         taken=np.zeros(1, f4),
         every=np.arange(MAX_CANDIDATES, dtype=i4),
         guess=np.zeros(MAX_CANDIDATES, f4),

@@ -13,7 +13,9 @@ References
 .. [1] Charikar (2002), STOC, "Similarity estimation techniques from rounding algorithms".
 """
 
-from operators.arrays import N_CONTENT, Entities, Work
+import numpy as np
+
+from operators.arrays import DIRECTION, N_ATTRIBUTE_NUMBERS, N_CONTENT, NEAR, Entities, Work
 from operators.elementary import logarithms
 from operators.params import AFFINITY_PRIOR, CONTENT_TABLES, CONTENT_VALUES
 from state.arrays import Floats, UInt8s
@@ -25,17 +27,17 @@ N_BITS = 8
 
 @inner_kernel
 def add_content(counts: Floats, signature: UInt8s, weight: float) -> None:
-    """Add an item to the counts of its signature's bytes, shape ``(N_CONTENT,)``."""
+    """Add an item to the counts of its signature's bytes, which stand behind those of attributes."""
     for t in range(CONTENT_TABLES):
-        counts[CONTENT_VALUES * t + signature[t]] += weight
+        counts[N_ATTRIBUTE_NUMBERS + CONTENT_VALUES * t + signature[t]] += weight
 
 
 @inner_kernel
-def content_affinity(affinities: Floats, signature: UInt8s) -> float:
-    """Return the sum of what :func:`weigh_content` wrote for the bytes of a signature."""
+def content_affinity(affinities: Floats, which: int, signature: UInt8s) -> float:
+    """Return the sum of what :func:`weigh_content` wrote for the bytes of a signature, near or direction."""
     total = 0.0
     for t in range(CONTENT_TABLES):
-        total += affinities[CONTENT_VALUES * t + signature[t]]
+        total += affinities[which, CONTENT_VALUES * t + signature[t]]
     return total
 
 
@@ -43,10 +45,10 @@ def content_affinity(affinities: Floats, signature: UInt8s) -> float:
 def weigh_content(entities: Entities, work: Work) -> None:
     """Turn the counts of a user's signatures into affinities of each byte, and clear the counts.
 
-    ``work.content_counts`` becomes ``work.content_near`` and ``work.content_direction``, all of shape
-    ``(N_CONTENT,)``. A user who has taken nothing with a content vector has affinities of 0.
+    ``work.content`` is overwritten. A user who has taken nothing with a content vector has affinities of 0.
     """
-    counts, near, totals = work.content_counts, work.content_near, entities.content_totals
+    counts, totals = work.attribute_counts[N_ATTRIBUTE_NUMBERS:], entities.attribute_totals[N_ATTRIBUTE_NUMBERS:]
+    near = work.content[NEAR]
     taken, everybody = 0.0, 0.0
     for v in range(CONTENT_VALUES):
         taken += counts[v]
@@ -57,15 +59,16 @@ def weigh_content(entities: Entities, work: Work) -> None:
     logarithms(near, near.shape[0])
     for k in range(near.shape[0]):
         near[k] /= CONTENT_TABLES
-    _weigh_bits(entities, work, taken, everybody)
+    _weigh_bits(counts, totals, taken, everybody, work.logs, work.content[DIRECTION])
     for k in range(counts.shape[0]):
         counts[k] = 0.0
 
 
 @inner_kernel
-def _weigh_bits(entities: Entities, work: Work, taken: float, everybody: float) -> None:
-    """Fill ``work.content_direction``; the counts become sums of theirs."""
-    counts, direction, totals, logs = work.content_counts, work.content_direction, entities.content_totals, work.logs
+def _weigh_bits(
+    counts: Floats, totals: np.ndarray, taken: float, everybody: float, logs: Floats, direction: Floats
+) -> None:
+    """Fill ``direction``, shape ``(N_CONTENT,)``; the counts become sums of theirs."""
     total = taken + AFFINITY_PRIOR
     for t in range(CONTENT_TABLES):
         start = CONTENT_VALUES * t

@@ -41,7 +41,18 @@ import math
 
 import numpy as np
 
-from operators.arrays import COLUMN, N_COLUMNS, N_LOGS, N_LOGS_HAD, SQUARE, Entities, Users, Work
+from operators.arrays import (
+    COLUMN,
+    DIRECTION,
+    N_COLUMNS,
+    N_LOGS,
+    N_LOGS_HAD,
+    NEAR,
+    SQUARE,
+    Entities,
+    Users,
+    Work,
+)
 from operators.content import content_affinity
 from operators.elementary import dot, logarithms
 from operators.numeric import DAY_S, FIXED_POINT, decay
@@ -101,7 +112,7 @@ def _gather(users: Users, u: int, entities: Entities, work: Work, which: Int32s,
     category_of, category_rows = entities.category, entities.category_rows
     candidates, where_of, category_user = work.candidates, work.category_position, work.category_user
     category_x, votes, log_p = work.category_features, work.category_votes, work.category_log_p
-    counts, totals, query = work.attribute_counts, entities.attribute_totals, work.query
+    counts, totals, query, content = work.attribute_counts, entities.attribute_totals, work.query, work.content
     logs, logs_had = work.logs, work.logs_had
     serial = users.headers[u].serial
     n_all = entities.totals[0] + 1.0
@@ -166,11 +177,11 @@ def _gather(users: Users, u: int, entities: Entities, work: Work, which: Int32s,
                     x[46] += math.log((counts[tag] + AFFINITY_PRIOR * share) / expected)
                     n_tags += 1
             x[46] /= n_tags
-        if not c.had and item.n == 0:
+        if line.untried and not c.had:
             x[53] = 1.0
         if line.embedded and not c.had:
-            x[51] = content_affinity(work.content_near, line.signature)
-            x[52] = content_affinity(work.content_direction, line.signature)
+            x[51] = content_affinity(content, NEAR, line.signature)
+            x[52] = content_affinity(content, DIRECTION, line.signature)
 
 
 @inner_kernel

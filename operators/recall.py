@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from operators.arrays import MAX_CANDIDATES, MAX_TOUCHED_NEIGHBOURS, Entities, Users, Work
+from operators.arrays import DIRECTION, MAX_CANDIDATES, MAX_TOUCHED_NEIGHBOURS, NEAR, Entities, Users, Work
 from operators.content import add_content, content_affinity, weigh_content
 from operators.numeric import DAY_S, FIXED_POINT, decay, kth_largest
 from operators.params import NEW_DAYS, SLOW_DAYS
@@ -173,7 +173,7 @@ def _personal(users: Users, u: int, entities: Entities, work: Work, n: int, now_
                 for j in range(N_TAGS):
                     work.attribute_counts[entities.tags[row, j]] += slow
             if serving[row].embedded:
-                add_content(work.content_counts, serving[row].signature, slow)
+                add_content(work.attribute_counts, serving[row].signature, slow)
             if position[row] == -2:  # noqa: PLR2004 - the mark of a context item
                 continue
             before = n
@@ -339,22 +339,22 @@ def _new(entities: Entities, work: Work, n: int, n_categories: int, least: float
     Without them an item would have to be taken before it could be recommended.
     """
     log_p, embedded = work.category_log_p, entities.totals[2] > 0.0
-    rows, scores = work.neighbours, work.neighbour_cooc
+    newest, rows, scores = entities.newest, work.neighbours, work.neighbour_cooc
     oldest_s = float(now_s) - NEW_DAYS * DAY_S
     m = 0
     for k in range(n_categories):
         category = work.category_list[k]
-        if log_p[k] < least or entities.category_n_new[category] == 0 or work.category_features[k, 10] > 0.0:
+        if log_p[k] < least or newest[category].n == 0 or work.category_features[k, 10] > 0.0:
             continue
-        for j in range(min(N_NEW_PER_CATEGORY if embedded else 1, entities.category_n_new[category])):
-            if entities.category_new_key[category, j] < oldest_s:
+        for j in range(min(N_NEW_PER_CATEGORY if embedded else 1, newest[category].n)):
+            if newest[category].listed_s[j] < oldest_s:
                 break
-            row = entities.category_new[category, j]
+            row = newest[category].rows[j]
             rows[m] = row
             scores[m] = log_p[k]
             if embedded and entities.serving[row].embedded:
-                scores[m] += content_affinity(work.content_near, entities.serving[row].signature)
-                scores[m] += content_affinity(work.content_direction, entities.serving[row].signature)
+                scores[m] += content_affinity(work.content, NEAR, entities.serving[row].signature)
+                scores[m] += content_affinity(work.content, DIRECTION, entities.serving[row].signature)
             m += 1
     if m == 0:
         return n

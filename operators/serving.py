@@ -39,7 +39,8 @@ SERVING = np.dtype(
         ("attributes", "<i4", (N_ATTRIBUTES,)),  # dense numbers, 0 is none
         ("tagged", "u1"),  # whether it has tags
         ("embedded", "u1"),  # whether it has a content vector
-        ("_pad", "u1", (2,)),
+        ("untried", "u1"),  # whether nobody had it yet
+        ("_pad", "u1"),
         ("signature", "u1", (CONTENT_TABLES,)),  # of the content vector
     ]
 )
@@ -83,12 +84,13 @@ def fill_lines(serving: Rows, headers: Rows, rows: Int32s, n: int, hour: int, nu
         line.repeat = header.n_repeat / (header.n + 5.0)
         line.usual = (header.log_gaps + GAP_PRIOR * USUAL_LOG_GAP) / (header.n_repeat + GAP_PRIOR)
         line.bias = header.blend_bias
+        line.untried = 1 if header.n == 0 else 0
         line.hour = hour
 
 
 @kernel
 def count_attributes(
-    serving: Rows, tags: Int32s, rows: Int32s, events: np.ndarray, totals: np.ndarray, content: np.ndarray
+    serving: Rows, tags: Int32s, rows: Int32s, events: np.ndarray, totals: np.ndarray, n_numbers: int
 ) -> None:
     """Add events of items to the totals of their attributes.
 
@@ -97,9 +99,10 @@ def count_attributes(
     rows, events
         Entity rows and how many events they have more (or, below zero, less) than before, shape ``(n,)``, float64.
     totals
-        Events per dense number of an attribute, float64; overwritten.
-    content
-        Events per value of each byte of a signature, then per bit that is set, float64; overwritten.
+        Events per dense number of an attribute, per value of each byte of a signature, and per bit that is set, one
+        behind the other, float64; overwritten.
+    n_numbers
+        How many numbers attributes have.
     """
     for k in range(rows.shape[0]):
         for j in range(N_ATTRIBUTES):
@@ -109,6 +112,7 @@ def count_attributes(
         if serving[rows[k]].embedded:
             for j in range(CONTENT_TABLES):
                 value = serving[rows[k]].signature[j]
-                content[CONTENT_VALUES * j + value] += events[k]
+                totals[n_numbers + CONTENT_VALUES * j + value] += events[k]
                 for b in range(8):
-                    content[CONTENT_TABLES * CONTENT_VALUES + 8 * j + b] += events[k] * ((value >> b) & 1)
+                    at = n_numbers + CONTENT_TABLES * CONTENT_VALUES + 8 * j + b
+                    totals[at] += events[k] * ((value >> b) & 1)

@@ -162,7 +162,7 @@ def reason(entities: Entities, work: Work, at: int) -> int:
     x = work.features[at]
     if x[6] > 1.0 or x[51] + x[52] > 1.0:
         return REASON_TASTE
-    if x[11] == 0.0 or entities.headers[c.row].n == 0:
+    if x[11] == 0.0 or entities.serving[c.row].untried:
         return REASON_CATEGORY
     return REASON_POPULAR
 

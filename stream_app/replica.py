@@ -10,19 +10,17 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from operators.arrays import N_ATTRIBUTE_NUMBERS, N_CONTENT, Entities
+from operators.arrays import N_ATTRIBUTE_NUMBERS, N_CONTENT, N_CONTENT_BITS, NEWEST, Entities
 from operators.attributes import attribute_numbers, tag_numbers
 from operators.numeric import start_entities
 from operators.params import (
-    CONTENT_TABLES,
-    N_CATEGORY_NEW,
     N_CATEGORY_TOP,
     N_GLOBAL_TOP,
     N_SCAN,
     P_LONG,
     POPULARITY_DAYS,
 )
-from operators.popular import update_top, withdraw_from_category
+from operators.popular import list_new, update_top, withdraw_from_category
 from operators.serving import N_ATTRIBUTES, N_TAGS, SERVING, count_attributes
 from operators.signatures import signatures
 from state.arrays import Floats, Int32s, Rows, UInt8s, UInt64s
@@ -120,14 +118,11 @@ class Replica:
         self._category_top: Int32s = np.zeros((0, N_CATEGORY_TOP), np.int32)
         self._category_top_key: Floats = np.zeros((0, N_CATEGORY_TOP), np.float32)
         self._category_n_top: Int32s = np.zeros(0, np.int32)
-        self._category_new: Int32s = np.zeros((0, N_CATEGORY_NEW), np.int32)
-        self._category_new_key = np.zeros((0, N_CATEGORY_NEW), np.float64)
-        self._category_n_new: Int32s = np.zeros(0, np.int32)
+        self._newest: Rows = np.zeros(0, NEWEST)
         self._listed_s = np.zeros(0, np.uint32)
         self._serving: Rows = np.zeros(0, SERVING)
         self._tags: Int32s = np.zeros((0, N_TAGS), np.int32)
-        self._attribute_totals = np.zeros(N_ATTRIBUTE_NUMBERS, np.float64)
-        self._content_totals = np.zeros(N_CONTENT + 8 * CONTENT_TABLES, np.float64)
+        self._attribute_totals = np.zeros(N_ATTRIBUTE_NUMBERS + N_CONTENT + N_CONTENT_BITS, np.float64)
         self._size_rows(1024)
         self._size_categories(64)
         self._top = np.zeros(N_GLOBAL_TOP, np.int32)
@@ -156,9 +151,7 @@ class Replica:
         self._category_top = grown(self._category_top, n, 0)
         self._category_top_key = grown(self._category_top_key, n, 0)
         self._category_n_top = grown(self._category_n_top, n, 0)
-        self._category_new = grown(self._category_new, n, 0)
-        self._category_new_key = grown(self._category_new_key, n, 0)
-        self._category_n_new = grown(self._category_n_new, n, 0)
+        self._newest = grown(self._newest, n, 0)
 
     @property
     def n_rows(self) -> int:
@@ -186,10 +179,7 @@ class Replica:
             category_top=self._category_top,
             category_top_key=self._category_top_key,
             category_n_top=self._category_n_top,
-            category_new=self._category_new,
-            category_new_key=self._category_new_key,
-            category_n_new=self._category_n_new,
-            listed_s=self._listed_s,
+            newest=self._newest,
             top=self._top,
             top_key=self._top_key,
             n_top=self._n_top,
@@ -203,7 +193,6 @@ class Replica:
             serving=self._serving,
             tags=self._tags,
             attribute_totals=self._attribute_totals,
-            content_totals=self._content_totals,
         )
 
     def refresh_scan(self) -> None:
@@ -347,6 +336,7 @@ class Replica:
         self._describe(rows, paths, entries)
         self._inform(ids, paths, latest)
         update_top(self.entities(), rows)
+        list_new(self.entities(), rows, self._listed_s[rows])
 
     def _path_of(self, entry: CatalogEntry | None) -> tuple[str, ...]:
         path = tuple(entry.category) if entry is not None else ()
@@ -388,7 +378,7 @@ class Replica:
         self.totals[2] += np.count_nonzero(embedded[rows])
 
     def _count_attributes(self, rows: Int32s, events: np.ndarray) -> None:
-        count_attributes(self._serving, self._tags, rows, events, self._attribute_totals, self._content_totals)
+        count_attributes(self._serving, self._tags, rows, events, self._attribute_totals, N_ATTRIBUTE_NUMBERS)
 
     def _list(
         self, rows: Int32s, ids: UInt64s, times_ms: "Sequence[int]", entries: "Sequence[CatalogEntry | None]"

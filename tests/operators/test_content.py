@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from operators.arrays import N_CONTENT
+from operators.arrays import N_ATTRIBUTE_NUMBERS, N_CONTENT
 from operators.features import FEATURES, fill_features
 from operators.numeric import decay
 from operators.params import AFFINITY_PRIOR, CONTENT_TABLES, CONTENT_VALUES, SLOW_DAYS
@@ -78,7 +78,7 @@ def test_affinities_are_what_they_say(history: list[Step]) -> None:
             fill_features(found.users, found.u, found.entities, work, every, found.n_context, found.now_s)
             x = work.features[: found.n].copy()
             counts = counts_of(world, found)
-            totals = found.entities.content_totals.copy()
+            totals = found.entities.attribute_totals[N_ATTRIBUTE_NUMBERS:].copy()
             for k, row in enumerate(found.rows):
                 line = found.entities.serving[row]
                 new = line["embedded"] and not work.candidates["had"][k]
@@ -91,4 +91,4 @@ def test_affinities_are_what_they_say(history: list[Step]) -> None:
 
 def is_clear_of_content(found: Gathered) -> bool:
     """Tell whether the counts of signatures are clear."""
-    return not found.work.content_counts.any()
+    return not found.work.attribute_counts[N_ATTRIBUTE_NUMBERS:].any()

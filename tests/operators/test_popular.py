@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from operators.params import N_CATEGORY_NEW, NEW_EVENTS, P_FIRST_LONG, P_LONG, P_MIDDLE
-from operators.popular import popularity_key, update_top, withdraw_from_category
+from operators.popular import list_new, popularity_key, update_top, withdraw_from_category
 from state.layout import KIND_CATEGORY
 from tests.operators.world import DAY_S, N_AISLES, N_ITEMS, World
 
@@ -107,15 +107,19 @@ def test_the_newest_of_a_category() -> None:
     e = world.entities
     rows = np.array([world.item_row(k) for k in range(n)], np.int32)
     rng = np.random.default_rng(2)
-    e.listed_s[rows] = rng.permutation(n) + 1
+    listed_s = (rng.permutation(n) + 1).astype(np.uint32)
     e.headers["n"][rows] = rng.integers(0, 2 * NEW_EVENTS, n)
     e.available[rows] = rng.random(n) < 0.7
-    e.category_n_new[:] = 0
+    e.newest["n"] = 0
+    list_new(e, rows, listed_s)
     update_top(e, rows)
-    newest = rows[np.argsort(-e.listed_s[rows].astype(np.int64))]
+    newest = rows[np.argsort(-listed_s.astype(np.int64))]
     for category in range(N_AISLES):
         wanted = [r for r in newest if e.category[r] == category and e.available[r] and e.headers[r]["n"] < NEW_EVENTS]
-        assert e.category_new[category, : e.category_n_new[category]].tolist() == wanted[:N_CATEGORY_NEW]
-    first = int(e.category_new[0, 0])
+        assert e.newest[category]["rows"][: e.newest[category]["n"]].tolist() == wanted[:N_CATEGORY_NEW]
+    first, second, third = e.newest[0]["rows"][:3].tolist()
     withdraw_from_category(e, first, 0)
-    assert first not in e.category_new[0, : e.category_n_new[0]]
+    e.available[second] = False
+    e.headers["n"][third] = NEW_EVENTS
+    update_top(e, np.array([second, third], np.int32))
+    assert not {first, second, third} & set(e.newest[0]["rows"][: e.newest[0]["n"]].tolist())

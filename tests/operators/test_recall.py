@@ -116,8 +116,7 @@ def test_an_item_is_new_for_a_while() -> None:
     for item, days in ((old, NEW_DAYS + 1), (young, NEW_DAYS - 1), (taken, 1)):
         world.catalogue([item], listed_s=now_s - int(days * DAY_S))
     world.live([Step(1, taken, "purchase", 389.0, None) for _ in range(NEW_EVENTS)])
-    listed = world.entities.category_new[:, 0]
-    assert world.item_row(taken) not in listed
+    assert all(world.item_row(taken) not in line["rows"][: line["n"]] for line in world.entities.newest)
     with world.gathered(0) as found:
         assert world.item_row(young) in found.rows
         assert world.item_row(old) not in found.rows
@@ -135,7 +134,7 @@ def test_new_items_are_bounded_in_number() -> None:
         with world.gathered(0) as found:
             new = set(found.rows) - had
             assert 0 < len(new) <= bound
-            assert (world.entities.category_n_new <= N_CATEGORY_NEW).all()
+            assert (world.entities.newest["n"] <= N_CATEGORY_NEW).all()
             if embedded:
                 fitting = {world.item_row(item) for item in range(40 * N_AISLES) if item // N_AISLES % 2 == 0}
                 assert len(new & fitting) > 0.6 * len(new)

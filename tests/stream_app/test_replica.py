@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from operators.arrays import N_CONTENT
+from operators.arrays import N_ATTRIBUTE_NUMBERS, N_CONTENT
 from operators.signatures import signatures
 from state.ids import hash_id
 from state.layout import EPOCH_2000_S
@@ -62,7 +62,7 @@ def content(replica: Replica) -> dict[str, Any]:
             entities.tags[row].tolist(),
             entities.serving["embedded"][row],
             entities.serving["signature"][row].tobytes(),
-            int(entities.listed_s[row]),
+            int(replica._listed_s[row]),
             neighbours_of(replica, row, names),
         )
         for row, item in names.items()
@@ -73,7 +73,7 @@ def content(replica: Replica) -> dict[str, Any]:
             (entities.top, entities.n_top[0]),
             (entities.fresh_top, entities.n_fresh_top[0]),
             *zip(entities.category_top, entities.category_n_top, strict=True),
-            *zip(entities.category_new, entities.category_n_new, strict=True),
+            *zip(entities.newest["rows"], entities.newest["n"], strict=True),
         )
     ]
     return {
@@ -82,7 +82,6 @@ def content(replica: Replica) -> dict[str, Any]:
         "names": replica.names,
         "totals": replica.totals.tolist(),
         "attributes": entities.attribute_totals[1:].tolist(),
-        "content": entities.content_totals.tolist(),
     }
 
 
@@ -163,12 +162,12 @@ def test_a_changed_content_vector_takes_its_events_along() -> None:
         wanted, known = signatures([embedding])
         assert (entities.serving["signature"][row] == wanted[0]).all()
         assert replica.totals[2] == known[0]
-        values, bits = entities.content_totals[:N_CONTENT], entities.content_totals[N_CONTENT:]
+        values, bits = np.split(entities.attribute_totals[N_ATTRIBUTE_NUMBERS:], [N_CONTENT])
         assert values.sum() == 8 * n * known[0]
         assert all(values[256 * k + value] == n * known[0] for k, value in enumerate(wanted[0]))
         assert (bits == n * np.unpackbits(wanted[0], bitorder="little")).all()
     replica.apply_catalog([record_of(item, None)])
-    assert not replica.entities().content_totals.any()
+    assert not replica.entities().attribute_totals[N_ATTRIBUTE_NUMBERS:].any()
     assert replica.totals[2] == 0
 
 
@@ -180,5 +179,5 @@ def test_an_item_stays_listed_since_its_first_entry() -> None:
         record.timestamp = 1000 * (EPOCH_2000_S + day)
         replica.apply_catalog([record])
         row = replica.table.index.get(hash_id("i1"))
-        assert replica.entities().listed_s[row] == (wanted or 0)
-        assert replica.entities().category_n_new[0] == (wanted is not None)
+        assert replica._listed_s[row] == (wanted or 0)
+        assert replica.entities().newest["n"][0] == (wanted is not None)
