@@ -90,8 +90,8 @@ class Entities(NamedTuple):
     ``(N_FACTORS + 1, scan.size)``. ``totals`` holds the numbers of interactions, of items, and of items with a content
     vector, float64.
     ``serving`` (:data:`operators.serving.SERVING`) and ``tags`` hold what the blend reads of each row,
-    ``attribute_totals`` the events of each attribute, then of each value of each byte of a signature, then of each of its
-    bits, float64, shape ``(N_ATTRIBUTE_NUMBERS + N_CONTENT + N_CONTENT_BITS,)``. ``newest`` lists the items of each
+    ``attribute_totals`` the events of each attribute, then of each value of each byte of a signature, then of each of
+    its bits, float64, shape ``(N_ATTRIBUTE_NUMBERS + N_CONTENT + N_CONTENT_BITS,)``. ``newest`` lists the items of each
     category that were listed last (:data:`NEWEST`).
     """
 

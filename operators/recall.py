@@ -34,7 +34,7 @@ N_FRESH = 100
 """Items that most users had for the first time lately, taken at the most."""
 N_LIKELY_CATEGORIES = 25
 N_PER_CATEGORY = 8
-N_NEW, N_NEW_EMBEDDED = 8, 24
+N_NEW, N_NEW_EMBEDDED = 4, 24
 """New items taken at the most: one per category, or, of a catalogue with content vectors, those that fit best."""
 N_NEW_PER_CATEGORY = 8
 """New items of a category that are looked at, of a catalogue with content vectors."""
