@@ -4,32 +4,39 @@ from typing import NamedTuple
 
 import numpy as np
 
-from operators.params import MAX_ITEMS
+from operators.params import CONTENT_TABLES, CONTENT_VALUES, MAX_ITEMS, N_CATEGORY_NEW
 from state.arrays import Floats, Int32s, Rows, UInt8s, UInt64s
 from state.layout import N_DELTAS, N_FACTORS, N_POPULARITIES, N_REPEATS, N_SLATE
 
-N_PLAIN = 51
+N_PLAIN = 54
 """Features of the blend that are no squares of others."""
-SQUARED = np.array([*range(11), 13, *range(16, 21), 22, *range(24, 34), 35, *range(42, 51)])
-"""Features that the blend also sees squared: those that take many values."""
+N_REACTED = 51
+"""The first so many of them, which reactions correct: all but those of content vectors and of new items."""
+_SQUARED = np.array([*range(11), 13, *range(16, 21), 22, *range(24, 34), 35, *range(42, 51)])
+COLUMN = np.array([*range(N_REACTED), *_SQUARED, 51, 52, 53, 51, 52])
+"""Which feature each weight of the blend is for."""
+SQUARE = np.array([*(0,) * N_REACTED, *(1,) * _SQUARED.size, 0, 0, 0, 1, 1])
+"""Whether it is for the feature's square: those that take many values have two weights."""
+N_FIRST = N_REACTED + _SQUARED.size
+"""The first so many weights of a head, which a partition's first page holds: all but those of :data:`N_REACTED` on."""
 N_COLUMNS = 56
 """Columns of the features in memory: the plain ones, and zeros up to a multiple of eight."""
 N_LOGS, N_LOGS_HAD = 6, 11
 """Logarithms among the features of every candidate, and of one that the user had besides."""
-N_BLEND = N_PLAIN + SQUARED.size
-"""Features of the blend, per head."""
+N_BLEND = COLUMN.size
+"""Weights of the blend, per head."""
 HAD_ONLY = np.array([0, 1, *range(16, 21), *range(23, 28), *range(32, 36), 36, 37, 38, 41, 47, 48])
-"""Features that are 0 for items that the user never had."""
-ACTIVE = np.array(
-    [
-        *range(N_BLEND),
-        *(N_BLEND + k for k in range(N_PLAIN) if k not in HAD_ONLY),
-        *(N_BLEND + N_PLAIN + k for k, of in enumerate(SQUARED) if of not in HAD_ONLY),
-    ]
-)
-"""The weights that can be other than 0, numbered through both heads: what the optimiser works on."""
+"""Features that are 0 for items that the user never had. From :data:`N_REACTED` on they are 0 for the others."""
+_ACTIVE = [*range(N_FIRST), *(N_BLEND + k for k in range(N_FIRST) if COLUMN[k] not in HAD_ONLY)]
+N_FIRST_ACTIVE = len(_ACTIVE)
+ACTIVE = np.array([*_ACTIVE, *range(N_BLEND + N_FIRST, 2 * N_BLEND)])
+"""The weights that can be other than 0, numbered through both heads: what the optimiser works on.
+
+Those of the features from :data:`N_REACTED` on come last, so that the matrix of before there were any is the beginning
+of the matrix.
+"""
 N_REACTION_PLACES = N_SLATE
-N_REACTION = 2 * N_PLAIN + 2 + N_REACTION_PLACES
+N_REACTION = 2 * N_REACTED + 2 + N_REACTION_PLACES
 """Weights of :mod:`operators.reactions`: both heads without squares, slates in a row, places."""
 N_CATEGORY = 16
 """Features of the category model."""
@@ -40,8 +47,17 @@ MAX_TOUCHED_NEIGHBOURS = 8192
 MAX_CATEGORY_CANDIDATES = 512
 N_ATTRIBUTE_NUMBERS = 1 << 18
 """Numbers that attributes of items are hashed to; 0 is none."""
+N_CONTENT = CONTENT_TABLES * CONTENT_VALUES
+"""Numbers that a signature points to, one of each table: they follow those of attributes."""
+N_CONTENT_BITS = 8 * CONTENT_TABLES
+NEAR, DIRECTION = 0, 1
+"""Rows of the affinities of content vectors, shape ``(2, N_CONTENT)``."""
 N_SERIALS = 65_536
 """Serial numbers of sessions, before they begin anew."""
+
+
+NEWEST = np.dtype([("n", "<i4"), ("rows", "<i4", (N_CATEGORY_NEW,)), ("listed_s", "<f8", (N_CATEGORY_NEW,))])
+"""Items of a category that were listed last, newest first, and when, in seconds since 2000."""
 
 
 class Users(NamedTuple):
@@ -74,9 +90,12 @@ class Entities(NamedTuple):
     ``category`` is the dense category number of an item row (-1 unknown), ``available`` 1 where it may be recommended;
     ``category_rows`` maps dense numbers to entity rows, ``category_of_row`` back.
     ``scan`` lists popular items, ``scan_factors`` their target factors and, in the last row, biases side by side, shape
-    ``(N_FACTORS + 1, scan.size)``. ``totals`` holds the number of interactions and the number of items, float64.
+    ``(N_FACTORS + 1, scan.size)``. ``totals`` holds the numbers of interactions, of items, and of items with a content
+    vector, float64.
     ``serving`` (:data:`operators.serving.SERVING`) and ``tags`` hold what the blend reads of each row,
-    ``attribute_totals`` the events of each attribute, float64, shape ``(N_ATTRIBUTE_NUMBERS,)``.
+    ``attribute_totals`` the events of each attribute, then of each value of each byte of a signature, then of each of
+    its bits, float64, shape ``(N_ATTRIBUTE_NUMBERS + N_CONTENT + N_CONTENT_BITS,)``. ``newest`` lists the items of each
+    category that were listed last (:data:`NEWEST`).
     """
 
     headers: Rows
@@ -90,6 +109,7 @@ class Entities(NamedTuple):
     category_top: Int32s
     category_top_key: Floats
     category_n_top: Int32s
+    newest: Rows
     top: Int32s
     top_key: Floats
     n_top: Int32s
@@ -232,6 +252,7 @@ class Work(NamedTuple):
     serial_likeness: Floats
     serial_weight: Floats
     attribute_counts: Floats
+    content: Floats
     taken: Floats
     every: Int32s
     guess: Floats
@@ -277,7 +298,8 @@ def new_work(n_rows: int, n_categories: int) -> Work:
         serial_mask=np.zeros(N_SERIALS, np.uint64),
         serial_likeness=np.zeros(N_SERIALS, f4),
         serial_weight=np.zeros(N_SERIALS, f4),
-        attribute_counts=np.zeros(N_ATTRIBUTE_NUMBERS, f4),
+        attribute_counts=np.zeros(N_ATTRIBUTE_NUMBERS + N_CONTENT, f4),
+        content=np.zeros((2, N_CONTENT), f4),
         taken=np.zeros(1, f4),
         every=np.arange(MAX_CANDIDATES, dtype=i4),
         guess=np.zeros(MAX_CANDIDATES, f4),

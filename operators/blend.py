@@ -8,7 +8,7 @@ import math
 
 import numpy as np
 
-from operators.arrays import ACTIVE, N_BLEND, N_COLUMNS, N_PLAIN, SQUARED, Accumulators, Entities, Users, Work
+from operators.arrays import ACTIVE, COLUMN, N_BLEND, N_COLUMNS, SQUARE, Accumulators, Entities, Users, Work
 from operators.elementary import LOG2_E, powers_of_two
 from operators.factors import accumulator
 from operators.features import fill_features
@@ -31,10 +31,11 @@ UNLISTED = -12.0
 def _spread_weights(weights: Floats, plain: Floats, square: Floats) -> None:
     """Write the weights of features, and of their squares, to the features' columns, shapes ``(2, N_COLUMNS)``."""
     for head in range(2):
-        for k in range(N_PLAIN):
-            plain[head, k] = weights[head, k]
-        for k in range(SQUARED.size):
-            square[head, SQUARED[k]] = weights[head, N_PLAIN + k]
+        for k in range(N_BLEND):
+            if SQUARE[k]:
+                square[head, COLUMN[k]] = weights[head, k]
+            else:
+                plain[head, COLUMN[k]] = weights[head, k]
 
 
 @inner_kernel(fastmath={"reassoc", "contract"})
@@ -206,10 +207,10 @@ def _blend_step(
     for k in range(ACTIVE.size):
         head, f = ACTIVE[k] // N_BLEND, ACTIVE[k] % N_BLEND
         weights[k] = globals_.blend[head, f]
-        if f < N_PLAIN:
-            g[k], s[k] = gradient[head, f], fisher[head, f]
+        if SQUARE[f]:
+            g[k], s[k] = gradient_sq[head, COLUMN[f]], fisher_sq[head, COLUMN[f]]
         else:
-            g[k], s[k] = gradient_sq[head, SQUARED[f - N_PLAIN]], fisher_sq[head, SQUARED[f - N_PLAIN]]
+            g[k], s[k] = gradient[head, COLUMN[f]], fisher[head, COLUMN[f]]
     newton_learn(weights, globals_.blend_gram, globals_.blend_pending, g, s, weight, memory)
     for k in range(ACTIVE.size):
         globals_.blend[ACTIVE[k] // N_BLEND, ACTIVE[k] % N_BLEND] = weights[k]

@@ -28,7 +28,9 @@ By number; :data:`FEATURES` names them. *Had only*: 0 for items that the user ne
 22  log popularity, 14 days                 48  log mean likeness of its sessions (had)
 23  had within the last day (had only)      49  log vote of alike sessions, category
 24  log(1 + sessions since) (had only)      50  log weight of its sessions, category
-25  log share of sessions (had only)        51… squares of those in :data:`SQUARED`
+25  log share of sessions (had only)        51  affinity: near content vectors (never had)
+52  affinity: content direction (never)     53  nobody had it yet
+54… squares of those that :data:`operators.arrays.SQUARE` names
 ==  ======================================  ==  ======================================
 
 *Lateness* is the time since the user's last one, as ``log(1 + days)``, less the item's usual interval. *Affinity* is
@@ -39,7 +41,19 @@ import math
 
 import numpy as np
 
-from operators.arrays import N_COLUMNS, N_LOGS, N_LOGS_HAD, SQUARED, Entities, Users, Work
+from operators.arrays import (
+    COLUMN,
+    DIRECTION,
+    N_COLUMNS,
+    N_LOGS,
+    N_LOGS_HAD,
+    NEAR,
+    SQUARE,
+    Entities,
+    Users,
+    Work,
+)
+from operators.content import content_affinity
 from operators.elementary import dot, logarithms
 from operators.numeric import DAY_S, FIXED_POINT, decay
 from operators.params import AFFINITY_PRIOR, FAST_DAYS, P_LONG, P_MIDDLE, P_SHORT, VOTE_PRIOR
@@ -59,10 +73,10 @@ _PLAIN = (
     "context size x days since", "context size x shared sessions", "context size x co-occurrence",
     "context size x P(category)", "context size x share of sessions", "brand", "price band", "kind", "department",
     "tags", "vote of alike sessions", "likeness of sessions", "vote of alike sessions, category",
-    "weight of sessions, category",
+    "weight of sessions, category", "content, near", "content, direction", "untried",
 )  # fmt: skip
-FEATURES = (*_PLAIN, *(f"{_PLAIN[k]}, squared" for k in SQUARED))
-"""Names of the features, in their order."""
+FEATURES = tuple(f"{_PLAIN[k]}, squared" if square else _PLAIN[k] for k, square in zip(COLUMN, SQUARE, strict=True))
+"""Names of what the blend weighs, in the order of its weights."""
 NO_VOTES = math.log(VOTE_PRIOR)
 """What a category has that is not listed."""
 
@@ -98,7 +112,7 @@ def _gather(users: Users, u: int, entities: Entities, work: Work, which: Int32s,
     category_of, category_rows = entities.category, entities.category_rows
     candidates, where_of, category_user = work.candidates, work.category_position, work.category_user
     category_x, votes, log_p = work.category_features, work.category_votes, work.category_log_p
-    counts, totals, query = work.attribute_counts, entities.attribute_totals, work.query
+    counts, totals, query, content = work.attribute_counts, entities.attribute_totals, work.query, work.content
     logs, logs_had = work.logs, work.logs_had
     serial = users.headers[u].serial
     n_all = entities.totals[0] + 1.0
@@ -168,6 +182,11 @@ def _gather(users: Users, u: int, entities: Entities, work: Work, which: Int32s,
                     x[46] += math.log((counts[tag] + AFFINITY_PRIOR * share) / expected)
                     n_tags += 1
             x[46] /= n_tags
+        if line.untried and not c.had:
+            x[53] = 1.0
+        if line.embedded and not c.had:
+            x[51] = content_affinity(content, NEAR, line.signature)
+            x[52] = content_affinity(content, DIRECTION, line.signature)
 
 
 @inner_kernel

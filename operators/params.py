@@ -31,6 +31,14 @@ VOTE_PRIOR = 0.01
 """What is added to the votes of earlier sessions before their logarithm is taken."""
 N_CATEGORY_TOP = 16
 """Most popular items kept per category."""
+N_CATEGORY_NEW = 16
+"""Items kept per category that were listed last and are hardly known yet."""
+NEW_EVENTS = 10
+"""Events from which on an item is no longer new."""
+NEW_DAYS = 30.0
+"""Days after which a listed item is no longer new, however few its events."""
+CONTENT_TABLES, CONTENT_VALUES = 8, 256
+"""Bytes of the signature of a content vector, and the values of each."""
 N_GLOBAL_TOP = 128
 """Most popular items kept over all."""
 N_SCAN = 2048

@@ -1,11 +1,22 @@
-"""The most popular items over all and per category, kept up to date in a replica as rows change."""
+"""The most popular items over all and per category, and the newest, kept up to date in a replica as rows change."""
 
 import math
 
+import numpy as np
+
 from operators.arrays import Entities
 from operators.numeric import DAY_S
-from operators.params import N_CATEGORY_TOP, N_GLOBAL_TOP, P_FIRST_LONG, P_FIRST_SHORT, P_MIDDLE, POPULARITY_DAYS
-from state.arrays import Floats, Int32s
+from operators.params import (
+    N_CATEGORY_NEW,
+    N_CATEGORY_TOP,
+    N_GLOBAL_TOP,
+    NEW_EVENTS,
+    P_FIRST_LONG,
+    P_FIRST_SHORT,
+    P_MIDDLE,
+    POPULARITY_DAYS,
+)
+from state.arrays import Floats, Int32s, Row
 from state.kernel import inner_kernel, kernel
 from state.layout import KIND_ITEM
 
@@ -70,6 +81,8 @@ def update_top(entities: Entities, changed: Int32s) -> None:
         category = entities.category[row]
         if entities.headers[row].kind != KIND_ITEM or category < 0:
             continue
+        if entities.headers[row].n >= NEW_EVENTS or not entities.available[row]:
+            _withdraw_new(entities.newest[category], row)
         tops, keys = entities.category_top[category], entities.category_top_key[category]
         n = entities.category_n_top[category]
         if entities.available[row] and entities.headers[row].n > 0:
@@ -86,6 +99,28 @@ def update_top(entities: Entities, changed: Int32s) -> None:
             _withdraw_global(entities, row)
 
 
+@kernel
+def list_new(entities: Entities, rows: Int32s, listed_s: np.ndarray) -> None:
+    """Put items that are available and have few events among the newest of their categories.
+
+    Parameters
+    ----------
+    rows, listed_s
+        Entity rows, and when the items were listed, in seconds since 2000, 0 where that is not known, shape ``(n,)``.
+    """
+    for k in range(rows.shape[0]):
+        row = rows[k]
+        category = entities.category[row]
+        if category >= 0 and entities.available[row] and entities.headers[row].n < NEW_EVENTS and listed_s[k] > 0:
+            newest = entities.newest[category]
+            newest.n = _offer(newest.rows, newest.listed_s, newest.n, N_CATEGORY_NEW, row, float(listed_s[k]))
+
+
+@inner_kernel
+def _withdraw_new(newest: Row, row: int) -> None:
+    newest.n = _withdraw(newest.rows, newest.listed_s, newest.n, row)
+
+
 @inner_kernel
 def _withdraw_global(entities: Entities, row: int) -> None:
     entities.n_top[0] = _withdraw(entities.top, entities.top_key, entities.n_top[0], row)
@@ -99,4 +134,5 @@ def withdraw_from_category(entities: Entities, row: int, category: int) -> None:
     entities.category_n_top[category] = _withdraw(
         entities.category_top[category], entities.category_top_key[category], n, row
     )
+    _withdraw_new(entities.newest[category], row)
     _withdraw_global(entities, row)

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from operators.arrays import N_PLAIN, Entities, Users, Work
+from operators.arrays import N_REACTED, Entities, Users, Work
 from operators.blend import score_features
 from operators.category_model import collect_categories, forget_categories, predict_categories
 from operators.factors import build_query
@@ -88,8 +88,8 @@ def score_all(
     """
     weights = globals_.blend.copy()
     for head in range(2):
-        for k in range(N_PLAIN):
-            weights[head, k] += globals_.reaction[head * N_PLAIN + k]
+        for k in range(N_REACTED):
+            weights[head, k] += globals_.reaction[head * N_REACTED + k]
     fill_features(users, u, entities, work, work.every[:n], n_context_categories, now_s)
     score_features(entities, weights, work, work.every[:n], work.scored)
     add_shown(users, u, globals_, work)
@@ -143,7 +143,7 @@ def fill_slates(
             slate.rows[j] = c.row
             slate.scores[j] = math.exp(c.score - log_total)
             slate.propensities[j] = propensities[j]
-            slate.reasons[j] = reason(work, picked[j])
+            slate.reasons[j] = reason(entities, work, picked[j])
             slate.sources[j] = c.source
         slate.n_categories = min(n_context, MAX_LISTED_CATEGORIES)
         for j in range(slate.n_categories):

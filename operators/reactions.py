@@ -3,8 +3,8 @@ r"""What reactions to slates teach: a correction of the blend's logits, learned 
 The blend says what a user takes next by themselves. What they take of what is shown differs: some things are bought by
 habit and need no slate, some were shown ten times and ignored. Of each event that names the user's newest slate the
 question is which of its items was taken, given that one was. With the blend's logit :math:`b_i`, the features
-:math:`x_i` of :mod:`operators.features` without the squares, :math:`s_i` slates in a row before this one that showed
-the item without a reaction, and the place :math:`k_i`,
+:math:`x_i` of :mod:`operators.features` without the squares and those of content vectors, :math:`s_i` slates in a row
+before this one that showed the item without a reaction, and the place :math:`k_i`,
 
 .. math:: P(i) \propto \exp(b_i + h \cdot x_i + a \log(1 + s_i) + g_{k_i}).
 
@@ -24,7 +24,7 @@ import math
 
 import numpy as np
 
-from operators.arrays import N_PLAIN, N_REACTION, N_REACTION_PLACES, Entities, Users, Work
+from operators.arrays import N_REACTED, N_REACTION, N_REACTION_PLACES, Entities, Users, Work
 from operators.blend import score_features
 from operators.features import fill_features
 from operators.newton import newton_learn
@@ -34,7 +34,7 @@ from state.kernel import inner_kernel, kernel
 from state.layout import N_EXPOSURES, N_SLATE, USER_EXPOSURES
 
 TYPE_IMPRESSION = 0
-AT_SHOWN = 2 * N_PLAIN
+AT_SHOWN = 2 * N_REACTED
 """Where the two weights of the slates in a row stand, for items the user had and for new ones."""
 AT_PLACES = AT_SHOWN + 2
 
@@ -151,8 +151,8 @@ def learn_reaction(
 def _correction(globals_: Row, work: Work, at: int, shown_times: int) -> float:
     head = 0 if work.candidates[at].had else 1
     out = globals_.reaction[AT_SHOWN + head] * math.log(float(shown_times))
-    for f in range(N_PLAIN):
-        out += globals_.reaction[head * N_PLAIN + f] * work.features[at, f]
+    for f in range(N_REACTED):
+        out += globals_.reaction[head * N_REACTED + f] * work.features[at, f]
     return out
 
 
@@ -160,8 +160,8 @@ def _correction(globals_: Row, work: Work, at: int, shown_times: int) -> float:
 def _add_gradient(gradient: Floats, g: float, work: Work, at: int, shown_times: int) -> None:
     head = 0 if work.candidates[at].had else 1
     gradient[AT_SHOWN + head] += g * math.log(float(shown_times))
-    for f in range(N_PLAIN):
-        gradient[head * N_PLAIN + f] += g * work.features[at, f]
+    for f in range(N_REACTED):
+        gradient[head * N_REACTED + f] += g * work.features[at, f]
 
 
 assert AT_PLACES + N_REACTION_PLACES == N_REACTION, "places come last"  # noqa: S101

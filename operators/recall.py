@@ -1,12 +1,13 @@
-"""Candidates for one user: own items, co-occurring ones, popular ones, popular ones of the likeliest categories."""
+"""Candidates for one user: own items, co-occurring ones, popular ones, popular and new ones of likely categories."""
 
 import math
 
 import numpy as np
 
-from operators.arrays import MAX_CANDIDATES, MAX_TOUCHED_NEIGHBOURS, Entities, Users, Work
-from operators.numeric import FIXED_POINT, decay, kth_largest
-from operators.params import SLOW_DAYS
+from operators.arrays import DIRECTION, MAX_CANDIDATES, MAX_TOUCHED_NEIGHBOURS, NEAR, Entities, Users, Work
+from operators.content import add_content, content_affinity, weigh_content
+from operators.numeric import DAY_S, FIXED_POINT, decay, kth_largest
+from operators.params import NEW_DAYS, SLOW_DAYS
 from operators.serving import N_ATTRIBUTES, N_TAGS
 from state.kernel import inner_kernel
 from state.layout import (
@@ -34,6 +35,10 @@ N_FRESH = 100
 """Items that most users had for the first time lately, taken at the most."""
 N_LIKELY_CATEGORIES = 25
 N_PER_CATEGORY = 8
+N_NEW, N_NEW_EMBEDDED = 4, 24
+"""New items taken at the most: one per category, or, of a catalogue with content vectors, those that fit best."""
+N_NEW_PER_CATEGORY = 8
+"""New items of a category that are looked at, of a catalogue with content vectors."""
 MAX_SOURCES = 48
 """Context and recent items whose neighbours are looked at."""
 _COUNT_AT, _HEADS_AT = field_at(ENTITY_HEADER, "cooc_count"), field_at(ENTITY_HEADER, "heads")
@@ -165,6 +170,8 @@ def _personal(users: Users, u: int, entities: Entities, work: Work, n: int, now_
             if serving[row].tagged:
                 for j in range(N_TAGS):
                     work.attribute_counts[entities.tags[row, j]] += slow
+            if serving[row].embedded:
+                add_content(work.attribute_counts, serving[row].signature, slow)
             if position[row] == -2:  # noqa: PLR2004 - the mark of a context item
                 continue
             before = n
@@ -310,17 +317,51 @@ def _by_factors(entities: Entities, work: Work, n: int) -> int:
 
 
 @inner_kernel
-def _popular(entities: Entities, work: Work, n: int, n_categories: int) -> int:
+def _popular(entities: Entities, work: Work, n: int, n_categories: int, least: float) -> int:
     for k in range(min(N_POPULAR, entities.n_top[0])):
         n = _add(work, n, entities.top[k])
     for k in range(min(N_FRESH, entities.n_fresh_top[0])):
         n = _add(work, n, entities.fresh_top[k])
-    least = kth_largest(work.category_log_p[:n_categories], N_LIKELY_CATEGORIES)
     for k in range(n_categories):
         if work.category_log_p[k] >= least:
             category = work.category_list[k]
             for j in range(min(N_PER_CATEGORY, entities.category_n_top[category])):
                 n = _add(work, n, entities.category_top[category, j])
+    return n
+
+
+@inner_kernel
+def _new(entities: Entities, work: Work, n: int, n_categories: int, least: float, now_s: int) -> int:
+    """Add items that were listed lately and that hardly anybody had, of the likeliest categories but the context's.
+
+    Without them an item would have to be taken before it could be recommended.
+    """
+    log_p, embedded = work.category_log_p, entities.totals[2] > 0.0
+    newest, rows, scores = entities.newest, work.neighbours, work.neighbour_cooc
+    oldest_s = float(now_s) - NEW_DAYS * DAY_S
+    m = 0
+    for k in range(n_categories):
+        category = work.category_list[k]
+        if log_p[k] < least or newest[category].n == 0 or work.category_features[k, 10] > 0.0:
+            continue
+        for j in range(min(N_NEW_PER_CATEGORY if embedded else 1, newest[category].n)):
+            if newest[category].listed_s[j] < oldest_s:
+                break
+            row = newest[category].rows[j]
+            rows[m] = row
+            scores[m] = log_p[k]
+            if embedded and entities.serving[row].embedded:
+                scores[m] += content_affinity(work.content, NEAR, entities.serving[row].signature)
+                scores[m] += content_affinity(work.content, DIRECTION, entities.serving[row].signature)
+            m += 1
+    if m == 0:
+        return n
+    left = N_NEW_EMBEDDED if embedded else N_NEW
+    wanted = kth_largest(scores[:m], left)
+    for j in range(m):
+        if scores[j] >= wanted and left > 0:
+            n = _add(work, n, rows[j])
+            left -= 1
     return n
 
 
@@ -341,9 +382,13 @@ def recall(users: Users, u: int, entities: Entities, work: Work, n_categories: i
     category are no candidates; unavailable ones are (they are learned from) and go out when the slate is filled.
     """
     n = _personal(users, u, entities, work, 0, now_s)
+    if entities.totals[2] > 0.0:
+        weigh_content(entities, work)
     n = _cooccurring(users, u, entities, work, n, n_context)
     n = _by_factors(entities, work, n)
-    return _popular(entities, work, n, n_categories)
+    least = kth_largest(work.category_log_p[:n_categories], N_LIKELY_CATEGORIES)
+    n = _popular(entities, work, n, n_categories, least)
+    return _new(entities, work, n, n_categories, least, now_s)
 
 
 @inner_kernel

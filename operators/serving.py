@@ -9,7 +9,7 @@ import numpy as np
 
 from operators.elementary import logarithms, powers_of_two
 from operators.numeric import DAY_S
-from operators.params import N_OVERALL, POPULARITY_DAYS
+from operators.params import CONTENT_TABLES, CONTENT_VALUES, N_OVERALL, POPULARITY_DAYS
 from state.arrays import Floats, Int32s, Rows
 from state.kernel import kernel
 from state.layout import N_POPULARITIES
@@ -38,7 +38,10 @@ SERVING = np.dtype(
         ("bias", "<f4"),
         ("attributes", "<i4", (N_ATTRIBUTES,)),  # dense numbers, 0 is none
         ("tagged", "u1"),  # whether it has tags
-        ("_pad", "u1", (11,)),
+        ("embedded", "u1"),  # whether it has a content vector
+        ("untried", "u1"),  # whether nobody had it yet
+        ("_pad", "u1"),
+        ("signature", "u1", (CONTENT_TABLES,)),  # of the content vector
     ]
 )
 
@@ -81,11 +84,14 @@ def fill_lines(serving: Rows, headers: Rows, rows: Int32s, n: int, hour: int, nu
         line.repeat = header.n_repeat / (header.n + 5.0)
         line.usual = (header.log_gaps + GAP_PRIOR * USUAL_LOG_GAP) / (header.n_repeat + GAP_PRIOR)
         line.bias = header.blend_bias
+        line.untried = 1 if header.n == 0 else 0
         line.hour = hour
 
 
 @kernel
-def count_attributes(serving: Rows, tags: Int32s, rows: Int32s, events: np.ndarray, totals: np.ndarray) -> None:
+def count_attributes(
+    serving: Rows, tags: Int32s, rows: Int32s, events: np.ndarray, totals: np.ndarray, n_numbers: int
+) -> None:
     """Add events of items to the totals of their attributes.
 
     Parameters
@@ -93,10 +99,20 @@ def count_attributes(serving: Rows, tags: Int32s, rows: Int32s, events: np.ndarr
     rows, events
         Entity rows and how many events they have more (or, below zero, less) than before, shape ``(n,)``, float64.
     totals
-        Events per dense number of an attribute, float64; overwritten.
+        Events per dense number of an attribute, per value of each byte of a signature, and per bit that is set, one
+        behind the other, float64; overwritten.
+    n_numbers
+        How many numbers attributes have.
     """
     for k in range(rows.shape[0]):
         for j in range(N_ATTRIBUTES):
             totals[serving[rows[k]].attributes[j]] += events[k]
         for j in range(N_TAGS):
             totals[tags[rows[k], j]] += events[k]
+        if serving[rows[k]].embedded:
+            for j in range(CONTENT_TABLES):
+                value = serving[rows[k]].signature[j]
+                totals[n_numbers + CONTENT_VALUES * j + value] += events[k]
+                for b in range(8):
+                    at = n_numbers + CONTENT_TABLES * CONTENT_VALUES + 8 * j + b
+                    totals[at] += events[k] * ((value >> b) & 1)

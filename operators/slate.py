@@ -152,7 +152,7 @@ def pick(
 
 
 @inner_kernel
-def reason(work: Work, at: int) -> int:
+def reason(entities: Entities, work: Work, at: int) -> int:
     """Return why a candidate is there, in the order: had before, bought together, taste, category, popular."""
     c = work.candidates[at]
     if c.had:
@@ -160,9 +160,9 @@ def reason(work: Work, at: int) -> int:
     if c.source > 0 and c.source_weight >= TOGETHER_SHARE:
         return REASON_TOGETHER
     x = work.features[at]
-    if x[6] > 1.0:
+    if x[6] > 1.0 or x[51] + x[52] > 1.0:
         return REASON_TASTE
-    if x[11] == 0.0:
+    if x[11] == 0.0 or entities.serving[c.row].untried:
         return REASON_CATEGORY
     return REASON_POPULAR
 

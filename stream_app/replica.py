@@ -10,17 +10,32 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from operators.arrays import N_ATTRIBUTE_NUMBERS, Entities
+from operators.arrays import N_ATTRIBUTE_NUMBERS, N_CONTENT, N_CONTENT_BITS, NEWEST, Entities
 from operators.attributes import attribute_numbers, tag_numbers
 from operators.numeric import start_entities
-from operators.params import N_CATEGORY_TOP, N_GLOBAL_TOP, N_SCAN, P_LONG, POPULARITY_DAYS
-from operators.popular import update_top, withdraw_from_category
+from operators.params import (
+    N_CATEGORY_TOP,
+    N_GLOBAL_TOP,
+    N_SCAN,
+    P_LONG,
+    POPULARITY_DAYS,
+)
+from operators.popular import list_new, update_top, withdraw_from_category
 from operators.serving import N_ATTRIBUTES, N_TAGS, SERVING, count_attributes
+from operators.signatures import signatures
 from state.arrays import Floats, Int32s, Rows, UInt8s, UInt64s
 from state.codec import KEY_BYTES, KIND_HEADER, KIND_NAME, matrix, overwrite
 from state.ids import hash_category, hash_ids
 from state.kernel import kernel
-from state.layout import ENTITY_HEADER, ENTITY_NEIGHBOURS, ENTITY_PAGES, KIND_CATEGORY, KIND_ITEM, N_FACTORS
+from state.layout import (
+    ENTITY_HEADER,
+    ENTITY_NEIGHBOURS,
+    ENTITY_PAGES,
+    EPOCH_2000_S,
+    KIND_CATEGORY,
+    KIND_ITEM,
+    N_FACTORS,
+)
 from state.pages import KEYS, Pages
 from state.slab import pop_free
 from state.table import RowTable
@@ -103,9 +118,11 @@ class Replica:
         self._category_top: Int32s = np.zeros((0, N_CATEGORY_TOP), np.int32)
         self._category_top_key: Floats = np.zeros((0, N_CATEGORY_TOP), np.float32)
         self._category_n_top: Int32s = np.zeros(0, np.int32)
+        self._newest: Rows = np.zeros(0, NEWEST)
+        self._listed_s = np.zeros(0, np.uint32)
         self._serving: Rows = np.zeros(0, SERVING)
         self._tags: Int32s = np.zeros((0, N_TAGS), np.int32)
-        self._attribute_totals = np.zeros(N_ATTRIBUTE_NUMBERS, np.float64)
+        self._attribute_totals = np.zeros(N_ATTRIBUTE_NUMBERS + N_CONTENT + N_CONTENT_BITS, np.float64)
         self._size_rows(1024)
         self._size_categories(64)
         self._top = np.zeros(N_GLOBAL_TOP, np.int32)
@@ -119,12 +136,13 @@ class Replica:
         self._scan_place: Int32s = np.zeros(0, np.int32)
         self._n_since_scan = 0
         self._n_categories = np.zeros(1, np.int32)
-        self.totals = np.zeros(2, np.float64)
+        self.totals = np.zeros(3, np.float64)
 
     def _size_rows(self, n: int) -> None:
         self._category = grown(self._category, n, -1)
         self._available = grown(self._available, n, 0)
         self._category_of_row = grown(self._category_of_row, n, -1)
+        self._listed_s = grown(self._listed_s, n, 0)
         self._serving = grown(self._serving, n, 0)
         self._tags = grown(self._tags, n, 0)
 
@@ -133,6 +151,7 @@ class Replica:
         self._category_top = grown(self._category_top, n, 0)
         self._category_top_key = grown(self._category_top_key, n, 0)
         self._category_n_top = grown(self._category_n_top, n, 0)
+        self._newest = grown(self._newest, n, 0)
 
     @property
     def n_rows(self) -> int:
@@ -160,6 +179,7 @@ class Replica:
             category_top=self._category_top,
             category_top_key=self._category_top_key,
             category_n_top=self._category_n_top,
+            newest=self._newest,
             top=self._top,
             top_key=self._top_key,
             n_top=self._n_top,
@@ -277,7 +297,7 @@ class Replica:
         self.totals[0] += (after - before)[item].sum()
         self.totals[1] += np.count_nonzero(item & (before == 0) & (after > 0))
         self._serving["hour"][rows] = 0
-        count_attributes(self._serving, self._tags, rows, (after - before).astype(np.float64), self._attribute_totals)
+        self._count_attributes(rows, (after - before).astype(np.float64))
         update_top(self.entities(), rows)
         self._n_since_scan += rows.size
         if self._n_since_scan > SCAN_EVERY * (self._scan.size + 1):
@@ -315,6 +335,9 @@ class Replica:
         latest = dict(decoded.entries)
         if not latest:
             return
+        bad = {r.index for r in decoded.rejections}
+        stamps = (record.timestamp for index, record in enumerate(records) if index not in bad)
+        times_ms = dict(zip((item_id for item_id, _ in decoded.entries), stamps, strict=True))
         ids = hash_ids(latest, len(latest))
         if np.unique(ids).size < ids.size:
             self.n_collisions += 1
@@ -325,9 +348,11 @@ class Replica:
         entries = list(latest.values())
         paths = [self._path_of(entry) for entry in entries]
         self._place(rows, paths, entries)
+        self._list(rows, ids, [times_ms[item_id] for item_id in latest], entries)
         self._describe(rows, paths, entries)
         self._inform(ids, paths, latest)
         update_top(self.entities(), rows)
+        list_new(self.entities(), rows, self._listed_s[rows])
 
     def _path_of(self, entry: CatalogEntry | None) -> tuple[str, ...]:
         path = tuple(entry.category) if entry is not None else ()
@@ -349,14 +374,36 @@ class Replica:
     ) -> None:
         """Give items the attributes of their catalogue entries; their events count for these from now on."""
         events = self.table.headers.records["n"][rows].astype(np.float64)
-        count_attributes(self._serving, self._tags, rows, -events, self._attribute_totals)
+        self._count_attributes(rows, -events)
         self._serving["attributes"][rows] = [
             attribute_numbers(path, entry.brand, entry.price, entry.title) if entry is not None else _NO_ATTRIBUTES
             for path, entry in zip(paths, entries, strict=True)
         ]
         self._tags[rows] = [tag_numbers(entry.tags if entry is not None else None) for entry in entries]
         self._serving["tagged"][rows] = self._tags[rows, 0] > 0
-        count_attributes(self._serving, self._tags, rows, events, self._attribute_totals)
+        self._embed(rows, entries)
+        self._count_attributes(rows, events)
+
+    def _embed(self, rows: Int32s, entries: "Sequence[CatalogEntry | None]") -> None:
+        """Give items the signatures of their content vectors."""
+        embedded = self._serving["embedded"]
+        self.totals[2] -= np.count_nonzero(embedded[rows])
+        self._serving["signature"][rows], embedded[rows] = signatures(
+            [entry.embedding if entry is not None else None for entry in entries]
+        )
+        self.totals[2] += np.count_nonzero(embedded[rows])
+
+    def _count_attributes(self, rows: Int32s, events: np.ndarray) -> None:
+        count_attributes(self._serving, self._tags, rows, events, self._attribute_totals, N_ATTRIBUTE_NUMBERS)
+
+    def _list(
+        self, rows: Int32s, ids: UInt64s, times_ms: "Sequence[int]", entries: "Sequence[CatalogEntry | None]"
+    ) -> None:
+        """Note when items were listed: at the first entry since they were not in the catalogue."""
+        seconds = np.clip(np.array(times_ms, np.int64) // 1000 - EPOCH_2000_S, 0, np.iinfo(np.uint32).max)
+        known = np.fromiter((item_hash in self.info for item_hash in ids.tolist()), np.bool_, ids.size)
+        gone = np.fromiter((entry is None for entry in entries), np.bool_, ids.size)
+        self._listed_s[rows] = np.where(gone, 0, np.where(known, self._listed_s[rows], seconds))
 
     def _inform(
         self, ids: UInt64s, paths: "Sequence[tuple[str, ...]]", latest: "Mapping[str, CatalogEntry | None]"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from operators.arrays import GLOBALS, Users, new_accumulators, new_globals, new_work
+from operators.arrays import Users, new_accumulators, new_globals, new_work
 from operators.draw import CHOICE, greedy_choices
 from operators.interval import clear, summed_updates, with_room
 from operators.learn import (
@@ -23,13 +23,21 @@ from operators.numeric import start_users
 from operators.params import LearnParams, SlateParams
 from operators.rank import SLATE, fill_slates
 from state.arrays import Int32s, Rows, UInt8s, UInt64s
-from state.codec import KIND_GLOBALS, matrix, page_key
 from state.ids import hash_id
 from state.layout import USER_HEADER, USER_PAGES
 from state.table import RowTable
 from state.updates import encode_update
 from stream_app.columns import event_columns, user_hashes
 from stream_app.interval import Interval
+from stream_app.learned_pages import (
+    CONTENT_KEY,
+    GLOBALS_KEY,
+    REACTIONS_KEY,
+    content_page,
+    first_page,
+    globals_of,
+    reaction_page,
+)
 from stream_app.newest import NewestSlates
 from stream_app.policy_task import POLICY_KEY, PartitionPolicy
 from stream_app.policy_view import PolicyView
@@ -47,10 +55,6 @@ if TYPE_CHECKING:
     from stream_app.replica import Replica
     from stream_app.settings import Settings
 
-GLOBALS_KEY = page_key(0, KIND_GLOBALS)
-REACTIONS_KEY = page_key(1, KIND_GLOBALS)
-REACTIONS_AT = int(GLOBALS.fields["reaction"][1])  # type: ignore[index] # it has fields
-"""Where in the bytes of :data:`GLOBALS` the second page begins."""
 NOTHING_WANTED = np.zeros(0, np.uint8)
 NO_LISTS = np.zeros(0, LISTS)
 NO_DRAWS = np.zeros(0, CHOICE)
@@ -107,7 +111,7 @@ class UserProcessor:
         self.policy = PartitionPolicy(settings, partition, policy or PolicyView(settings))
         self.table = RowTable(USER_HEADER, USER_PAGES, replica)
         self.globals: Rows = new_globals()
-        self._reactions = self._flushed = self._reaction_bytes()
+        self._reactions = self._flushed = reaction_page(self.globals)
         self.quality = OnlineQuality()
         self.relearning = Relearning(self._learn, RelearnParams(n_events=settings.relearn_events))
         self._drifts = DriftLog(partition)
@@ -133,11 +137,10 @@ class UserProcessor:
         self.tally.restore(state)
         self._newest_s = int(state.get("newest_s", 0))
         self.relearning.restore(state.get("relearning"))
-        raw, reactions, policy = self._store.get_many([GLOBALS_KEY, REACTIONS_KEY, POLICY_KEY])
-        if raw is not None:
-            fresh = new_globals().tobytes()[REACTIONS_AT:]
-            self.globals = matrix([raw + (reactions or fresh)], GLOBALS).view(GLOBALS).reshape(1).copy()
-        self._reactions = self._flushed = self._reaction_bytes()
+        first, reactions, content, policy = self._store.get_many([GLOBALS_KEY, REACTIONS_KEY, CONTENT_KEY, POLICY_KEY])
+        if first is not None:
+            self.globals = globals_of(first, reactions, content)
+        self._reactions = self._flushed = reaction_page(self.globals)
         self.policy.restore(policy)
 
     @property
@@ -295,15 +298,15 @@ class UserProcessor:
         if self._interval.gone:
             written = {key for key, _ in pages}
             pages.singles += [(key, None) for key in sorted(self._interval.gone - written)]
-        pages.singles += [(GLOBALS_KEY, self.globals.tobytes()[:REACTIONS_AT]), *policy_pages]
-        self._flushed = self._reaction_bytes()
+        pages.singles += [(GLOBALS_KEY, first_page(self.globals)), *policy_pages]
+        content = content_page(self.globals)
+        if content is not None:
+            pages.singles.append((CONTENT_KEY, content))
+        self._flushed = reaction_page(self.globals)
         if self._flushed != self._reactions:
             pages.singles.append((REACTIONS_KEY, self._flushed))
         state = {**self.tally.state(), "newest_s": self._newest_s, "relearning": self.relearning.state()}
         return Flush(outputs=outputs, pages=pages, state=state)
-
-    def _reaction_bytes(self) -> bytes:
-        return self.globals.tobytes()[REACTIONS_AT:]
 
     def _slates(self, now_ms: int) -> list[Output]:
         latest = self._interval.take_latest()

@@ -108,6 +108,9 @@ def synthetic(
         float | None,
         typer.Option(min=0.0, max=1.0, help="Share of the users whose tastes change after two thirds of the days."),
     ] = None,
+    embedding: Annotated[
+        int | None, typer.Option(min=0, help="Components of the items' content vectors; none if not given.")
+    ] = None,
     *,
     json: Json = False,
 ) -> None:
@@ -123,6 +126,8 @@ def synthetic(
     params = with_sizes(KINDS[kind], seed=seed, n_users=users, n_items=items, n_categories=categories, days=days)
     if drift_users is not None:
         params = replace(params, drift_users=drift_users)
+    if embedding is not None:
+        params = replace(params, embedding=embedding)
     with _working("users", "users") as bar:
         summary = write_synthetic(out, params, bar.count)
     _tell(summary, bar, json=json)

@@ -7,6 +7,7 @@ and pages, as it does through the topics.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Final
 
@@ -51,7 +52,8 @@ class ReplayModel:
     settings
         As of a worker. Exploration is switched off in all lists, and on in the drawn slates beside them.
     catalog
-        All records of the catalogue, applied before the first event.
+        All records of the catalogue. Those without a timestamp are applied before the first event, the others
+        before the first event that is not earlier.
     replica_lag
         Events between two updates of the item replica, at least 1.
     """
@@ -62,7 +64,9 @@ class ReplayModel:
         settings = settings.model_copy(update={"hot_rows": EVERYTHING})
         self._lag = max(1, replica_lag)
         self._replica = Replica(settings)
-        self._replica.apply_catalog(list(catalog))
+        records = sorted(catalog, key=lambda record: record.timestamp)
+        self._coming = deque(record for record in records if record.timestamp > 0)
+        self._replica.apply_catalog(records[: len(records) - len(self._coming)])
         self._users = UserProcessor(settings, 0, 1, 1, MemoryPageStore(), self._replica)
         self._items = ItemProcessor(settings, 0, 1, MemoryPageStore())
         self._users.restore(None)
@@ -78,11 +82,20 @@ class ReplayModel:
         start = 0
         while start < len(events):
             end = min(len(events), start + self._lag - (first_index + start) % self._lag)
+            self._list(events[start].event_time_ms)
             self._learn(events[start:end], first_index + start, scored[start:end], answers)
             if (first_index + end) % self._lag == 0:
                 self._publish()
             start = end
         return answers
+
+    def _list(self, now_ms: int) -> None:
+        """Take over the catalogue records that have come by now."""
+        coming: list[KafkaRecord] = []
+        while self._coming and self._coming[0].timestamp <= now_ms:
+            coming.append(self._coming.popleft())
+        if coming:
+            self._replica.apply_catalog(coming)
 
     def _learn(self, events: Sequence[Event], first_index: int, scored: Bools, answers: Answers) -> None:
         start = 0

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -21,6 +22,15 @@ if TYPE_CHECKING:
 
 _CHUNK = 4_096
 _PROGRESS_STEP = 0.005
+
+
+class _Listed(msgspec.Struct):
+    """When a shop listed an item: a field of catalogue files for evaluations, which records in Kafka do not need."""
+
+    listed_ms: int = 0
+
+
+_listed = msgspec.json.Decoder(_Listed)
 
 Path_ = tuple[str, ...]
 Int64s = npt.NDArray[np.int64]
@@ -95,8 +105,6 @@ class EventLog:
 
     def batches(self, size: int) -> Iterator[list[Event]]:
         """Decode the events in batches of at most ``size``."""
-        import msgspec  # noqa: PLC0415 - keeps this next to its only use
-
         decode = msgspec.json.Decoder(Event).decode
         for start in range(0, len(self.values), size):
             yield [decode(value) for value in self.values[start : start + size]]
@@ -109,7 +117,7 @@ class Catalog:
     Attributes
     ----------
     records
-        The valid records, as the catalogue topic would hold them.
+        The valid records, as the catalogue topic would hold them; the timestamp is the line's ``listed_ms``, or 0.
     entries
         The newest entry of each item.
     depth
@@ -208,7 +216,7 @@ def read_catalog(path: Path, settings: Settings) -> Catalog:
         bad = {rejection.index for rejection in decoded.rejections}
         for rejection in decoded.rejections:
             rejects.add(rejection.code, f"record {first + rejection.index}: {rejection.reason}")
-        kept += [record for index, record in enumerate(records) if index not in bad]
+        kept += [_dated(record, first + index) for index, record in enumerate(records) if index not in bad]
         entries.update({item_id: entry for item_id, entry in decoded.entries if entry is not None})
     if not entries:
         raise EvaluationError(_nothing(path, "catalogue entry", rejects, "item_id and category"))
@@ -241,6 +249,17 @@ def _chunks(
 def _as_record(keys: KeyReader, record: Record) -> FileRecord:
     key, value = keys.encode(record)
     return FileRecord(key, value)
+
+
+def _dated(record: FileRecord, number: int) -> FileRecord:
+    """Give a catalogue record the time at which its item was listed."""
+    if record.value:
+        try:
+            record.timestamp = _listed.decode(record.value).listed_ms
+        except msgspec.ValidationError as error:
+            message = f"catalogue record {number}: listed_ms must be milliseconds since 1970 UTC, or left out ({error})"
+            raise EvaluationError(message) from error
+    return record
 
 
 def _nothing(path: Path, what: str, rejects: Rejects, wanted: str) -> str:

@@ -29,7 +29,7 @@ class CatalogEntry(msgspec.Struct, frozen=True, omit_defaults=True):
         Path from broad to fine, such as ``["GROCERY", "CHEESE"]``, at most 32 levels, none of them empty. An empty
         path means unknown: an item of unknown category is learned from but never recommended.
     brand, title
-        For people, and for cold items.
+        For people, and for new items.
     price
         In the shop's currency, 0 or more.
     rating
@@ -41,7 +41,7 @@ class CatalogEntry(msgspec.Struct, frozen=True, omit_defaults=True):
     tags
         Free words.
     embedding
-        Content vector of any length, each component within the range of a 32-bit float.
+        Content vector of any length, each component within the range of a 32-bit float; only its direction counts.
     """
 
     item_id: Annotated[_Id, msgspec.Meta(description="The item; also the record's key.")]

@@ -12,8 +12,8 @@ import numpy as np
 
 from stream_app.dataset import CATALOG_FILE, EVENTS_FILE, README_FILE, cannot_write, make_folder, write_whole
 from stream_app.synthetic.params import ShopParams
-from stream_app.synthetic.shop import Shop, category_path
-from stream_app.synthetic.simulation import Deeds, Simulation
+from stream_app.synthetic.shop import Shop, category_path, content_vectors
+from stream_app.synthetic.simulation import DAY_MS, START_MS, Deeds, Simulation
 
 TRUTH_FILE: Final = "truth.json"
 _EVENTS_PER_WRITE = 20_000
@@ -78,7 +78,7 @@ def write_synthetic(
     encode = msgspec.json.Encoder()
     try:
         write_whole(summary.events_path, map(encode.encode_lines, _events(deeds, params)))
-        write_whole(summary.catalog_path, iter([encode.encode_lines(list(_catalog(simulation.shop)))]))
+        write_whole(summary.catalog_path, iter([encode.encode_lines(list(_catalog(simulation.shop, params)))]))
         write_whole(summary.truth_path, iter([encode.encode(simulation.truth()), b"\n"]))
         write_whole(summary.readme_path, iter([_readme(summary, params).encode()]))
     except OSError as error:
@@ -107,11 +107,12 @@ def _events(deeds: Deeds, params: ShopParams) -> Iterator[list[dict[str, Any]]]:
         yield events
 
 
-def _catalog(shop: Shop) -> Iterator[dict[str, Any]]:
+def _catalog(shop: Shop, params: ShopParams) -> Iterator[dict[str, Any]]:
     """Yield all items, those to come as well; the style is told as tags, one per direction it clearly points to."""
+    vectors = np.round(content_vectors(shop, params), 4).tolist() if params.embedding else None
     for item, category in enumerate(shop.category.tolist()):
         style = shop.style[item]
-        yield {
+        entry = {
             "item_id": f"i{item}",
             "category": category_path(shop, category),
             "brand": f"brand {shop.brand[item]}",
@@ -119,6 +120,11 @@ def _catalog(shop: Shop) -> Iterator[dict[str, Any]]:
             "title": f"Item {item}",
             "tags": [f"style {k}{'+' if style[k] > 0 else '-'}" for k in np.flatnonzero(np.abs(style) > 0.5).tolist()],  # noqa: PLR2004 - a clear direction
         }
+        if shop.birth[item] > 0:
+            entry["listed_ms"] = START_MS + int(shop.birth[item]) * DAY_MS
+        if vectors is not None:
+            entry["embedding"] = vectors[item]
+        yield entry
 
 
 def _readme(summary: SyntheticSummary, params: ShopParams) -> str:
@@ -129,6 +135,7 @@ def _readme(summary: SyntheticSummary, params: ShopParams) -> str:
 by `crossaisle dataset synthetic`. Nobody did any of this: it is for tests and for scale; judge quality on real data.
 
 - `events.jsonl`, `catalog.jsonl`: as `crossaisle produce` and `crossaisle evaluate` want them, in order of time.
+- `listed_ms` in the catalogue: when a new item came, in milliseconds since 1970 UTC; `evaluate` shows it from then on.
 - `truth.json`: everything that was drawn: each user's log tastes per category, style and staples with their cycles,
   before and after the day of drift; each category's companion, season and peak day; the day each new item came.
 

@@ -44,6 +44,10 @@ class ShopParams:
         Day on which tastes change; none if None.
     drift_users
         Share of the users whose tastes change then.
+    embedding
+        Components of the items' content vectors; 0 for a catalogue without.
+    embedding_noise
+        Length of what is noise in them, where what the style says has a length of 1 in the mean.
     """
 
     seed: int = 0
@@ -63,6 +67,8 @@ class ShopParams:
     season: float = 0.7
     drift_day: int | None = 120
     drift_users: float = 0.5
+    embedding: int = 0
+    embedding_noise: float = 0.5
 
     def check(self) -> None:
         """Raise if a value is out of range.
@@ -72,7 +78,7 @@ class ShopParams:
         SyntheticError
             It is; the message names the field.
         """
-        least = {"seed": 0, "n_users": 1, "n_departments": 1, "days": 1, "basket": 1, "n_staples": 0}
+        least = {"seed": 0, "n_users": 1, "n_departments": 1, "days": 1, "basket": 1, "n_staples": 0, "embedding": 0}
         for name, value in least.items():
             if getattr(self, name) < value:
                 message = f"{name} must be at least {value}, got {getattr(self, name)}; give a larger one"

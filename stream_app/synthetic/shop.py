@@ -108,6 +108,20 @@ def pick(shop: Shop, category: int, style: Floats, day: float, rng: np.random.Ge
     return int(members[np.searchsorted(np.cumsum(chances)[:-1], rng.random(), side="right")])
 
 
+def content_vectors(shop: Shop, params: ShopParams) -> Floats:
+    """Return content vectors as a model of texts or pictures might give them, shape ``(n_items, embedding)``.
+
+    Items of one category lie around a point of their own; where around it tells their style, and some of it is noise.
+    """
+    rng = np.random.default_rng([params.seed, 2])
+    n = params.embedding
+    centres = rng.normal(0, 1, (params.n_categories, n)) / n**0.5
+    of_style = rng.normal(0, 1, (N_STYLES, n)) / n**0.5
+    noise = params.embedding_noise * rng.normal(0, 1, (params.n_items, n)) / n**0.5
+    out: Floats = centres[shop.category] + shop.style @ of_style + noise
+    return out
+
+
 def category_path(shop: Shop, category: int) -> list[str]:
     """Return the path of a category by its number."""
     return [f"department {shop.department[category]}", f"category {category}"]

@@ -6,8 +6,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from operators.params import P_FIRST_LONG, P_LONG, P_MIDDLE
-from operators.popular import popularity_key, update_top, withdraw_from_category
+from operators.params import N_CATEGORY_NEW, NEW_EVENTS, P_FIRST_LONG, P_LONG, P_MIDDLE
+from operators.popular import list_new, popularity_key, update_top, withdraw_from_category
 from state.layout import KIND_CATEGORY
 from tests.operators.world import DAY_S, N_AISLES, N_ITEMS, World
 
@@ -98,3 +98,28 @@ def test_keys_compare_popularities_of_different_times() -> None:
     e.headers[a]["popularity"], e.headers[a]["t_s"] = 8.0, 0
     e.headers[b]["popularity"], e.headers[b]["t_s"] = 4.0, 90 * DAY_S
     assert np.isclose(popularity_key(e, a, P_LONG), popularity_key(e, b, P_LONG), atol=1e-6)
+
+
+def test_the_newest_of_a_category() -> None:
+    """The list of new items is the newest of those with few events that are available, newest first."""
+    n = 400
+    world = World(n)
+    e = world.entities
+    rows = np.array([world.item_row(k) for k in range(n)], np.int32)
+    rng = np.random.default_rng(2)
+    listed_s = (rng.permutation(n) + 1).astype(np.uint32)
+    e.headers["n"][rows] = rng.integers(0, 2 * NEW_EVENTS, n)
+    e.available[rows] = rng.random(n) < 0.7
+    e.newest["n"] = 0
+    list_new(e, rows, listed_s)
+    update_top(e, rows)
+    newest = rows[np.argsort(-listed_s.astype(np.int64))]
+    for category in range(N_AISLES):
+        wanted = [r for r in newest if e.category[r] == category and e.available[r] and e.headers[r]["n"] < NEW_EVENTS]
+        assert e.newest[category]["rows"][: e.newest[category]["n"]].tolist() == wanted[:N_CATEGORY_NEW]
+    first, second, third = e.newest[0]["rows"][:3].tolist()
+    withdraw_from_category(e, first, 0)
+    e.available[second] = False
+    e.headers["n"][third] = NEW_EVENTS
+    update_top(e, np.array([second, third], np.int32))
+    assert not {first, second, third} & set(e.newest[0]["rows"][: e.newest[0]["n"]].tolist())

@@ -9,8 +9,8 @@ import numpy as np
 
 from operators.arrays import N_REACTION
 from operators.reactions import AT_PLACES, learn_reaction, reacted_place
+from stream_app.learned_pages import GLOBALS_KEY, REACTIONS_KEY
 from stream_app.records import Event
-from stream_app.user_stage import GLOBALS_KEY, REACTIONS_KEY
 from tests.operators.world import N_ITEMS, N_USERS, NOW_MS, START_MS, World
 
 if TYPE_CHECKING:

@@ -6,9 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from operators.arrays import MAX_CANDIDATES
+from operators.params import N_CATEGORY_NEW, NEW_DAYS, NEW_EVENTS
+from operators.recall import N_NEW, N_NEW_EMBEDDED
 from state.ids import hash_id
 from state.layout import FLAG_DISLIKED, N_USER_SLOTS
-from tests.operators.world import HISTORIES, N_ITEMS, Step, World, context_rows, is_clear, shoppers
+from tests.operators.world import DAY_S, HISTORIES, N_AISLES, N_ITEMS, Step, World, context_rows, is_clear, shoppers
 
 
 def disliked_rows(world: World, user: int) -> set[int]:
@@ -86,3 +88,52 @@ def test_what_goes_together_is_recalled() -> None:
         c = found.work.candidates[found.work.position[world.item_row(12)]]
         assert c["cooc"] > 0
         assert found.entities.headers[c["source"]]["id"] == hash_id("i6")
+
+
+def test_an_item_without_events_is_recalled() -> None:
+    """What was listed lately is a candidate before anybody had it, unless it is not available, or of the context."""
+    world = World(10)
+    world.live([Step(0, item, "purchase", 300.0 + item / 10, 1) for item in range(10)])
+    world.live([Step(0, 0, "purchase", 390.0, 2)])
+    listed_s = world.now_s(0) - DAY_S
+    world.catalogue(range(10, 20), listed_s=listed_s, available=False)
+    world.catalogue(range(20, 25), listed_s=listed_s)
+    new = [world.item_row(item) for item in range(20, 25)]
+    with world.gathered(0) as found:
+        assert set(new[1:]) <= set(found.rows)
+        assert new[0] not in found.rows, "its category is the context's"
+        assert not {world.item_row(item) for item in range(10, 20)} & set(found.rows)
+
+
+def test_an_item_is_new_for_a_while() -> None:
+    """With enough events, or long after it was listed, an item has to be a candidate for another reason."""
+    world = World(10)
+    world.live([Step(0, item, "purchase", 300.0 + item / 10, 1) for item in range(10)])
+    world.live([Step(0, 0, "purchase", 390.0, 2)])
+    old, young, taken = 21, 22, 23
+    now_s = world.now_s(0)
+    for item, days in ((old, NEW_DAYS + 1), (young, NEW_DAYS - 1), (taken, 1)):
+        world.catalogue([item], listed_s=now_s - int(days * DAY_S))
+    world.live([Step(1, taken, "purchase", 389.0, None) for _ in range(NEW_EVENTS)])
+    assert all(world.item_row(taken) not in line["rows"][: line["n"]] for line in world.entities.newest)
+    with world.gathered(0) as found:
+        assert world.item_row(young) in found.rows
+        assert world.item_row(old) not in found.rows
+
+
+def test_new_items_are_bounded_in_number() -> None:
+    """However many items are new, few of them are candidates, and of those with content vectors the fitting ones."""
+    for embedded, bound in ((False, N_NEW), (True, N_NEW_EMBEDDED)):
+        world = World(0)
+        vectors = {kind: [[1.0, 1.0, -1.0], [-1.0, -1.0, 1.0]][kind] for kind in (0, 1)}
+        for item in range(40 * N_AISLES):
+            world.catalogue([item], **({"embedding": vectors[item // N_AISLES % 2]} if embedded else {}))
+        world.live([Step(0, item, "purchase", 300.0 + item, item) for item in range(N_AISLES)])
+        had = {world.item_row(item) for item in range(N_AISLES)}
+        with world.gathered(0) as found:
+            new = set(found.rows) - had
+            assert 0 < len(new) <= bound
+            assert (world.entities.newest["n"] <= N_CATEGORY_NEW).all()
+            if embedded:
+                fitting = {world.item_row(item) for item in range(40 * N_AISLES) if item // N_AISLES % 2 == 0}
+                assert len(new & fitting) > 0.6 * len(new)

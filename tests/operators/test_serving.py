@@ -8,8 +8,9 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from operators.arrays import N_CONTENT, N_CONTENT_BITS
 from operators.numeric import decay
-from operators.params import P_LONG, POPULARITY_DAYS
+from operators.params import CONTENT_TABLES, CONTENT_VALUES, P_LONG, POPULARITY_DAYS
 from operators.serving import HOUR_S, N_TAGS, SERVING, count_attributes, fill_lines
 from state.layout import ENTITY_HEADER, N_POPULARITIES
 
@@ -36,6 +37,7 @@ def test_a_line_says_what_the_header_says(popularity: list[float], t_s: int, lat
     assert 0.0 <= line["repeat"][0] < 1.0
     assert line["bias"][0] == 0.5
     assert line["hour"][0] == hour
+    assert not line["untried"][0]
     assert line["attributes"][0].tolist() == [1, 2, 3, 4]
 
 
@@ -45,10 +47,19 @@ def test_totals_are_sums_over_items(changes: list[tuple[int, int]]) -> None:
     rng = np.random.default_rng(7)
     serving, tags = np.zeros(10, SERVING), rng.integers(0, 6, (10, N_TAGS)).astype(np.int32)
     serving["attributes"] = rng.integers(0, 6, serving["attributes"].shape)
-    totals, events = np.zeros(6), np.zeros(10)
+    totals, events = np.zeros(6 + N_CONTENT + N_CONTENT_BITS), np.zeros(10)
+    serving["embedded"] = rng.integers(0, 2, 10)
+    serving["signature"] = rng.integers(0, 256, serving["signature"].shape)
     for row, n in changes:
-        count_attributes(serving, tags, np.array([row], np.int32), np.array([float(n)]), totals)
+        count_attributes(serving, tags, np.array([row], np.int32), np.array([float(n)]), totals, 6)
         events[row] += n
     for number in range(6):
         held = (serving["attributes"] == number).sum(axis=1) + (tags == number).sum(axis=1)
         assert totals[number] == (held * events).sum()
+    content = totals[6:]
+    embedded = events * serving["embedded"]
+    bits = np.unpackbits(serving["signature"], axis=1, bitorder="little")
+    assert (content[N_CONTENT:] == embedded @ bits).all()
+    for k in range(CONTENT_TABLES):
+        counted = np.bincount(serving["signature"][:, k], embedded, CONTENT_VALUES)
+        assert (content[CONTENT_VALUES * k : CONTENT_VALUES * (k + 1)] == counted).all()

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from operators.arrays import new_work
 from operators.rank import gather, release
 from state.ids import hash_id
-from state.layout import N_CONTEXT_SLOTS
+from state.layout import EPOCH_2000_S, N_CONTEXT_SLOTS
 from state.store import MemoryPageStore
 from stream_app.item_stage import ItemProcessor
 from stream_app.records import decode_slate
@@ -106,10 +106,13 @@ class World:
         self.n_sent = 0
         self.catalogue(range(n_in_catalogue))
 
-    def catalogue(self, items: Iterable[int], **fields: Any) -> None:
-        """Put items into the catalogue."""
+    def catalogue(self, items: Iterable[int], *, listed_s: int | None = None, **fields: Any) -> None:
+        """Put items into the catalogue, now or at a time in seconds since 2000."""
+        at_ms = NOW_MS if listed_s is None else 1000 * (listed_s + EPOCH_2000_S)
         entries = [{"item_id": f"i{k}", "category": aisle(k).split(" / "), **fields} for k in items]
-        self.replica.apply_catalog([Record(e["item_id"].encode(), json.dumps(e).encode()) for e in entries])
+        self.replica.apply_catalog(
+            [Record(e["item_id"].encode(), json.dumps(e).encode(), timestamp=at_ms) for e in entries]
+        )
 
     def record(self, step: Step, event_id: str | None = None) -> Record:
         """Return the event record of a step, with an id of its own unless one is given."""

@@ -10,7 +10,10 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from operators.arrays import N_ATTRIBUTE_NUMBERS, N_CONTENT
+from operators.signatures import signatures
 from state.ids import hash_id
+from state.layout import EPOCH_2000_S
 from stream_app.replica import Replica
 from stream_app.settings import Settings
 from tests.stream_app.test_user_stage import NOW_MS, Record, World, shoppers
@@ -27,6 +30,7 @@ ENTRIES = st.lists(
                 "price": st.floats(0, 50),
                 "title": st.sampled_from(["Milk, 1 l", "milk", "Rolls (6)"]),
                 "available": st.booleans(),
+                "embedding": st.lists(st.sampled_from([-1.0, 0.0, 0.5, 3e38]), max_size=3),
                 "tags": st.lists(st.sampled_from(["new", "NEW", "bio", "red", "old", "big"]), max_size=6),
             },
         ),
@@ -56,6 +60,9 @@ def content(replica: Replica) -> dict[str, Any]:
             bool(entities.available[row]),
             entities.serving["attributes"][row].tolist(),
             entities.tags[row].tolist(),
+            entities.serving["embedded"][row],
+            entities.serving["signature"][row].tobytes(),
+            int(replica._listed_s[row]),
             neighbours_of(replica, row, names),
         )
         for row, item in names.items()
@@ -66,6 +73,7 @@ def content(replica: Replica) -> dict[str, Any]:
             (entities.top, entities.n_top[0]),
             (entities.fresh_top, entities.n_fresh_top[0]),
             *zip(entities.category_top, entities.category_n_top, strict=True),
+            *zip(entities.newest["rows"], entities.newest["n"], strict=True),
         )
     ]
     return {
@@ -136,3 +144,40 @@ def test_a_catalogue_gives_what_was_learned_its_attributes() -> None:
         counted = replica.entities().attribute_totals
         assert np.flatnonzero(counted[1:]).size == 1
         assert counted[1:].max() == n
+
+
+def test_a_changed_content_vector_takes_its_events_along() -> None:
+    """Events count for the signature of the newest entry, for each of its bytes and bits; without a vector for none."""
+    world = World()
+    world.users.process(shoppers(80, 1)[:40], NOW_MS)
+    world.commit()
+    replica = world.replica
+    item = next(name for name in ITEMS if replica.table.index.get(hash_id(name)) > 0)
+    row = replica.table.index.get(hash_id(item))
+    n = float(replica.table.headers.records["n"][row])
+    for embedding in ([0.5, -1.0, 0.1], [0.5, 1.0], None, [-2.0], [0.0], [3e38, -3e38, 1e-300, 4.0]):
+        entry: dict[str, Any] = {"category": ["a"]}
+        replica.apply_catalog([record_of(item, entry if embedding is None else {**entry, "embedding": embedding})])
+        entities = replica.entities()
+        wanted, known = signatures([embedding])
+        assert (entities.serving["signature"][row] == wanted[0]).all()
+        assert replica.totals[2] == known[0]
+        values, bits = np.split(entities.attribute_totals[N_ATTRIBUTE_NUMBERS:], [N_CONTENT])
+        assert values.sum() == 8 * n * known[0]
+        assert all(values[256 * k + value] == n * known[0] for k, value in enumerate(wanted[0]))
+        assert (bits == n * np.unpackbits(wanted[0], bitorder="little")).all()
+    replica.apply_catalog([record_of(item, None)])
+    assert not replica.entities().attribute_totals[N_ATTRIBUTE_NUMBERS:].any()
+    assert replica.totals[2] == 0
+
+
+def test_an_item_stays_listed_since_its_first_entry() -> None:
+    """A shop that sends its catalogue every night does not make all of it new; what was taken out and comes back is."""
+    replica = Replica(Settings())
+    for day, entry, wanted in ((3, {}, 3), (5, {"price": 2.0}, 3), (6, None, None), (9, {}, 9)):
+        record = record_of("i1", entry if entry is None else {"category": ["a"], **entry})
+        record.timestamp = 1000 * (EPOCH_2000_S + day)
+        replica.apply_catalog([record])
+        row = replica.table.index.get(hash_id("i1"))
+        assert replica._listed_s[row] == (wanted or 0)
+        assert replica.entities().newest["n"][0] == (wanted is not None)

@@ -92,3 +92,15 @@ def test_last_entry_holds(tmp_path: Path) -> None:
     assert catalog.category("i") == ("a",)
     assert catalog.category("j") is None
     assert catalog.rejects.by_code == {"not_json": 1}
+
+
+def test_a_catalogue_may_tell_when_items_came(tmp_path: Path) -> None:
+    """``listed_ms`` is the record's timestamp, 0 where it is missing; what is no time is an error with the record."""
+    path = write_lines(
+        tmp_path / "c.jsonl",
+        [{"item_id": "i", "category": ["a"], "listed_ms": 7}, {"item_id": "j", "category": ["a"]}],
+    )
+    assert [record.timestamp for record in read_catalog(path, Settings()).records] == [7, 0]
+    write_lines(path, [{"item_id": "i", "category": ["a"]}, {"item_id": "j", "category": ["a"], "listed_ms": "May"}])
+    with pytest.raises(EvaluationError, match=r"record 2: listed_ms must be"):
+        read_catalog(path, Settings())

@@ -7,13 +7,14 @@ from collections import Counter, defaultdict
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
 from stream_app.evaluation.source import read_catalog, read_events
 from stream_app.settings import Settings
 from stream_app.synthetic.files import write_synthetic
 from stream_app.synthetic.params import KINDS, ShopParams, SyntheticError, with_sizes
-from stream_app.synthetic.simulation import DAY_MS, START_MS
+from stream_app.synthetic.simulation import DAY_MS, START_MS, Simulation
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -74,6 +75,32 @@ def test_new_items_are_not_sold_before(tmp_path: Path) -> None:
         event = json.loads(line)
         day = (event["event_time_ms"] - START_MS) / DAY_MS
         assert day + 1e-9 >= born.get(event["item_id"], 0)
+
+
+def test_content_vectors_tell_the_style(tmp_path: Path) -> None:
+    """With content vectors all else stays as it was; items of one category whose vectors are near have a like style."""
+    plain = write_synthetic(tmp_path / "plain", SMALL)
+    told = write_synthetic(tmp_path / "told", replace(SMALL, embedding=24))
+    assert plain.events_path.read_bytes() == told.events_path.read_bytes()
+    entries = [json.loads(line) for line in told.catalog_path.read_text().splitlines()]
+    vectors = [entry.pop("embedding") for entry in entries]
+    assert entries == [json.loads(line) for line in plain.catalog_path.read_text().splitlines()]
+    assert {len(vector) for vector in vectors} == {24}
+    shop = Simulation(SMALL).shop
+    largest = shop.members[int(np.argmax([members.size for members in shop.members]))]
+    above = np.triu_indices(largest.size, 1)
+    of_vectors, of_style = (np.array(x)[largest] for x in (vectors, shop.style))
+    near = [np.linalg.norm(x[above[0]] - x[above[1]], axis=1) for x in (of_vectors, of_style)]
+    assert np.corrcoef(*near)[0, 1] > 0.5
+
+
+def test_new_items_tell_when_they_came(tmp_path: Path) -> None:
+    """The catalogue file says when a new item was listed, and nothing of the others."""
+    summary = write_synthetic(tmp_path, SMALL)
+    born = json.loads(summary.truth_path.read_bytes())["new_items"]
+    for entry in map(json.loads, summary.catalog_path.read_text().splitlines()):
+        day = born.get(entry["item_id"])
+        assert entry.get("listed_ms") == (None if day is None else START_MS + day * DAY_MS)
 
 
 @pytest.mark.parametrize("kind", ["films", "courses"])

@@ -1,0 +1,102 @@
+"""What a partition learned for all of its users, as the pages that stand in its state.
+
+There are three: the first with most of it, one with what reactions to slates taught, and one with what belongs to
+content vectors in the blend. The second and the third may be missing, and are not written before there is something in
+them: a version that does not know them leaves them alone, and they count for nothing until they are learned.
+"""
+
+import numpy as np
+
+from operators.arrays import ACTIVE, GLOBALS, N_BLEND, N_FIRST, N_FIRST_ACTIVE, new_globals
+from state.arrays import Rows
+from state.codec import KIND_GLOBALS, matrix, page_key
+
+GLOBALS_KEY = page_key(0, KIND_GLOBALS)
+REACTIONS_KEY = page_key(1, KIND_GLOBALS)
+CONTENT_KEY = page_key(2, KIND_GLOBALS)
+
+_N_GRAM, _N_FIRST_GRAM = ACTIVE.size * (ACTIVE.size + 1) // 2, N_FIRST_ACTIVE * (N_FIRST_ACTIVE + 1) // 2
+_CUT = {
+    "blend": ("<f4", (2, N_FIRST)),
+    "blend_gram": ("<f4", (_N_FIRST_GRAM,)),
+    "blend_pending": ("<f4", (N_FIRST_ACTIVE + 1,)),
+}
+"""The fields that the third page has the ends of."""
+_NAMES = GLOBALS.names or ()
+_REACTIONS = _NAMES[_NAMES.index("reaction") :]
+_WHOLE = [name for name in _NAMES if name not in _CUT and name not in _REACTIONS]
+FIRST = np.dtype([(name, *_CUT[name]) if name in _CUT else (name, GLOBALS[name]) for name in [*_CUT, *_WHOLE]])
+REACTIONS = np.dtype([(name, GLOBALS[name]) for name in _REACTIONS])
+CONTENT = np.dtype(
+    [
+        ("ring_n", "<u4"),  # as in the first page that was written with this one
+        ("blend", "<f4", (N_BLEND - N_FIRST,)),  # of new items: for the others these features are 0
+        ("blend_gram", "<f4", (_N_GRAM - _N_FIRST_GRAM,)),
+        ("blend_pending", "<f4", (ACTIVE.size - N_FIRST_ACTIVE,)),
+    ]
+)
+
+
+def first_page(globals_: Rows) -> bytes:
+    """Return the bytes of the first page."""
+    out = np.zeros(1, FIRST)
+    out["blend"] = globals_["blend"][:, :, :N_FIRST]
+    out["blend_gram"] = globals_["blend_gram"][:, :_N_FIRST_GRAM]
+    out["blend_pending"][:, :-1] = globals_["blend_pending"][:, :N_FIRST_ACTIVE]
+    out["blend_pending"][:, -1] = globals_["blend_pending"][:, -1]
+    for name in _WHOLE:
+        out[name] = globals_[name]
+    return out.tobytes()
+
+
+def reaction_page(globals_: Rows) -> bytes:
+    """Return the bytes of the page with what reactions taught."""
+    out = np.zeros(1, REACTIONS)
+    for name in _REACTIONS:
+        out[name] = globals_[name]
+    return out.tobytes()
+
+
+def content_page(globals_: Rows) -> bytes | None:
+    """Return the bytes of the page of content vectors; None as long as nothing has been learned of them."""
+    out = np.zeros(1, CONTENT)
+    out["blend"] = globals_["blend"][:, 1, N_FIRST:]
+    out["blend_gram"] = globals_["blend_gram"][:, _N_FIRST_GRAM:]
+    out["blend_pending"] = globals_["blend_pending"][:, N_FIRST_ACTIVE:-1]
+    if not any(out[name].any() for name in _CUT):
+        return None
+    out["ring_n"] = globals_["ring_n"]
+    return out.tobytes()
+
+
+def globals_of(first: bytes, reactions: bytes | None, content: bytes | None) -> Rows:
+    """Return what a partition learned, shape ``(1,)``, dtype :data:`operators.arrays.GLOBALS`, from its pages.
+
+    Raises
+    ------
+    state.codec.LayoutError
+        A page was written by another version.
+    """
+    out = new_globals()
+    page = _read(first, FIRST)
+    out["blend"][:, :, :N_FIRST] = page["blend"]
+    out["blend_gram"][:, :_N_FIRST_GRAM] = page["blend_gram"]
+    out["blend_pending"][:, :N_FIRST_ACTIVE] = page["blend_pending"][:, :-1]
+    out["blend_pending"][:, -1] = page["blend_pending"][:, -1]
+    for name in _WHOLE:
+        out[name] = page[name]
+    if reactions is not None:
+        page = _read(reactions, REACTIONS)
+        for name in _REACTIONS:
+            out[name] = page[name]
+    if content is not None:
+        page = _read(content, CONTENT)
+        out["blend"][:, 1, N_FIRST:] = page["blend"]
+        if page["ring_n"][0] == out["ring_n"][0]:  # else a version without this page has learned since
+            out["blend_gram"][:, _N_FIRST_GRAM:] = page["blend_gram"]
+            out["blend_pending"][:, N_FIRST_ACTIVE:-1] = page["blend_pending"]
+    return out
+
+
+def _read(page: bytes, dtype: np.dtype[np.void]) -> Rows:
+    return matrix([page], dtype).view(dtype).reshape(1)
