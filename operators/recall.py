@@ -338,16 +338,20 @@ def _new(entities: Entities, work: Work, n: int, n_categories: int, least: float
     """
     log_p, embedded = work.category_log_p, entities.totals[2] > 0.0
     newest, rows, scores = entities.newest, work.neighbours, work.neighbour_cooc
-    oldest_s = float(now_s) - NEW_DAYS * DAY_S
+    position, oldest_s = work.position, float(now_s) - NEW_DAYS * DAY_S
     m = 0
     for k in range(n_categories):
         category = work.category_list[k]
         if log_p[k] < least or newest[category].n == 0 or work.category_features[k, 10] > 0.0:
             continue
-        for j in range(min(N_NEW_PER_CATEGORY if embedded else 1, newest[category].n)):
-            if newest[category].listed_s[j] < oldest_s:
+        room = N_NEW_PER_CATEGORY if embedded else 1
+        for j in range(newest[category].n):
+            if room == 0 or newest[category].listed_s[j] < oldest_s:
                 break
             row = newest[category].rows[j]
+            if position[row] != -1:
+                continue
+            room -= 1
             rows[m] = row
             scores[m] = log_p[k]
             if embedded and entities.serving[row].embedded:
