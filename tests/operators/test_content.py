@@ -12,7 +12,7 @@ from operators.arrays import N_ATTRIBUTE_NUMBERS, N_CONTENT
 from operators.features import FEATURES, fill_features
 from operators.numeric import decay
 from operators.params import AFFINITY_PRIOR, CONTENT_TABLES, CONTENT_VALUES, SLOW_DAYS
-from state.layout import FLAG_DISLIKED
+from state.layout import FLAG_DISLIKED, N_USER_SLOTS
 from tests.operators.world import HISTORIES, N_ITEMS, Gathered, Step, World, is_clear, no_nan, shoppers
 
 NEAR, DIRECTION = 51, 52
@@ -36,14 +36,14 @@ def counts_of(world: World, found: Gathered) -> np.ndarray:
     at, left = int(header["heads"][0]), int(header["n_items"])
     while at > 0 and left > 0:
         page = found.users.items[at]
-        for k in range(min(16, left)):
-            row = world.replica.table.index.get(int(page["ids"][k]))
+        for k in range(min(N_USER_SLOTS, left)):
+            row = int(page["entity"][k])
             known = row > 0 and found.entities.category[row] >= 0 and serving["embedded"][row]
             if known and not page["flags"][k] & FLAG_DISLIKED:
                 passed = found.now_s - float(page["last_s"][k])
                 slow = page["slow"][k] / 256 * decay(passed, SLOW_DAYS)
                 counts[np.arange(CONTENT_TABLES), serving["signature"][row]] += slow
-        left, at = left - 16, int(page["next"])
+        left, at = left - N_USER_SLOTS, int(page["next"])
     return counts
 
 
