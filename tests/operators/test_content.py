@@ -29,7 +29,7 @@ def embedded_world(history: list[Step], *, dims: int = 6) -> World:
     return world
 
 
-def counts_of(world: World, found: Gathered) -> np.ndarray:
+def counts_of(found: Gathered) -> np.ndarray:
     """Return the user's slow counts per value of each byte, shape ``(CONTENT_TABLES, CONTENT_VALUES)``."""
     header, serving = found.users.headers[found.u], found.entities.serving
     counts = np.zeros((CONTENT_TABLES, CONTENT_VALUES))
@@ -77,7 +77,7 @@ def test_affinities_are_what_they_say(history: list[Step]) -> None:
             every = np.arange(found.n, dtype=np.int32)
             fill_features(found.users, found.u, found.entities, work, every, found.n_context, found.now_s)
             x = work.features[: found.n].copy()
-            counts = counts_of(world, found)
+            counts = counts_of(found)
             totals = found.entities.attribute_totals[N_ATTRIBUTE_NUMBERS:].copy()
             for k, row in enumerate(found.rows):
                 line = found.entities.serving[row]
