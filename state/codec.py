@@ -95,6 +95,13 @@ def _runs(dtype: np.dtype) -> tuple[_Run, ...]:
     return tuple(runs)
 
 
+def _wanted(numbering: Numbering | None) -> Numbering:
+    if numbering is None:
+        msg = "this layout has entities: their ids need a numbering"
+        raise TypeError(msg)
+    return numbering
+
+
 def overwrite(records: Rows, numbers: Int32s, values: UInt8s, numbering: Numbering | None = None) -> None:
     """Put on-disk bytes into records; memory-only fields stay as they are.
 
@@ -106,24 +113,36 @@ def overwrite(records: Rows, numbers: Int32s, values: UInt8s, numbering: Numberi
         From :func:`matrix`, shape ``(n, disk_bytes)``.
     numbering
         Gives the numbers of ids; wanted where the layout has entities.
+
+    Raises
+    ------
+    TypeError
+        It is wanted and not given.
     """
     into = records.view(np.uint8).reshape(-1, records.dtype.itemsize)
     for run in _runs(records.dtype):
         if not run.name:
             into[numbers, run.memory] = values[:, run.disk]
-        elif numbering is not None:
-            records[run.name][numbers] = numbering.numbers_of(np.ascontiguousarray(values[:, run.disk]).view("<u8"))
+        else:
+            ids = np.ascontiguousarray(values[:, run.disk]).view("<u8")
+            records[run.name][numbers] = _wanted(numbering).numbers_of(ids)
 
 
 def on_disk(records: Rows, numbers: Int32s, numbering: Numbering | None = None) -> UInt8s:
-    """Return the on-disk bytes of records, shape ``(n, disk_bytes)``: what :func:`overwrite` takes."""
+    """Return the on-disk bytes of records, shape ``(n, disk_bytes)``: what :func:`overwrite` takes.
+
+    Raises
+    ------
+    TypeError
+        The layout has entities, and there is no numbering.
+    """
     chosen = records[numbers]
     from_ = chosen.view(np.uint8).reshape(-1, records.dtype.itemsize)
     values = np.zeros((from_.shape[0], disk_bytes(records.dtype)), np.uint8)
     for run in _runs(records.dtype):
         if not run.name:
             values[:, run.disk] = from_[:, run.memory]
-        elif numbering is not None:
-            ids = np.ascontiguousarray(numbering.ids_of(chosen[run.name]), "<u8")
+        else:
+            ids = np.ascontiguousarray(_wanted(numbering).ids_of(chosen[run.name]), "<u8")
             values[:, run.disk] = ids.view(np.uint8)
     return values

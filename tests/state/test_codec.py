@@ -91,6 +91,16 @@ def test_records_survive_their_bytes(dtype: np.dtype, n: int, seed: int, data: s
             assert others[name].tobytes() == records[name].tobytes()
 
 
+def test_entities_want_a_numbering() -> None:
+    """Without a numbering, rows that name entities are neither read nor written; others are."""
+    numbers = np.arange(2, dtype=np.int32)
+    with pytest.raises(TypeError, match="numbering"):
+        on_disk(np.zeros(2, USER_HEADER), numbers)
+    with pytest.raises(TypeError, match="numbering"):
+        overwrite(np.zeros(2, USER_PAGES[0]), numbers, np.zeros((2, disk_bytes(USER_PAGES[0])), np.uint8))
+    assert not on_disk(np.zeros(2, ENTITY_HEADER), numbers).any()
+
+
 @given(st.sampled_from(LAYOUTS), st.integers(0, 2**32 - 1))
 def test_bytes_do_not_depend_on_the_numbers(dtype: np.dtype, seed: int) -> None:
     """Another table, that met its entities in another order, writes the same bytes; ids stand there in full."""
