@@ -156,8 +156,12 @@ def send(
     topic: str | None = None,
     partition: int | None = None,
     headers: Sequence[tuple[str, bytes]] = (),
+    timestamp_ms: int | None = None,
 ) -> None:
-    """Send keys and values to a topic, the events topic if not given, and wait until the broker has them."""
+    """Send keys and values to a topic, the events topic if not given, and wait until the broker has them.
+
+    They get the present time unless another one is given.
+    """
     to = topic or settings.topic_events
 
     async def run() -> None:
@@ -165,7 +169,9 @@ def send(
         await producer.start()
         try:
             futures = [
-                await producer.send(to, value, key=key, partition=partition, headers=list(headers))
+                await producer.send(
+                    to, value, key=key, partition=partition, headers=list(headers), timestamp_ms=timestamp_ms
+                )
                 for key, value in events
             ]
             await asyncio.gather(*futures)

@@ -164,7 +164,7 @@ def test_a_changed_content_vector_takes_its_events_along() -> None:
         assert replica.totals[2] == known[0]
         values, bits = np.split(entities.attribute_totals[N_ATTRIBUTE_NUMBERS:], [N_CONTENT])
         assert values.sum() == 8 * n * known[0]
-        assert all(values[256 * k + value] == n * known[0] for k, value in enumerate(wanted[0]))
+        assert all(values[256 * k + value] == n * known[0] for k, value in enumerate(wanted[0].tolist()))
         assert (bits == n * np.unpackbits(wanted[0], bitorder="little")).all()
     replica.apply_catalog([record_of(item, None)])
     assert not replica.entities().attribute_totals[N_ATTRIBUTE_NUMBERS:].any()

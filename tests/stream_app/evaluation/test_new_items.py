@@ -38,19 +38,22 @@ def figures(tmp_path_factory: pytest.TempPathFactory) -> dict[int, dict[str, Any
 
 
 def test_new_items_are_listed_before_their_first_event(figures: dict[int, dict[str, Any]]) -> None:
-    """Without content vectors many new items are on a list before anybody had them, with them more."""
-    plain, told = (figures[n]["cold_start"]["new_items"] for n in (0, 24))
-    assert plain["n"] == told["n"] > 50
-    assert plain["before_first_event"] > 0.1
-    assert told["before_first_event"] > plain["before_first_event"]
-    assert told["before_tenth_event"] > 0.9
+    """With content vectors or without, half of the new items are on a list before anybody had them."""
+    for of_shop in figures.values():
+        new = of_shop["cold_start"]["new_items"]
+        assert new["n"] > 50
+        assert new["before_first_event"] > 0.4
+        assert new["before_second_event"] > 0.7
 
 
-def test_content_vectors_find_what_is_new(figures: dict[int, dict[str, Any]]) -> None:
-    """Of what users had for the first time, more was on their list, and nothing else became worse."""
-    plain, told = (figures[n]["lists"] for n in (0, 24))
-    assert told["e"]["all"]["hr"]["mean"] > plain["e"]["all"]["hr"]["mean"] + 0.005
-    assert told["x"]["all"]["hr"]["mean"] > plain["x"]["all"]["hr"]["mean"] - 0.003
+def test_content_vectors_find_new_items(figures: dict[int, dict[str, Any]]) -> None:
+    """Of items in their first ten events more is on the right list, and nothing else becomes worse."""
+    plain, told = figures[0], figures[24]
+    of_new = [of_shop["by_item_events"]["1-9"]["e"]["mean"] for of_shop in (plain, told)]
+    assert of_new[1] > of_new[0] + 0.01
+    of_all = {name: [of_shop["lists"][name]["all"]["hr"]["mean"] for of_shop in (plain, told)] for name in ("x", "e")}
+    assert of_all["e"][1] > of_all["e"][0] + 0.005
+    assert of_all["x"][1] > of_all["x"][0] - 0.003
 
 
 def test_items_come_when_they_are_listed() -> None:

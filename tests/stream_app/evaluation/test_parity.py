@@ -26,6 +26,8 @@ N_EVENTS = 400
 N_FIRST = 240
 """Events before the commit; more than half, so that an evaluation with this lag publishes once."""
 MINUTE_MS = 60_000
+LISTED_MS = shop.START_MS - 1_000
+"""When all items were listed: a moment ago, so that those without events are new."""
 
 
 def market() -> list[dict[str, object]]:
@@ -58,6 +60,7 @@ def describe(item: int) -> dict[str, object]:
         "price": 1.0 + item % 7,
         "title": f"thing {item % 5}, large",
         "tags": [f"tag {item % 4}"],
+        "embedding": [item % 3 - 1.0, item % 5 - 2.0, 0.5],
     }
 
 
@@ -67,7 +70,9 @@ def evaluated(events: list[dict[str, object]], folder: Path) -> dict[str, list[s
     For each user the events are replayed with one more of the same session and minute: the lists made before it.
     """
     settings = Settings()
-    (folder / "catalog.jsonl").write_text("".join(json.dumps(describe(k)) + "\n" for k in range(shop.N_ITEMS)))
+    (folder / "catalog.jsonl").write_text(
+        "".join(json.dumps({**describe(k), "listed_ms": LISTED_MS}) + "\n" for k in range(shop.N_ITEMS))
+    )
     catalog = read_catalog(folder / "catalog.jsonl", settings)
     newest = {str(event["user_id"]): event for event in events}
     found = {}
@@ -100,7 +105,7 @@ def test_the_worker_and_evaluate_give_the_same_slates(app_settings: Settings, tm
     settings = harness.with_short_session(app_settings, policy="greedy", commit_interval_ms=2_000)
     asyncio.run(create_topics(settings, 1, 1))
     catalogue = [(shop.item_name(k).encode(), json.dumps(describe(k)).encode()) for k in range(shop.N_ITEMS)]
-    harness.send(settings, catalogue, topic=settings.topic_catalog)
+    harness.send(settings, catalogue, topic=settings.topic_catalog, timestamp_ms=LISTED_MS)
     events = market()
     records = [(str(e["user_id"]).encode(), json.dumps(e).encode()) for e in events]
     harness.send(settings, records[:N_FIRST])
