@@ -59,7 +59,7 @@ class Processor(Protocol):
         """Commit interval at present, as a multiple of the stage's: more than 1 under load."""
 
     def process(self, records: Sequence[KafkaRecord], now_ms: int, n_waiting: int = 0) -> None:
-        """Learn from records, in offset order; may be called several times per commit interval.
+        """Learn from records, in offset order; may be called several times per commit interval, and with none.
 
         Parameters
         ----------

@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 _POLL_MS = 1_000
 _GATHER_SHARE = 0.1
 """What comes within this share of a commit interval after the first record is committed with it."""
+_REST_SHARE = 0.5
+"""Share of a commit interval that a task does not commit in after a commit: slow ones must not follow each other."""
 
 T = TypeVar("T")
 
@@ -214,11 +216,10 @@ class Task:
         self._log.info("task_opened", **opened.report())
 
     async def _work(self) -> None:
-        interval_s = self._context.spec.commit_interval_ms / 1000
         opened = cast("Opened", self._opened)
         meters = self._context.spec.meters
         due: float | None = None
-        begun_s = -math.inf
+        begun_s = ended_s = -math.inf
         while not self._stopping:
             timeout_ms = _POLL_MS if due is None else max(0, round((due - time.monotonic()) * 1000))
             records = await self._poll(timeout_ms)
@@ -230,13 +231,17 @@ class Task:
                     faults.hit("in_interval")
                 meters.batch.observe(len(records))
                 self._uncommitted_ms += [record.timestamp for record in records]
+            elif opened.processor.stretch > 1:
+                await self._context.call(opened.processor.process, (), now_ms())  # calm counts without traffic, too
             opened.next_offset = await self._position(opened.next_offset, records)
             now_s = time.monotonic()
             if due is None and opened.next_offset != opened.committed_offset:
-                due = max(now_s + _GATHER_SHARE * interval_s, begun_s + interval_s * opened.processor.stretch)
+                interval_s = self._context.spec.commit_interval_ms / 1000 * opened.processor.stretch
+                due = max(now_s + _GATHER_SHARE * interval_s, begun_s + interval_s, ended_s + _REST_SHARE * interval_s)
             if due is not None and now_s >= due:
                 begun_s, due = now_s, None
                 await self._commit(opened)
+                ended_s = time.monotonic()
         if opened.next_offset != opened.committed_offset:
             await self._commit(opened)
 

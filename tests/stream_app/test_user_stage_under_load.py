@@ -64,3 +64,17 @@ def test_slates_go_ahead_of_the_commit_unless_the_task_is_under_load() -> None:
     assert world.users.prompt(NOW_MS) == []
     world.commit()
     assert len(world.slates) == before + 1
+
+
+def test_calm_without_events_ends_the_load() -> None:
+    """A task that has nothing to read any more returns to normal while it waits, not with the next event."""
+    world = World()
+    world.catalogue(ITEMS)
+    for k in range(3):
+        world.users.process([event(k, "ann", "i4")], NOW_MS + k * SECOND_MS, n_waiting=100_000)
+    assert world.users.load.level == MAX_LEVEL
+    world.commit()
+    for k in range(3, 12):
+        world.users.process((), NOW_MS + k * SECOND_MS)
+    assert world.users.load.level == 0
+    assert world.commit().outputs == []
