@@ -11,7 +11,6 @@ in memory is dropped: the committed changelog is the only truth.
 from __future__ import annotations
 
 import asyncio
-import math
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -43,7 +42,11 @@ _POLL_MS = 1_000
 _GATHER_SHARE = 0.1
 """What comes within this share of a commit interval after the first record is committed with it."""
 _REST_SHARE = 0.5
-"""Share of a commit interval that a task does not commit in after a commit: slow ones must not follow each other."""
+"""A task commits nothing for this share of an interval after a commit, and for as long as that took, up to an interval."""
+_FEW_RECORDS = 64
+"""With more records in a batch a task has not kept up, and all slates wait for the commit."""
+
+_LONG_AGO_S = 3_600.0
 
 T = TypeVar("T")
 
@@ -219,7 +222,7 @@ class Task:
         opened = cast("Opened", self._opened)
         meters = self._context.spec.meters
         due: float | None = None
-        begun_s = ended_s = -math.inf
+        begun_s = ended_s = time.monotonic() - _LONG_AGO_S
         while not self._stopping:
             timeout_ms = _POLL_MS if due is None else max(0, round((due - time.monotonic()) * 1000))
             records = await self._poll(timeout_ms)
@@ -237,7 +240,8 @@ class Task:
             now_s = time.monotonic()
             if due is None and opened.next_offset != opened.committed_offset:
                 interval_s = self._context.spec.commit_interval_ms / 1000 * opened.processor.stretch
-                due = max(now_s + _GATHER_SHARE * interval_s, begun_s + interval_s, ended_s + _REST_SHARE * interval_s)
+                rest_s = max(_REST_SHARE * interval_s, min(ended_s - begun_s, interval_s))
+                due = max(now_s + _GATHER_SHARE * interval_s, begun_s + interval_s, ended_s + rest_s)
             if due is not None and now_s >= due:
                 begun_s, due = now_s, None
                 await self._commit(opened)
@@ -297,6 +301,8 @@ class Task:
 
 
 def _learn(processor: Processor, meters: StageMeters, records: Sequence[KafkaRecord], n_waiting: int) -> list[Output]:
-    """Learn records; return what is ready to be sent, unless more wait and would make it stale."""
+    """Learn records; return what is ready to be sent, unless there are so many that it would soon be stale."""
     meters.learn.timed(processor.process)(records, now_ms(), n_waiting)
-    return [] if n_waiting else meters.prompt.timed(processor.prompt)(now_ms())
+    if n_waiting or len(records) > _FEW_RECORDS:
+        return []
+    return meters.prompt.timed(processor.prompt)(now_ms())
