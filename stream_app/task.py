@@ -42,7 +42,7 @@ _POLL_MS = 1_000
 _GATHER_SHARE = 0.1
 """What comes within this share of a commit interval after the first record is committed with it."""
 _REST_SHARE = 0.5
-"""A task commits nothing for this share of an interval after a commit, and for as long as that took, up to an interval."""
+"""A task rests for this share of an interval after a commit, and for as long as that took, up to an interval."""
 _FEW_RECORDS = 64
 """With more records in a batch a task has not kept up, and all slates wait for the commit."""
 
