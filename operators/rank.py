@@ -7,17 +7,12 @@ import numpy as np
 from operators.arrays import N_REACTED, Entities, Users, Work
 from operators.blend import score_features
 from operators.category_model import collect_categories, forget_categories, predict_categories
+from operators.context import context_categories, context_items, release_context
 from operators.factors import build_query
 from operators.features import fill_features
 from operators.params import LearnParams, SlateParams
 from operators.reactions import add_shown
-from operators.recall import (
-    context_categories,
-    context_items,
-    forget_candidates,
-    recall,
-    release_context,
-)
+from operators.recall import forget_candidates, recall
 from operators.refresh import refresh_lines
 from operators.sessions import forget_sessions, log_votes, mark_sessions, vote
 from operators.slate import pick, reason, remember_shown

@@ -48,9 +48,10 @@ def test_counts_every_event_once(settings: Settings, tmp_path: Path) -> None:
 def test_kill_at_each_point_of_a_commit(settings: Settings, tmp_path: Path, point: str, nth: int) -> None:
     """A worker killed at any point of a commit leaves nothing lost and nothing repeated."""
     sent: Counter[bytes] = Counter()
+    n = 40 if point == "in_interval" else 400  # a task sends ahead what comes of few records only
     with Worker(settings, tmp_path / "log", fault=f"{point}:{nth}") as worker:
         while worker.process.poll() is None:
-            sent += harness.send_numbered(settings, 400)
+            sent += harness.send_numbered(settings, n)
         assert worker.wait() == -signal.SIGKILL, worker.log
     with Worker(settings, tmp_path / "log") as worker:
         worker.wait_counted(sent.total())
