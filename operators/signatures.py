@@ -16,6 +16,7 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
+from operators.numeric import splitmix
 from operators.params import CONTENT_TABLES
 from state.arrays import UInt8s
 
@@ -78,10 +79,8 @@ def _hyperplanes(length: int) -> npt.NDArray[np.float64]:
 
 @lru_cache
 def _made(n: int) -> npt.NDArray[np.float64]:
-    z = np.arange(_SEED, _SEED + n * N_BITS, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    z ^= z >> np.uint64(31)
-    uniform = z.view(np.uint16).reshape(n, N_BITS, 4).astype(np.float64)
+    numbers = np.arange(_SEED - 1, _SEED - 1 + n * N_BITS, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    mixed = np.fromiter(map(splitmix, numbers), np.uint64, numbers.size)
+    uniform = mixed.view(np.uint16).reshape(n, N_BITS, 4).astype(np.float64)
     out: npt.NDArray[np.float64] = uniform.sum(axis=2) - 2.0 * 0xFFFF
     return out

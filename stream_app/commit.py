@@ -1,7 +1,7 @@
 """The commits of one task: all of an interval in one Kafka transaction, then in the local store.
 
-1. Send, in one transaction: the processor's outputs, its changed pages, a checkpoint record with the input offset, and
-the group's offset (for lag tools: recovery does not read it);
+1. Send, in one transaction, which slates sent ahead may have begun: the processor's outputs, its changed pages, a
+checkpoint record with the input offset, and the group's offset (for lag tools: recovery does not read it);
 2. commit the transaction;
 3. write the same pages, the checkpoint and the changelog position to the local store, in one batch;
 4. tell the processor, and hand the pages to a replica in the same process.

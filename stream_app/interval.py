@@ -20,7 +20,7 @@ class Interval:
     touched
         User rows with an event, in the order in which they were first touched.
     latest
-        Newest event that taught something, and its offset, by user row; ordered by offset. These get a slate yet.
+        Newest event that taught something, and its offset, by user row; ordered by offset. These are due a slate.
     rejects
         Records for the topic of rejects.
     gone

@@ -13,13 +13,7 @@ import numpy as np
 from operators.arrays import N_ATTRIBUTE_NUMBERS, N_CONTENT, N_CONTENT_BITS, NEWEST, Entities
 from operators.attributes import attribute_numbers, tag_numbers
 from operators.numeric import start_entities
-from operators.params import (
-    N_CATEGORY_TOP,
-    N_GLOBAL_TOP,
-    N_SCAN,
-    P_LONG,
-    POPULARITY_DAYS,
-)
+from operators.params import N_CATEGORY_TOP, N_GLOBAL_TOP, N_SCAN, P_LONG, POPULARITY_DAYS
 from operators.popular import list_new, update_top, withdraw_from_category
 from operators.serving import N_ATTRIBUTES, N_TAGS, SERVING, count_attributes
 from operators.signatures import signatures

@@ -41,7 +41,10 @@ class Settings(BaseSettings):
         description="Directory of the local stores: a cache of the changelogs.",
     )
     commit_interval_ms: int = Field(
-        100, ge=10, le=60_000, description="A user task commits this often, and fills slates as often, in milliseconds."
+        100,
+        ge=10,
+        le=60_000,
+        description="A user task commits this often, in milliseconds; slates come with it at the latest.",
     )
     item_commit_interval_ms: int = Field(
         250, ge=10, le=60_000, description="An item task commits, and so publishes items, this often, in milliseconds."

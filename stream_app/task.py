@@ -45,7 +45,6 @@ _REST_SHARE = 0.5
 """A task rests for this share of an interval after a commit, and for as long as that took, up to an interval."""
 _FEW_RECORDS = 64
 """With more records in a batch a task has not kept up, and all slates wait for the commit."""
-
 _LONG_AGO_S = 3_600.0
 
 T = TypeVar("T")
