@@ -82,19 +82,20 @@ def test_frozen_worker_is_fenced_and_harms_nothing(settings: Settings, tmp_path:
     slow = settings.model_copy(update={"commit_interval_ms": 3_000})
     with Worker(slow, tmp_path / "frozen") as frozen:
         frozen.wait_ready()
-        sent = harness.send_numbered(settings, 1000)
-        harness.wait_for(lambda: _n_uncommitted(frozen) > 0, "events to be read and not committed")
-        frozen.signal(signal.SIGSTOP)
+        with Flow(settings, n_per_s=500) as flow:
+            harness.wait_for(lambda: _n_uncommitted(frozen) > 0, "events to be read and not committed")
+            frozen.signal(signal.SIGSTOP)
+        sent = flow.sent
         with Worker(another(settings), tmp_path / "heir") as heir:
-            heir.wait_counted(1000)
+            heir.wait_counted(sent.total())
             frozen.signal(signal.SIGCONT)
             harness.wait_for(lambda: "task_fenced" in frozen.log, "the frozen worker to be fenced")
             sent += harness.send_numbered(settings, 1000)
-            heir.wait_counted(2000)
+            heir.wait_counted(sent.total())
             harness.wait_for(lambda: len(frozen.owned() + heir.owned()) == 4, "the woken worker to work again")
             assert frozen.process.poll() is None
             sent += harness.send_numbered(settings, 1000)
-            heir.wait_counted(3000)
+            heir.wait_counted(sent.total())
     harness.check_exactly_once(settings, sent)
 
 
