@@ -4,9 +4,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from operators.params import CONTENT_TABLES, CONTENT_VALUES, MAX_ITEMS, N_CATEGORY_NEW
+from operators.params import CONTENT_TABLES, CONTENT_VALUES, MAX_ITEMS, MAX_NEIGHBOURS, N_CATEGORY_NEW
 from state.arrays import Floats, Int32s, Rows, UInt8s, UInt64s
-from state.layout import N_DELTAS, N_FACTORS, N_POPULARITIES, N_REPEATS, N_SLATE
+from state.layout import N_DELTAS, N_FACTORS, N_POPULARITIES, N_REPEATS, N_SLATE, N_SLOTS
 
 N_PLAIN = 54
 """Features of the blend that are no squares of others."""
@@ -44,6 +44,7 @@ N_RING = 128
 """Recent positives kept as a source of negatives."""
 MAX_CANDIDATES = 1280
 MAX_TOUCHED_NEIGHBOURS = 8192
+MAX_COOC_SOURCES = 128
 MAX_CATEGORY_CANDIDATES = 512
 N_ATTRIBUTE_NUMBERS = 1 << 18
 """Numbers that attributes of items are hashed to; 0 is none."""
@@ -184,6 +185,15 @@ CANDIDATE = np.dtype(
     ]
 )
 
+TOUCHED = np.dtype([("row", "<i4"), ("source", "<i4"), ("cooc", "<f4"), ("cosine", "<f4"), ("best", "<f4")])
+"""A neighbour of some sources: summed shares of their events and cosines, the source that gives most, and how much."""
+
+COOC_SOURCE = np.dtype([("row", "<i4"), ("weight", "<f4"), ("first", "<i4"), ("left", "<i4"), ("at", "<i4")])
+"""An item whose neighbours count; its first listed page, and how many neighbours are to be listed from which page."""
+
+COOC_PAGE = np.dtype([("at", "<i4"), ("n", "<i4"), ("source", "<i4"), ("per_event", "<f4"), ("per_norm", "<f4")])
+"""A page of ``n`` neighbours of a source, and what their weights are multiplied by for shares and for cosines."""
+
 EVENT = np.dtype(
     [
         ("user", "<i4"),
@@ -227,14 +237,11 @@ class Work(NamedTuple):
     logs_had: Floats
     stale: Int32s
     scored: Floats
-    neighbours: Int32s
+    touched: Rows
     neighbour_cooc: Floats
-    neighbour_cosine: Floats
-    neighbour_source: Int32s
-    neighbour_best: Floats
     neighbour_position: Int32s
-    cooc_sources: Int32s
-    cooc_weights: Floats
+    cooc_sources: Rows
+    cooc_pages: Rows
     category_list: Int32s
     category_position: Int32s
     category_features: Floats
@@ -266,22 +273,20 @@ class Work(NamedTuple):
 def new_work(n_rows: int, n_categories: int) -> Work:
     """Return scratch space for ``n_rows`` entity rows and ``n_categories`` categories."""
     i4, f4 = np.int32, np.float32
+    marks = np.full((n_rows, 2), -1, i4)  # who wants one mark of a row often wants the other: one cache line for both
     return Work(
         candidates=np.zeros(MAX_CANDIDATES, CANDIDATE),
-        position=np.full(n_rows, -1, i4),
+        position=marks[:, 0],
         features=np.zeros((MAX_CANDIDATES, N_COLUMNS), f4),
         logs=np.zeros(MAX_CANDIDATES * N_LOGS, f4),
         logs_had=np.zeros(MAX_CANDIDATES * N_LOGS_HAD, f4),
         stale=np.zeros(MAX_CANDIDATES, i4),
         scored=np.zeros(MAX_CANDIDATES, f4),
-        neighbours=np.zeros(MAX_TOUCHED_NEIGHBOURS, i4),
+        touched=np.zeros(MAX_TOUCHED_NEIGHBOURS, TOUCHED),
         neighbour_cooc=np.zeros(MAX_TOUCHED_NEIGHBOURS, f4),
-        neighbour_cosine=np.zeros(MAX_TOUCHED_NEIGHBOURS, f4),
-        neighbour_source=np.zeros(MAX_TOUCHED_NEIGHBOURS, i4),
-        neighbour_best=np.zeros(MAX_TOUCHED_NEIGHBOURS, f4),
-        neighbour_position=np.full(n_rows, -1, i4),
-        cooc_sources=np.zeros(128, i4),
-        cooc_weights=np.zeros(128, f4),
+        neighbour_position=marks[:, 1],
+        cooc_sources=np.zeros(MAX_COOC_SOURCES, COOC_SOURCE),
+        cooc_pages=np.zeros(MAX_COOC_SOURCES * MAX_NEIGHBOURS // N_SLOTS, COOC_PAGE),
         category_list=np.zeros(MAX_CATEGORY_CANDIDATES, i4),
         category_position=np.full(n_categories, -1, i4),
         category_features=np.zeros((MAX_CATEGORY_CANDIDATES, N_CATEGORY), f4),

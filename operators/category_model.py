@@ -125,6 +125,7 @@ def _context_features(entities: Entities, work: Work, n_context: int) -> None:
         if here >= 0:
             work.category_features[here, 10] = 1.0
             work.category_bit[here] = np.uint64(1) << np.uint64(k % MAX_BITS)
+        per_event = 1.0 / (max(entity.cooc_count, 1e-30) * n_context)
         page = entity.heads[ENTITY_NEIGHBOURS]
         rest = entity.n_neighbours
         while page > 0 and rest > 0:
@@ -132,8 +133,7 @@ def _context_features(entities: Entities, work: Work, n_context: int) -> None:
             for j in range(min(N_SLOTS, rest)):
                 category = entities.category_of_row[p.rows[j]]
                 if category >= 0 and work.category_position[category] >= 0:
-                    share = p.weights[j] / max(entity.cooc_count, 1e-30) / n_context
-                    work.category_features[work.category_position[category], 7] += share
+                    work.category_features[work.category_position[category], 7] += p.weights[j] * per_event
             rest -= N_SLOTS
             page = p.next
 
@@ -184,15 +184,15 @@ def predict_categories(
     for f in range(N_CATEGORY):
         weights[f] = globals_.category[f]
     log_p = work.category_log_p
+    for k in range(n):  # not in the loop below: what has just been written number by number is slow to read as a whole
+        entity = entities.headers[entities.category_rows[work.category_list[k]]]
+        work.category_features[k, 11] = work.category_user[k, 1] / (user_total + 1.0)
+        work.category_features[k, 13] = entity.n_repeat / (entity.n + 1.0)
+        log_p[k] = entity.bias
     highest = -1e30
     for k in range(n):
-        x = work.category_features[k]
-        entity = entities.headers[entities.category_rows[work.category_list[k]]]
-        x[11] = work.category_user[k, 1] / (user_total + 1.0)
-        x[13] = entity.n_repeat / (entity.n + 1.0)
-        z = entity.bias + dot(weights, x)
-        log_p[k] = z
-        highest = max(highest, z)
+        log_p[k] += dot(weights, work.category_features[k])
+        highest = max(highest, log_p[k])
     total, numbers = 0.0, work.logs
     for k in range(n):
         numbers[k] = (log_p[k] - highest) * LOG2_E

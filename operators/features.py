@@ -60,7 +60,8 @@ from operators.params import AFFINITY_PRIOR, FAST_DAYS, P_LONG, P_MIDDLE, P_SHOR
 from operators.serving import BRAND, DEPARTMENT, KIND, N_TAGS, PRICE
 from state.arrays import Floats, Int32s, Row
 from state.kernel import inner_kernel, kernel
-from state.layout import FLAG_BITS, N_DELTAS, N_REPEATS
+from state.layout import ENTITY_HEADER, FLAG_BITS, N_DELTAS, N_REPEATS
+from state.prefetch import field_lines, prefetch
 
 _PLAIN = (
     "slow count", "fast count", "co-occurrence", "co-occurrence cosine", "popularity 90 d", "popularity 3 d",
@@ -79,6 +80,10 @@ FEATURES = tuple(f"{_PLAIN[k]}, squared" if square else _PLAIN[k] for k, square 
 """Names of what the blend weighs, in the order of its weights."""
 NO_VOTES = math.log(VOTE_PRIOR)
 """What a category has that is not listed."""
+_AHEAD = 8
+"""Candidates between the one that is worked on and the one whose header is asked for."""
+_HEADER_LINES = (*field_lines(ENTITY_HEADER, "target", "target"), *field_lines(ENTITY_HEADER, "bias", "bias"))
+"""Offsets of the cache lines of a header that features are made of."""
 
 
 @kernel
@@ -118,6 +123,9 @@ def _gather(users: Users, u: int, entities: Entities, work: Work, which: Int32s,
     n_all = entities.totals[0] + 1.0
     at_had = 0
     for j in range(which.shape[0]):
+        if j + _AHEAD < which.shape[0]:
+            for header_line in _HEADER_LINES:
+                prefetch(headers, candidates[which[j + _AHEAD]].row, header_line)
         x = work.features[which[j]]
         c = candidates[which[j]]
         item = headers[c.row]

@@ -1,28 +1,19 @@
 """Candidates for one user: own items, co-occurring ones, popular ones, popular and new ones of likely categories."""
 
-import math
+import numpy as np
 
-from operators.arrays import DIRECTION, MAX_CANDIDATES, MAX_TOUCHED_NEIGHBOURS, NEAR, Entities, Users, Work
+from operators.arrays import DIRECTION, NEAR, Entities, Users, Work
+from operators.candidates import add_candidate
 from operators.content import add_content, content_affinity, weigh_content
-from operators.numeric import DAY_S, FIXED_POINT, decay, kth_largest
+from operators.cooccurrence import add_cooccurring
+from operators.numeric import DAY_S, FIXED_POINT, choose, decay, kth_largest
 from operators.params import NEW_DAYS, SLOW_DAYS
 from operators.serving import N_ATTRIBUTES, N_TAGS
+from state.arrays import Rows
 from state.kernel import inner_kernel
-from state.layout import (
-    ENTITY_HEADER,
-    ENTITY_NEIGHBOURS,
-    FLAG_DISLIKED,
-    N_FACTORS,
-    N_SLOTS,
-    N_USER_SLOTS,
-    NEIGHBOUR_PAGE,
-    USER_ITEM_PAGE,
-    USER_ITEMS,
-)
-from state.prefetch import field_at, field_lines, prefetch
+from state.layout import FLAG_DISLIKED, N_FACTORS, N_USER_SLOTS, USER_ITEM_PAGE, USER_ITEMS
+from state.prefetch import field_lines, prefetch
 
-N_COOC = 150
-"""Co-occurring items taken at the most."""
 N_POPULAR = 100
 """Popular items taken at the most."""
 N_BY_FACTORS = 100
@@ -35,29 +26,19 @@ N_NEW, N_NEW_EMBEDDED = 4, 24
 """New items taken at the most: one per category, or, of a catalogue with content vectors, those that fit best."""
 N_NEW_PER_CATEGORY = 8
 """New items of a category that are looked at, of a catalogue with content vectors."""
-_COUNT_AT, _HEADS_AT = field_at(ENTITY_HEADER, "cooc_count"), field_at(ENTITY_HEADER, "heads")
 _ITEM_LINES = field_lines(USER_ITEM_PAGE, "entity", "next")
-_NEIGHBOUR_LINES = field_lines(NEIGHBOUR_PAGE, "weights", "rows")
 """Offsets of the cache lines of a page."""
 
 
 @inner_kernel
-def _add(work: Work, n: int, row: int) -> int:
-    if work.position[row] != -1 or n >= MAX_CANDIDATES:
-        return n
-    work.position[row] = n
-    c = work.candidates[n]
-    c.row = row
-    c.had = 0
-    c.page = 0
-    c.slot = 0
-    c.cooc = 0.0
-    c.cooc_cosine = 0.0
-    c.slow = 0.0
-    c.source = 0
-    c.source_weight = 0.0
-    c.score = 0.0
-    return n + 1
+def _prefetch_page(items: Rows, entities: Entities, at: int) -> int:
+    """Ask for the items on a page and for the page after it; return which one that is."""
+    page = items[at]
+    for k in range(N_USER_SLOTS):
+        prefetch(entities.serving, page.entity[k], 0)
+    for line in _ITEM_LINES:
+        prefetch(items, page.next, line)
+    return int(page.next)
 
 
 @inner_kernel
@@ -68,12 +49,10 @@ def _personal(users: Users, u: int, entities: Entities, work: Work, n: int, now_
     work.taken[0] = 0.0
     at = header.heads[USER_ITEMS]
     left = header.n_items
+    ahead = _prefetch_page(items, entities, at)
     while at > 0 and left > 0:
         page = items[at]
-        for line in _ITEM_LINES:
-            prefetch(items, page.next, line)
-        for k in range(min(N_USER_SLOTS, left)):
-            prefetch(serving, page.entity[k], 0)
+        ahead = _prefetch_page(items, entities, ahead)
         for k in range(min(N_USER_SLOTS, left)):
             row = page.entity[k]
             if row <= 0 or category_of[row] < 0:
@@ -95,7 +74,7 @@ def _personal(users: Users, u: int, entities: Entities, work: Work, n: int, now_
             if position[row] == -2:  # noqa: PLR2004 - the mark of a context item
                 continue
             before = n
-            n = _add(work, n, row)
+            n = add_candidate(work, n, row)
             if n > before:
                 c = work.candidates[before]
                 c.had = 1
@@ -133,120 +112,33 @@ def _forget_personal(users: Users, u: int, entities: Entities, work: Work) -> No
         at = page.next
 
 
-@inner_kernel
-def _touch_neighbours(entities: Entities, work: Work, n_sources: int) -> int:
-    """Sum what the co-occurrence tables of ``work.cooc_sources`` say of their neighbours; return how many there are.
-
-    The cosine still lacks the neighbour's own norm, which only candidates need.
-    """
-    headers, pages = entities.headers, entities.neighbours
-    category_of, position, place = entities.category, work.position, work.neighbour_position
-    neighbours, sums, cosines = work.neighbours, work.neighbour_cooc, work.neighbour_cosine
-    best, best_source = work.neighbour_best, work.neighbour_source
-    sources = work.cooc_sources
-    for s in range(n_sources):
-        prefetch(headers, sources[s], _COUNT_AT)
-        prefetch(headers, sources[s], _HEADS_AT)
-    for s in range(n_sources):
-        for line in _NEIGHBOUR_LINES:
-            prefetch(pages, headers[sources[s]].heads[ENTITY_NEIGHBOURS], line)
-    n = 0
-    for s in range(n_sources):
-        source = sources[s]
-        entity = headers[source]
-        if entity.cooc_count <= 0.0:
-            continue
-        per_event = work.cooc_weights[s] / entity.cooc_count
-        per_norm = work.cooc_weights[s] / math.sqrt(entity.cooc_count)
-        at = entity.heads[ENTITY_NEIGHBOURS]
-        left = entity.n_neighbours
-        while at > 0 and left > 0:
-            page = pages[at]
-            for line in _NEIGHBOUR_LINES:
-                prefetch(pages, page.next, line)
-            for k in range(min(N_SLOTS, left)):
-                row = page.rows[k]
-                j = place[row]
-                if j < 0:
-                    if n >= MAX_TOUCHED_NEIGHBOURS or category_of[row] < 0 or position[row] < -1:
-                        continue
-                    j = n
-                    n += 1
-                    place[row] = j
-                    neighbours[j] = row
-                    sums[j] = 0.0
-                    cosines[j] = 0.0
-                    best[j] = 0.0
-                    best_source[j] = 0
-                share = per_event * page.weights[k]
-                sums[j] += share
-                cosines[j] += per_norm * page.weights[k]
-                if share > best[j]:
-                    best[j] = share
-                    best_source[j] = source
-            left -= N_SLOTS
-            at = page.next
-    return n
-
-
-@inner_kernel
-def _cooccurring(users: Users, u: int, entities: Entities, work: Work, n: int, n_context: int) -> int:
-    header = users.headers[u]
-    n_sources = n_context
-    for k in range(n_context):
-        work.cooc_sources[k] = work.context_rows[k]
-        work.cooc_weights[k] = 1.0
-    weight = 0.5
-    for k in range(header.n_recent):
-        row = header.recent[k]
-        if row > 0 and work.position[row] != -2:  # noqa: PLR2004 - a context item counts once
-            work.cooc_sources[n_sources] = row
-            work.cooc_weights[n_sources] = weight
-            n_sources += 1
-        weight *= 0.95
-    touched = _touch_neighbours(entities, work, n_sources)
-    least = kth_largest(work.neighbour_cooc[:touched], N_COOC)
-    for j in range(touched):
-        row = work.neighbours[j]
-        work.neighbour_position[row] = -1
-        if work.neighbour_cooc[j] >= least:
-            n = _add(work, n, row)
-        position = work.position[row]
-        if position >= 0:
-            c = work.candidates[position]
-            c.cooc = work.neighbour_cooc[j]
-            c.cooc_cosine = work.neighbour_cosine[j] / math.sqrt(max(entities.headers[row].cooc_count, 1e-30))
-            c.source = work.neighbour_source[j]
-            c.source_weight = work.neighbour_best[j]
-    return n
-
-
 @inner_kernel(allocates=True)
 def _by_factors(entities: Entities, work: Work, n: int) -> int:
     """Add the popular items that the factors rate highest for the query in ``work``."""
-    scores = entities.scan_factors[N_FACTORS].copy()
-    for f in range(N_FACTORS):
-        weight, factors = work.query[f], entities.scan_factors[f]
+    scores, query, factors = entities.scan_factors[N_FACTORS].copy(), work.query, entities.scan_factors
+    for f in range(0, N_FACTORS, 4):
         for k in range(scores.shape[0]):
-            scores[k] += weight * factors[k]
-    least = kth_largest(scores, N_BY_FACTORS)
-    for k in range(scores.shape[0]):
-        if scores[k] >= least and entities.category[entities.scan[k]] >= 0:
-            n = _add(work, n, entities.scan[k])
+            score = scores[k] + query[f] * factors[f, k] + query[f + 1] * factors[f + 1, k]
+            scores[k] = score + query[f + 2] * factors[f + 2, k] + query[f + 3] * factors[f + 3, k]
+    best = np.empty(scores.shape[0] + 1, np.int32)
+    for k in range(choose(scores, kth_largest(scores, N_BY_FACTORS), best)):
+        row = entities.scan[best[k]]
+        if entities.category[row] >= 0:
+            n = add_candidate(work, n, row)
     return n
 
 
 @inner_kernel
 def _popular(entities: Entities, work: Work, n: int, n_categories: int, least: float) -> int:
     for k in range(min(N_POPULAR, entities.n_top[0])):
-        n = _add(work, n, entities.top[k])
+        n = add_candidate(work, n, entities.top[k])
     for k in range(min(N_FRESH, entities.n_fresh_top[0])):
-        n = _add(work, n, entities.fresh_top[k])
+        n = add_candidate(work, n, entities.fresh_top[k])
     for k in range(n_categories):
         if work.category_log_p[k] >= least:
             category = work.category_list[k]
             for j in range(min(N_PER_CATEGORY, entities.category_n_top[category])):
-                n = _add(work, n, entities.category_top[category, j])
+                n = add_candidate(work, n, entities.category_top[category, j])
     return n
 
 
@@ -257,7 +149,7 @@ def _new(entities: Entities, work: Work, n: int, n_categories: int, least: float
     Without them an item would have to be taken before it could be recommended.
     """
     log_p, embedded = work.category_log_p, entities.totals[2] > 0.0
-    newest, rows, scores = entities.newest, work.neighbours, work.neighbour_cooc
+    newest, rows, scores = entities.newest, work.stale, work.neighbour_cooc
     position, oldest_s = work.position, float(now_s) - NEW_DAYS * DAY_S
     m = 0
     for k in range(n_categories):
@@ -284,7 +176,7 @@ def _new(entities: Entities, work: Work, n: int, n_categories: int, least: float
     wanted = kth_largest(scores[:m], left)
     for j in range(m):
         if scores[j] >= wanted and left > 0:
-            n = _add(work, n, rows[j])
+            n = add_candidate(work, n, rows[j])
             left -= 1
     return n
 
@@ -308,7 +200,7 @@ def recall(users: Users, u: int, entities: Entities, work: Work, n_categories: i
     n = _personal(users, u, entities, work, 0, now_s)
     if entities.totals[2] > 0.0:
         weigh_content(entities, work)
-    n = _cooccurring(users, u, entities, work, n, n_context)
+    n = add_cooccurring(users, u, entities, work, n, n_context)
     n = _by_factors(entities, work, n)
     least = kth_largest(work.category_log_p[:n_categories], N_LIKELY_CATEGORIES)
     n = _popular(entities, work, n, n_categories, least)

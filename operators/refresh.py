@@ -8,13 +8,13 @@ from state.prefetch import field_lines, prefetch
 
 _AHEAD = 16
 """Candidates between the one that is worked on and the one whose serving line is asked for."""
-_HEADER_LINES = (*field_lines(ENTITY_HEADER, "target", "target"), *field_lines(ENTITY_HEADER, "bias", "n_repeat"))
-"""Offsets of the cache lines of a header that features are made of."""
+_COUNT_LINES = field_lines(ENTITY_HEADER, "bias", "n_repeat")
+"""Offsets of the cache lines of a header that a serving line is made of."""
 
 
 @inner_kernel
 def refresh_lines(entities: Entities, work: Work, n: int, now_s: int) -> None:
-    """Fill the serving lines of the candidates whose header has changed, or whose hour is over; ask for the headers."""
+    """Fill the serving lines of the candidates whose header has changed, or whose hour is over."""
     serving, candidates, stale = entities.serving, work.candidates, work.stale
     headers = entities.headers
     hour = now_s // HOUR_S + 1
@@ -23,9 +23,9 @@ def refresh_lines(entities: Entities, work: Work, n: int, now_s: int) -> None:
         if k + _AHEAD < n:
             prefetch(serving, candidates[k + _AHEAD].row, 0)
         row = candidates[k].row
-        for line in _HEADER_LINES:
-            prefetch(headers, row, line)
         if serving[row].hour != hour:
+            for line in _COUNT_LINES:
+                prefetch(headers, row, line)
             stale[m] = row
             m += 1
-    fill_lines(serving, entities.headers, stale, m, hour, work.logs)
+    fill_lines(serving, headers, stale, m, hour, work.logs)
