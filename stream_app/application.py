@@ -167,7 +167,8 @@ def default_plan(settings: Settings, collector: WorkerCollector) -> Callable[[Ma
         n_shards = partitions[settings.topic_item_updates]
 
         def open_user(partition: int, n_partitions: int, store: PageStore) -> Processor:
-            processor = UserProcessor(settings, partition, n_partitions, n_shards, store, replica, policy)
+            reader = partition % settings.compute_threads
+            processor = UserProcessor(settings, partition, n_partitions, n_shards, store, replica, policy, reader)
             collector.add_user(processor)
             return processor
 
@@ -183,6 +184,7 @@ def default_plan(settings: Settings, collector: WorkerCollector) -> Callable[[Ma
             group_id=f"{settings.app_id}.user",
             commit_interval_ms=settings.commit_interval_ms,
             open_processor=open_user,
+            n_threads=settings.compute_threads,
             meters=collector.meters["user"],
         )
         item = StageSpec(
@@ -244,7 +246,7 @@ def _add_web(
         runtime=runtime,
         metrics=metrics,
         lookup=lookup,
-        popular=PopularSlates(settings, lambda: collector.replica, runtime.executor),
+        popular=PopularSlates(settings, lambda: collector.replica, runtime.replica_executor),
         items=items,
         hub=hub,
         guard=guard,

@@ -143,7 +143,7 @@ class WorkerCollector(Collector):
         yield from self._timings()
         yield from self._weights()
         if self._policy is not None:
-            yield from policy_metrics(self._policy.version, self._policy.state)
+            yield from policy_metrics(self._policy.holding.version, self._policy.state)
 
     def _offsets(self, status: dict[str, Any]) -> Iterable[Metric]:
         labels = ["stage", "partition"]

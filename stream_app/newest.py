@@ -6,7 +6,7 @@ from __future__ import annotations
 class NewestSlates:
     """The slates that were published last, by user id, at most so many.
 
-    :meth:`stage` and :meth:`commit` are called by the compute thread, :meth:`get` by any: it does no more than look
+    :meth:`stage` and :meth:`commit` are called by the task's thread, :meth:`get` by any: it does no more than look
     into one dictionary. What is staged shows when its transaction is committed, and is dropped with the processor when
     it is not.
 

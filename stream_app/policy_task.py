@@ -161,13 +161,13 @@ class PartitionPolicy:
         keys = draw_keys(self._settings.seed, users, self._partition, offsets)
         cells = contexts(headers, rows)
         arms, groups, propensities = np.zeros(n, np.int32), np.zeros(n, np.uint8), np.ones(n)
+        version, shares, cell_means = self._view.holding
         assign(
-            keys, users, cells, self._view.version, self._view.shares, self._salt, self._settings.holdout_share,
-            self._holdout_arm, arms, groups, propensities,
+            keys, users, cells, version, shares, self._salt, self._settings.holdout_share, self._holdout_arm, arms,
+            groups, propensities,
         )  # fmt: skip
         choices = make_choices(self.arms, arms, keys)
-        offers = Offers(self._view.shares, self._view.cell_means)
-        return Assigned(arms, groups, propensities, cells, offsets, choices, self._view.version, offers)
+        return Assigned(arms, groups, propensities, cells, offsets, choices, version, Offers(shares, cell_means))
 
     def unlearned_choices(self, users: "UInt64s", offsets: "UInt64s") -> "Rows":
         """Return how slates would be drawn if no reward was known and no user held out, shape ``(n,)``."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 import numpy as np
@@ -30,8 +30,27 @@ def guard_of(settings: "Settings") -> GuardParams:
     )
 
 
+class Holding(NamedTuple):
+    """What holds at one moment: parts of it that are read one after the other might be of two records.
+
+    Attributes
+    ----------
+    version
+        Of the policy; 0 before the first record, and as long as ``policy`` names an arm.
+    shares
+        Probability of each arm in each context cell, shape ``(N_CELLS, n_arms)``, float64.
+    cell_means
+        What a slate of each arm is expected to earn in each context cell, shape ``(N_CELLS, n_arms)``, float64; zeros
+        where no record has said so.
+    """
+
+    version: int
+    shares: np.ndarray
+    cell_means: np.ndarray
+
+
 class PolicyView:
-    """Version and shares of the policy; called from the worker's one compute thread only.
+    """Version and shares of the policy; changed by one thread, read by all.
 
     Parameters
     ----------
@@ -40,32 +59,25 @@ class PolicyView:
 
     Attributes
     ----------
-    version
-        Of the policy; 0 before the first record, and as long as ``policy`` names an arm.
     state
         The newest record, or None.
     version_seen
         The largest version of all records, whatever ``policy`` says.
-    cell_means
-        What a slate of each arm is expected to earn in each context cell, shape ``(N_CELLS, n_arms)``, float64; zeros
-        where no record has said so.
     """
 
     def __init__(self, settings: "Settings") -> None:
         self._settings = settings
         self._names = [arm.name for arm in settings.arms]
-        self.version = 0
         self.version_seen = 0
         self.state: PolicyState | None = None
-        self.cell_means = np.zeros((N_CELLS, len(self._names)))
-        self._shares: np.ndarray | None = None
+        self._holding: Holding | None = None
 
     @property
-    def shares(self) -> np.ndarray:
-        """Probability of each arm in each context cell, shape ``(N_CELLS, n_arms)``, float64."""
-        if self._shares is None:  # computed late: the first time in a process compiles a kernel
-            self._shares = self.first_shares
-        return self._shares
+    def holding(self) -> Holding:
+        """The policy as it is now."""
+        if self._holding is None:  # computed late: the first time in a process compiles a kernel
+            return Holding(0, self.first_shares, np.zeros((N_CELLS, len(self._names))))
+        return self._holding
 
     @cached_property
     def first_shares(self) -> np.ndarray:
@@ -92,10 +104,9 @@ class PolicyView:
             return
         self.state = state
         self.version_seen = max(self.version_seen, state.version)
-        self.cell_means = self._cell_means_of(state)
-        if self._settings.policy == "learned":
-            self.version = state.version
-            self._shares = self._shares_of(state)
+        learned = self._settings.policy == "learned"
+        shares = self._shares_of(state) if learned else self.first_shares
+        self._holding = Holding(state.version if learned else 0, shares, self._cell_means_of(state))
 
     def _shares_of(self, state: PolicyState) -> np.ndarray:
         """Return the record's shares for the arms of this worker's settings; an arm that it lacks gets none."""

@@ -96,6 +96,8 @@ class StageSpec:
     meters: StageMeters = field(default_factory=StageMeters)
     """What the stage's tasks measure of their own work."""
     reads_replica: bool = True
-    """Whether its processors use the worker's replica, and so must run in the replica's thread."""
+    """Whether its processors use the worker's replica: the thread that changes that one is their first thread."""
+    n_threads: int = 1
+    """Threads that its tasks share; each task stays in one."""
     handover: Handover | None = None
     """Gets the pages of every commit of this worker's tasks, for a replica in the same process."""

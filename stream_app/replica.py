@@ -1,14 +1,18 @@
 """The worker's read replica: every item's learned row and every catalogue entry, kept up to date by two tails.
 
-Called from the worker's single compute thread only, so nothing here locks.
+One thread changes it, all compute threads read it: kernels run under :meth:`Replica.reading`, which keeps changes out,
+and everything that changes a row or a list waits for them. What Python reads alone (names, paths, catalogue entries)
+needs no lock.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
+from fasteners import ReaderWriterLock
 
 from operators.arrays import N_ATTRIBUTE_NUMBERS, N_CONTENT, N_CONTENT_BITS, NEWEST, Entities
 from operators.attributes import attribute_numbers, tag_numbers
@@ -96,6 +100,7 @@ class Replica:
     def __init__(self, settings: "Settings") -> None:
         self._depth = settings.category_depth
         self._limits = EventLimits.of(settings)
+        self._lock = ReaderWriterLock()
         self.table = RowTable(ENTITY_HEADER, ENTITY_PAGES)
         self.info: dict[int, ItemInfo] = {}
         self.names: dict[int, str] = {}
@@ -114,7 +119,7 @@ class Replica:
         self._category_n_top: Int32s = np.zeros(0, np.int32)
         self._newest: Rows = np.zeros(0, NEWEST)
         self._listed_s = np.zeros(0, np.uint32)
-        self._serving: Rows = np.zeros(0, SERVING)
+        self._serving: list[Rows] = [np.zeros(0, SERVING)]
         self._tags: Int32s = np.zeros((0, N_TAGS), np.int32)
         self._attribute_totals = np.zeros(N_ATTRIBUTE_NUMBERS + N_CONTENT + N_CONTENT_BITS, np.float64)
         self._size_rows(1024)
@@ -137,7 +142,7 @@ class Replica:
         self._available = grown(self._available, n, 0)
         self._category_of_row = grown(self._category_of_row, n, -1)
         self._listed_s = grown(self._listed_s, n, 0)
-        self._serving = grown(self._serving, n, 0)
+        self._serving = [grown(lines, n, 0) for lines in self._serving]
         self._tags = grown(self._tags, n, 0)
 
     def _size_categories(self, n: int) -> None:
@@ -153,14 +158,37 @@ class Replica:
         return int(self.table.headers.records.shape[0])
 
     @property
+    def ids(self) -> UInt64s:
+        """Id of every row, shape ``(n_rows,)``; a row keeps its id."""
+        ids: UInt64s = self.table.headers.records["id"]
+        return ids
+
+    @property
     def n_categories(self) -> int:
         """Categories that scratch arrays must have room for."""
         return int(self._category_rows.shape[0])
 
-    def entities(self) -> Entities:
-        """Return the arrays as kernels want them; valid until the replica changes."""
-        if self._category.shape[0] < self.n_rows:
-            self._size_rows(self.n_rows)
+    def admit(self, reader: int) -> None:
+        """Make serving lines for readers up to this number: each thread fills its own, for the hours of its users."""
+        with self._lock.write_lock():
+            self._serving += [self._serving[0].copy() for _ in range(len(self._serving), reader + 1)]
+
+    @contextmanager
+    def reading(self, reader: int = 0) -> Iterator[Entities]:
+        """Keep changes out, and give the arrays as they are meanwhile. Nothing that may change rows goes inside.
+
+        Rows that are new since the last time may be met in the arrays: scratch space is sized inside, too.
+
+        Parameters
+        ----------
+        reader
+            Whose serving lines are among the arrays, 0 or one that was admitted.
+        """
+        with self._lock.read_lock():
+            yield self.entities(reader)
+
+    def entities(self, reader: int = 0) -> Entities:
+        """Return the arrays as kernels want them; where several threads run, only within :meth:`reading`."""
         return Entities(
             headers=self.table.headers.records,
             neighbours=self.table.pages[ENTITY_NEIGHBOURS].records,
@@ -184,7 +212,7 @@ class Replica:
             scan_factors=self._scan_factors,
             totals=self.totals,
             n_categories=self._n_categories,
-            serving=self._serving,
+            serving=self._serving[reader],
             tags=self._tags,
             attribute_totals=self._attribute_totals,
         )
@@ -213,27 +241,35 @@ class Replica:
 
     def ensure(self, ids: UInt64s) -> Int32s:
         """Return the rows of distinct ids; unknown ones get a row with the start values every worker gives them."""
-        rows, created = self.table.ensure(ids, None)
-        if created.size:
+        rows = self._rows_of(ids)
+        if (rows >= 0).all():
+            return rows
+        with self._lock.write_lock():
+            rows, created = self.table.ensure(ids, None)
             start_entities(self.table.headers.records, created)
-            self.entities()
+            if self._category.shape[0] < self.n_rows:
+                self._size_rows(self.n_rows)
         return rows
+
+    def _rows_of(self, ids: UInt64s) -> Int32s:
+        """Return the row of each id, -1 for unknown ones."""
+        with self._lock.read_lock():
+            return self.table.index.get_many(ids)
 
     def numbers_of(self, ids: UInt64s) -> Int32s:
         """Return the row of each id, shape of ``ids``; unknown ids get one, and id 0 is row 0."""
         flat = ids.reshape(-1)
-        rows = self.table.index.get_many(flat)
+        rows = self._rows_of(flat)
         unknown = (rows < 0) & (flat != 0)
         if unknown.any():
             self.ensure(np.unique(flat[unknown]))
-            rows = self.table.index.get_many(flat)
+            rows = self._rows_of(flat)
         numbers: Int32s = np.maximum(rows, 0).reshape(ids.shape)
         return numbers
 
     def ids_of(self, numbers: Int32s) -> UInt64s:
         """Return the id of each row, shape of ``numbers``."""
-        ids: UInt64s = self.table.headers.records["id"][numbers]
-        return ids
+        return self.ids[numbers]
 
     def apply_items(self, records: "Sequence[KafkaRecord]") -> None:
         """Take over a batch of item-state records, in their order.
@@ -258,9 +294,10 @@ class Replica:
 
     def apply_pages(self, pages: Pages) -> None:
         """Take over the pages that an item task of this worker has committed."""
-        for block in pages.blocks:
-            keys = block.keys.reshape(-1).view(KEYS)
-            self._apply_block(int(keys["kind"][0]), keys, block.values)
+        with self._lock.write_lock():
+            for block in pages.blocks:
+                keys = block.keys.reshape(-1).view(KEYS)
+                self._apply_block(int(keys["kind"][0]), keys, block.values)
         self._apply_latest({key: value for key, value in pages.singles if len(key) == KEY_BYTES and value})
 
     def _apply_latest(self, latest: dict[bytes, bytes]) -> None:
@@ -271,7 +308,9 @@ class Replica:
         for kind, dtype in _LAYOUTS.items():
             at = np.flatnonzero(keys["kind"] == kind)
             if at.size:
-                self._apply_block(kind, keys[at], matrix([values[k] for k in at.tolist()], dtype))
+                pages = matrix([values[k] for k in at.tolist()], dtype)
+                with self._lock.write_lock():
+                    self._apply_block(kind, keys[at], pages)
         for k in np.flatnonzero(keys["kind"] == KIND_NAME).tolist():
             self.names[int(keys["id"][k])] = values[k].decode()
 
@@ -290,7 +329,8 @@ class Replica:
         item = headers["kind"][rows] == KIND_ITEM
         self.totals[0] += (after - before)[item].sum()
         self.totals[1] += np.count_nonzero(item & (before == 0) & (after > 0))
-        self._serving["hour"][rows] = 0
+        for lines in self._serving:
+            lines["hour"][rows] = 0
         self._count_attributes(rows, (after - before).astype(np.float64))
         update_top(self.entities(), rows)
         self._n_since_scan += rows.size
@@ -338,15 +378,16 @@ class Replica:
             names = dict(zip(ids.tolist(), latest, strict=True))
             latest = {name: latest[name] for name in names.values()}
             ids = hash_ids(latest, len(latest))
-        rows = self.ensure(ids)
         entries = list(latest.values())
         paths = [self._path_of(entry) for entry in entries]
-        self._place(rows, paths, entries)
-        self._list(rows, ids, [times_ms[item_id] for item_id in latest], entries)
-        self._describe(rows, paths, entries)
-        self._inform(ids, paths, latest)
-        update_top(self.entities(), rows)
-        list_new(self.entities(), rows, self._listed_s[rows])
+        with self._lock.write_lock():
+            rows = self.ensure(ids)
+            self._place(rows, paths, entries)
+            self._list(rows, ids, [times_ms[item_id] for item_id in latest], entries)
+            self._describe(rows, paths, entries)
+            self._inform(ids, paths, latest)
+            update_top(self.entities(), rows)
+            list_new(self.entities(), rows, self._listed_s[rows])
 
     def _path_of(self, entry: CatalogEntry | None) -> tuple[str, ...]:
         path = tuple(entry.category) if entry is not None else ()
@@ -369,26 +410,28 @@ class Replica:
         """Give items the attributes of their catalogue entries; their events count for these from now on."""
         events = self.table.headers.records["n"][rows].astype(np.float64)
         self._count_attributes(rows, -events)
-        self._serving["attributes"][rows] = [
+        self._serving[0]["attributes"][rows] = [
             attribute_numbers(path, entry.brand, entry.price, entry.title) if entry is not None else _NO_ATTRIBUTES
             for path, entry in zip(paths, entries, strict=True)
         ]
         self._tags[rows] = [tag_numbers(entry.tags if entry is not None else None) for entry in entries]
-        self._serving["tagged"][rows] = self._tags[rows, 0] > 0
+        self._serving[0]["tagged"][rows] = self._tags[rows, 0] > 0
         self._embed(rows, entries)
+        for lines in self._serving[1:]:
+            lines[rows] = self._serving[0][rows]
         self._count_attributes(rows, events)
 
     def _embed(self, rows: Int32s, entries: "Sequence[CatalogEntry | None]") -> None:
         """Give items the signatures of their content vectors."""
-        embedded = self._serving["embedded"]
+        embedded = self._serving[0]["embedded"]
         self.totals[2] -= np.count_nonzero(embedded[rows])
-        self._serving["signature"][rows], embedded[rows] = signatures(
+        self._serving[0]["signature"][rows], embedded[rows] = signatures(
             [entry.embedding if entry is not None else None for entry in entries]
         )
         self.totals[2] += np.count_nonzero(embedded[rows])
 
     def _count_attributes(self, rows: Int32s, events: np.ndarray) -> None:
-        count_attributes(self._serving, self._tags, rows, events, self._attribute_totals, N_ATTRIBUTE_NUMBERS)
+        count_attributes(self._serving[0], self._tags, rows, events, self._attribute_totals, N_ATTRIBUTE_NUMBERS)
 
     def _list(
         self, rows: Int32s, ids: UInt64s, times_ms: "Sequence[int]", entries: "Sequence[CatalogEntry | None]"
@@ -445,6 +488,7 @@ class Replica:
 
     def category_path(self, category_hash: int) -> tuple[str, ...]:
         """Return the path of a category, empty where the catalogue does not know it."""
-        row = self.table.index.get(category_hash)
-        dense = int(self._category_of_row[row]) if 0 <= row < self._category_of_row.shape[0] else -1
+        with self._lock.read_lock():
+            row = self.table.index.get(category_hash)
+            dense = int(self._category_of_row[row]) if row >= 0 else -1
         return self.category_paths[dense] if dense >= 0 else ()

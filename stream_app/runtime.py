@@ -123,8 +123,8 @@ class Runtime(Service):
         self._topics = topics
         self._make_plan = make_plan
         self._log = structlog.get_logger(__name__)
-        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="compute")
-        self._own_threads: list[ThreadPoolExecutor] = []
+        self._threads: list[ThreadPoolExecutor] = []
+        self._replica_executor = self._thread("compute")
         self._phase = "waiting for broker"
         self._tails: list[TailService] = []
         self._stages: dict[str, StageService] = {}
@@ -139,14 +139,18 @@ class Runtime(Service):
         return {"ready": ready, "phase": self._phase, "stages": stages, "tails": tails}
 
     @property
-    def executor(self) -> Executor:
-        """The one thread for the replica, and for processors and stores of the stages that read it."""
-        return self._executor
+    def replica_executor(self) -> Executor:
+        """The one thread that changes the replica; tasks that read it are there, too."""
+        return self._replica_executor
 
     def processors(self, stage: str) -> dict[int, Processor]:
-        """Return the open processors of a stage by partition; they belong to the executor's thread."""
+        """Return the open processors of a stage by partition; each belongs to the thread of :meth:`executor`."""
         service = self._stages.get(stage)
         return service.processors() if service is not None else {}
+
+    def executor(self, stage: str, partition: int) -> Executor:
+        """Return the one thread that may touch the processor of a partition."""
+        return self._stages[stage].executor(partition)
 
     def tail_positions(self, topic: str) -> dict[int, int]:
         """Return the next offset that a tail wants, by partition; empty before it has begun."""
@@ -159,14 +163,18 @@ class Runtime(Service):
         await asyncio.gather(*(service.stop() for service in (*self._stages.values(), *agent)))
 
     async def on_shutdown(self) -> None:
-        """Let the compute threads end."""
-        for executor in (self._executor, *self._own_threads):
+        """Let the threads end."""
+        for executor in self._threads:
             executor.shutdown(wait=False, cancel_futures=True)
 
-    def _own_thread(self, name: str) -> Executor:
+    def _thread(self, name: str) -> Executor:
         executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
-        self._own_threads.append(executor)
+        self._threads.append(executor)
         return executor
+
+    def _threads_of(self, spec: StageSpec) -> list[Executor]:
+        first = self._replica_executor if spec.reads_replica else self._thread(spec.name)
+        return [first, *(self._thread(f"{spec.name}-{k}") for k in range(1, spec.n_threads))]
 
     def _owns_first_partition(self) -> bool:
         user = self._stages.get("user")
@@ -212,7 +220,7 @@ class Runtime(Service):
                 self._settings,
                 spec.topic,
                 spec.apply,
-                self._executor,
+                self._replica_executor,
                 spec.handover,
                 spec.restore,
                 beacon=self.beacon,
@@ -227,8 +235,8 @@ class Runtime(Service):
             stage = StageService(
                 self._settings,
                 stage_spec,
-                self._executor if stage_spec.reads_replica else self._own_thread(stage_spec.name),
-                self._executor,
+                self._threads_of(stage_spec),
+                self._replica_executor,
                 beacon=self.beacon,
                 loop=self.loop,
             )
@@ -239,7 +247,7 @@ class Runtime(Service):
                 self._settings,
                 plan.take_catalog_rejections,
                 self._owns_first_partition,
-                self._executor,
+                self._replica_executor,
                 beacon=self.beacon,
                 loop=self.loop,
             )

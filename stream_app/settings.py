@@ -61,6 +61,12 @@ class Settings(BaseSettings):
         le=1_800_000,
         description="A worker that is silent this long loses its partitions, in milliseconds.",
     )
+    compute_threads: int = Field(
+        2,
+        ge=1,
+        le=64,
+        description="Threads that learn and fill slates, each for its share of the worker's partitions of events.",
+    )
     max_batch_events: int = Field(2_000, ge=1, le=100_000, description="Records a task learns from at once, at most.")
     partitions: int = Field(4, ge=1, le=10_000, description="Partitions of new topics (`topics create`, `demo`).")
     replication_factor: int = Field(1, ge=1, le=100, description="Replicas of new topics.")

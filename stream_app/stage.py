@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -17,7 +18,7 @@ from stream_app.task import Task, TaskContext
 from stream_app.topic_facts import TopicFactsCache
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from concurrent.futures import Executor
 
     from stream_app.processor import Processor, StageSpec
@@ -42,21 +43,26 @@ class StageService(Service):
         Of the application.
     spec
         Names, rhythm and processor of the stage.
-    executor
-        The one thread for processors and stores of the stage.
+    executors
+        Threads for processors and stores of the stage, one each; a partition is always in the same one.
     replica_executor
-        The one thread that owns the replica.
+        The thread that changes the replica.
     """
 
     mundane_level = "debug"  # what it starts and stops is told by events of our own
 
     def __init__(
-        self, settings: Settings, spec: StageSpec, executor: Executor, replica_executor: Executor, **kwargs: Any
+        self,
+        settings: Settings,
+        spec: StageSpec,
+        executors: Sequence[Executor],
+        replica_executor: Executor,
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self._settings = settings
         self._spec = spec
-        self._executor, self._replica_executor = executor, replica_executor
+        self._executors, self._replica_executor = executors, replica_executor
         self._log = structlog.get_logger(__name__).bind(stage=spec.name)
         self._consumer: AIOKafkaConsumer | None = None
         self._context: TaskContext | None = None
@@ -117,7 +123,7 @@ class StageService(Service):
             settings,
             spec,
             consumer,
-            self._executor,
+            self._executors[0],
             self._replica_executor,
             facts,
             on_fenced=self._on_fenced,
@@ -140,9 +146,13 @@ class StageService(Service):
         return task is not None and task.is_running
 
     def processors(self) -> dict[int, Processor]:
-        """Return the open processors by partition; they belong to the executor's thread."""
+        """Return the open processors by partition; each belongs to the thread of :meth:`executor`."""
         found = {partition: task.processor for partition, task in sorted(self._tasks_open.items())}
         return {partition: processor for partition, processor in found.items() if processor is not None}
+
+    def executor(self, partition: int) -> Executor:
+        """Return the thread that a partition's task runs in, or would."""
+        return self._executors[partition % len(self._executors)]
 
     async def assign(self, partitions: Iterable[int]) -> None:
         """Open a task for each of the partitions."""
@@ -154,7 +164,7 @@ class StageService(Service):
             tp = TopicPartition(self._spec.input_topic, partition)
             consumer.seek(tp, 0)  # a placeholder, so that nothing is looked up in the group; the task knows better
             consumer.pause(tp)
-            task = Task(context, partition)
+            task = Task(replace(context, executor=self.executor(partition)), partition)
             self._tasks_open[partition] = task
             task.start()
         self._has_assignment = True

@@ -52,16 +52,16 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class TaskContext:
-    """What the tasks of a stage share."""
+    """What the tasks of a stage have from it."""
 
     settings: Settings
     spec: StageSpec
     consumer: AIOKafkaConsumer
     """The stage's group consumer. Each task reads, seeks and resumes its own partition only."""
     executor: Executor
-    """One thread: everything that touches a processor or a store of the stage runs in it."""
+    """One thread: everything that touches the processor or the store of the task runs in it."""
     replica_executor: Executor
-    """The thread that owns the replica; the same one for a stage that reads it."""
+    """The thread that changes the replica."""
     facts: TopicFactsCache
     on_fenced: Callable[[int], None]
     """Told the partition when another owner has taken it: the stage rejoins its group."""
@@ -69,7 +69,7 @@ class TaskContext:
     """Told an error that no retry can mend: the worker stops."""
 
     async def call(self, function: Callable[..., T], *args: Any) -> T:
-        """Run a function in the stage's thread."""
+        """Run a function in the task's thread."""
         return await asyncio.get_running_loop().run_in_executor(self.executor, function, *args)
 
 
@@ -125,7 +125,7 @@ class Task:
 
     @property
     def processor(self) -> Processor | None:
-        """The open processor, None while the task recovers. It belongs to the executor's thread."""
+        """The open processor, None while the task recovers. It belongs to the task's thread."""
         return self._opened.processor if self._opened is not None and self.is_running else None
 
     def start(self) -> None:

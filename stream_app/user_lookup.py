@@ -1,7 +1,7 @@
 """One user of a running task, looked up without changing anything: a slate made on request, and what is known of them.
 
 Reads the committed pages of the task's store into a table of its own, so that neither rows in memory nor what the
-user has been shown change. Called in the compute thread.
+user has been shown change. Called in the task's thread.
 """
 
 from __future__ import annotations

@@ -58,6 +58,8 @@ if TYPE_CHECKING:
 NOTHING_WANTED = np.zeros(0, np.uint8)
 NO_LISTS = np.zeros(0, LISTS)
 NO_DRAWS = np.zeros(0, CHOICE)
+_SLATES_AT_ONCE = 32
+"""Slates that are filled before changes of the replica may come in between."""
 
 
 def users_of(table: RowTable) -> Users:
@@ -81,6 +83,8 @@ class UserProcessor:
         The local pages of this partition.
     replica
         The worker's read replica; read here, and rows of unknown items are added.
+    reader
+        Number of the thread that it is read in, from 0 on.
     policy
         The policy as the worker knows it; what holds before the first record if not given.
     """
@@ -94,10 +98,12 @@ class UserProcessor:
         store: "Store",
         replica: "Replica",
         policy: PolicyView | None = None,
+        reader: int = 0,
     ) -> None:
         self._settings = settings
         self.partition, self.n_partitions, self.n_item_shards = partition, n_partitions, n_item_shards
-        self._store, self._replica = store, replica
+        self._store, self._replica, self._reader = store, replica, reader
+        replica.admit(reader)
         self._limits = EventLimits.of(settings)
         self._learn = LearnParams(session_gap_s=settings.session_gap_ms // 1000)
         self._slate = SlateParams(
@@ -190,11 +196,9 @@ class UserProcessor:
         if not run:
             return lists
         events = self._columns(run)
-        entities = self._replica.entities()
         n = events.size
         self.table.reserve_pages(PAGES_PER_EVENT * n)
         self._acc = with_room(self._acc, self._replica.n_rows, RECORDS_PER_EVENT * n, PAIRS_PER_EVENT * n)
-        self._make_room()
         # An interval's decayed sums are as of the newest event ever: sums as of a late one would outgrow float32.
         self._newest_s = max(self._newest_s, int(events["t_s"].max()))
         as_of_s = self._interval.as_of_s = self._interval.as_of_s or self._newest_s
@@ -204,11 +208,14 @@ class UserProcessor:
         draws = self._draws(offsets, events) if wanted.size else NO_DRAWS
         headers = self._replica.table.headers.records
         for block, part, pool in pooled_runs(offsets, headers, self._settings.seed, self.partition):
-            learn_batch(
-                events[part], as_of_s, self._users(), entities, self.globals[0], pool, self._work, self._acc,
-                self.relearning.enter(block, self.globals[0]), status[part], losses[part], aucs[part], self._slate,
-                self._greedy, draws[part], wanted[part], lists[part],
-            )  # fmt: skip
+            params = self.relearning.enter(block, self.globals[0])
+            with self._replica.reading(self._reader) as entities:
+                self._make_room()
+                learn_batch(
+                    events[part], as_of_s, self._users(), entities, self.globals[0], pool, self._work, self._acc,
+                    params, status[part], losses[part], aucs[part], self._slate, self._greedy, draws[part],
+                    wanted[part], lists[part],
+                )  # fmt: skip
             self._watch(events[part], status[part], losses[part], shown[part], aucs[part])
         self.policy.attribute(events, (status == DUPLICATE).astype(np.uint8), self._users())
         self._count(run, events, status)
@@ -225,6 +232,8 @@ class UserProcessor:
         return self.policy.unlearned_choices(self.table.headers.records["id"][events["user"]], offsets)
 
     def _make_room(self) -> None:
+        """Size scratch space for all rows that the replica has; within its :meth:`~Replica.reading`."""
+        self._acc = with_room(self._acc, self._replica.n_rows, 0, 0)
         if self._work.position.shape[0] < self._replica.n_rows or (
             self._work.category_position.shape[0] < self._replica.n_categories
         ):
@@ -318,7 +327,8 @@ class UserProcessor:
         self.table.reserve_pages(rows.size)
         users = self._users()
         slates = self._fill(users, rows, assigned.choices)
-        self.policy.expose(users, rows, slates, assigned, self._replica.entities())
+        with self._replica.reading(self._reader) as entities:
+            self.policy.expose(users, rows, slates, assigned, entities)
         out = []
         filled = zip(self._unpacked(slates), self.policy.of_slates(assigned), latest.values(), strict=True)
         for slate, policy, (event, offset) in filled:
@@ -338,13 +348,18 @@ class UserProcessor:
         return self._unpacked(self._fill(users, rows, greedy_choices(rows.size, self._slate)))
 
     def _unpacked(self, slates: Rows) -> list[FilledSlate]:
-        return list(unpack(slates, self._replica.entities().headers["id"]))
+        return list(unpack(slates, self._replica.ids))
 
     def _fill(self, users: Users, rows: Int32s, choices: Rows) -> Rows:
-        self._make_room()
         slates = np.zeros(rows.size, SLATE)
-        entities = candidates_at(self.load.level, self._replica.entities())
-        fill_slates(users, rows, entities, self.globals[0], self._work, self._learn, self._slate, choices, slates)
+        for at in range(0, rows.size, _SLATES_AT_ONCE):
+            part = slice(at, at + _SLATES_AT_ONCE)
+            with self._replica.reading(self._reader) as entities:
+                self._make_room()
+                fill_slates(
+                    users, rows[part], candidates_at(self.load.level, entities), self.globals[0], self._work,
+                    self._learn, self._slate, choices[part], slates[part],
+                )  # fmt: skip
         return slates
 
     def take_updates(self) -> list[Output]:
@@ -356,7 +371,8 @@ class UserProcessor:
     def _updates(self) -> list[Output]:
         if not self._acc.n[0]:
             return []
-        updates = summed_updates(self._acc, self._replica.entities(), self._interval.as_of_s, self.n_item_shards)
+        with self._replica.reading(self._reader) as entities:
+            updates = summed_updates(self._acc, entities, self._interval.as_of_s, self.n_item_shards)
         clear(self._acc)
         out = []
         for shard, update in updates.items():

@@ -36,19 +36,20 @@ class ReplicaNames:
 
 
 def describe_item(replica: Replica, item_id: str) -> dict[str, Any] | None:
-    """Return what the replica holds of an item, None if that is nothing; called in the compute thread."""
+    """Return what the replica holds of an item, None if that is nothing; called in a thread that may wait."""
     item_hash = hash_id(item_id)
-    info = replica.info.get(item_hash)
-    row = replica.table.index.get(item_hash)
-    if row < 0 or (info is None and not replica.table.headers.records[row]["n_events"]):
-        return None
-    report = item_report(item_id, replica.table, row, ReplicaNames(replica))
-    return {
-        **report,
-        "category": list(info.category) if info is not None else [],
-        "is_in_catalog": info is not None,
-        "is_available": bool(replica.entities().available[row]),
-    }
+    with replica.reading() as entities:
+        info = replica.info.get(item_hash)
+        row = replica.table.index.get(item_hash)
+        if row < 0 or (info is None and not entities.headers[row]["n_events"]):
+            return None
+        report = item_report(item_id, replica.table, row, ReplicaNames(replica))
+        return {
+            **report,
+            "category": list(info.category) if info is not None else [],
+            "is_in_catalog": info is not None,
+            "is_available": bool(entities.available[row]),
+        }
 
 
 class Items:
@@ -59,7 +60,7 @@ class Items:
     replica
         Returns the worker's replica, None before there is one.
     lookup
-        Whose turn in the compute thread is waited for.
+        Whose turn in the worker's threads is waited for.
     """
 
     def __init__(self, replica: Callable[[], Replica | None], lookup: Lookup) -> None:
@@ -91,7 +92,7 @@ class Items:
         replica = self._replica()
         if replica is None:
             raise ProblemError("not_ready", "the worker has not read the items yet; try again in a second")
-        found = await self._lookup.in_turn(describe_item, replica, item_id)
+        found = await self._lookup.in_replica_turn(describe_item, replica, item_id)
         if found is None:
             detail = f"item {item_id!r}: no event about it was learned, and the catalogue does not list it"
             raise ProblemError("unknown_item", detail)

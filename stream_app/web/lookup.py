@@ -1,7 +1,7 @@
 """Finds the newest slate of a user, here or at the worker that owns the user, without holding up the hot path.
 
 A published slate is answered from a dictionary. Only for users whose slate is not kept (after a restart, or beyond
-``web_cached_slates``) is one made from their committed row in the compute thread, and at most :data:`MAX_WAITING` such
+``web_cached_slates``) is one made from their committed row in their task's thread, and at most :data:`MAX_WAITING` such
 requests wait for it.
 
 Which worker owns a user follows from the partition that Kafka's default partitioner gives the key. Producers may use
@@ -24,6 +24,7 @@ from stream_app.web.answer import PROBLEMS, ProblemError, published
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
+    from concurrent.futures import Executor
 
     from stream_app.observer import Observer
     from stream_app.runtime import Runtime
@@ -112,7 +113,7 @@ class Lookup:
         from stream_app.user_lookup import describe_user  # noqa: PLC0415  # numba: only a real worker has it
 
         for processor in self._processors():
-            found = await self.in_turn(describe_user, processor, user_id)
+            found = await self.in_turn(self._thread_of(processor), describe_user, processor, user_id)
             if found is not None:
                 return {**found, "partition": processor.partition}
         raise ProblemError("unknown_user", self._unknown(user_id))
@@ -162,8 +163,8 @@ class Lookup:
         answer = await self._ask(address, path, timeout_s)
         return answer.body if answer is not None and answer.status in {200, 503} else None
 
-    async def in_turn(self, function: Callable[..., T], *args: Any) -> T | None:
-        """Call a function in the compute thread, one request at a time; None if its task has been closed meanwhile.
+    async def in_turn(self, executor: Executor, function: Callable[..., T], *args: Any) -> T | None:
+        """Call a function in one of the worker's threads, one request at a time; None if its task has been closed.
 
         Raises
         ------
@@ -171,30 +172,34 @@ class Lookup:
             Too many are waiting.
         """
         if self._n_waiting >= MAX_WAITING:
-            raise ProblemError("busy", f"{MAX_WAITING} requests wait for the compute thread; try again in a second")
+            raise ProblemError("busy", f"{MAX_WAITING} requests wait for the compute threads; try again in a second")
         self._n_waiting += 1
         try:
             async with self._turn:
-                return await asyncio.get_running_loop().run_in_executor(self._runtime.executor, function, *args)
+                return await asyncio.get_running_loop().run_in_executor(executor, function, *args)
         except StoreError:  # the partition went to another worker while the request waited
             return None
         finally:
             self._n_waiting -= 1
+
+    async def in_replica_turn(self, function: Callable[..., T], *args: Any) -> T | None:
+        """Like :meth:`in_turn`, in the replica's thread."""
+        return await self.in_turn(self._runtime.replica_executor, function, *args)
 
     async def _compute(self, processors: Sequence[UserProcessor], user_id: str) -> Any:
         if not processors:
             return None
         from stream_app.user_lookup import fresh_slate  # noqa: PLC0415  # numba: only a real worker has it
 
-        def run() -> Any:
+        for processor in processors:
             now_ms = time.time_ns() // 1_000_000
-            for processor in processors:
-                found = fresh_slate(processor, user_id, now_ms)
-                if found is not None:
-                    return found
-            return None
+            found = await self.in_turn(self._thread_of(processor), fresh_slate, processor, user_id, now_ms)
+            if found is not None:
+                return found
+        return None
 
-        return await self.in_turn(run)
+    def _thread_of(self, processor: UserProcessor) -> Executor:
+        return self._runtime.executor("user", processor.partition)
 
     def _processors(self) -> list[UserProcessor]:
         """Return this worker's user tasks."""

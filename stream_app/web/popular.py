@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from stream_app.settings import Settings
 
 KEEP_S: Final = 1.0
-"""A ranking is used for so many seconds: the compute thread is asked once a second, however many shoppers come."""
+"""A ranking is used for so many seconds: the replica is asked once a second, however many shoppers come."""
 
 
 class PopularItem(NamedTuple):
@@ -30,29 +30,29 @@ class PopularItem(NamedTuple):
 
 
 def rank_popular(replica: Replica) -> list[PopularItem]:
-    """Return the popular items of every category, most popular first; called in the compute thread.
+    """Return the popular items of every category, most popular first; called in a thread that may wait.
 
     The decayed counts (half-life 90 days) are those of the replica's lists, which hold the first 16 of each category.
     """
-    entities = replica.entities()
     keys: list[tuple[float, int]] = []
-    for category in range(int(entities.n_categories[0])):
-        n = int(entities.category_n_top[category])
-        keys += zip(
-            entities.category_top_key[category, :n].tolist(),
-            entities.category_top[category, :n].tolist(),
-            strict=True,
-        )
+    with replica.reading() as entities:
+        for category in range(int(entities.n_categories[0])):
+            n = int(entities.category_n_top[category])
+            keys += zip(
+                entities.category_top_key[category, :n].tolist(),
+                entities.category_top[category, :n].tolist(),
+                strict=True,
+            )
     keys.sort(key=lambda pair: (-pair[0], pair[1]))
     if not keys:
         return []
     highest = keys[0][0]
     weights = [2.0 ** (key - highest) for key, _ in keys]
     total = sum(weights)
-    headers = entities.headers
+    ids = replica.ids
     found = []
     for (_, row), weight in zip(keys, weights, strict=True):
-        info = replica.info.get(int(headers["id"][row]))
+        info = replica.info.get(int(ids[row]))
         if info is not None:
             found.append(PopularItem(info.item_id, " / ".join(info.category), weight / total))
     return found
@@ -73,7 +73,7 @@ class PopularSlates:
     replica
         Returns the worker's replica, None before there is one.
     executor
-        The worker's one thread for processors, stores and replicas.
+        The replica's thread.
     """
 
     def __init__(self, settings: Settings, replica: Callable[[], Replica | None], executor: Executor) -> None:

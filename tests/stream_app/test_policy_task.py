@@ -165,7 +165,8 @@ def test_the_model_is_what_was_known_before(monkeypatch: pytest.MonkeyPatch) -> 
     world.users.process([event(k, f"u{k % 3}", f"i{k}") for k in range(12)], NOW_MS)
     world.commit()
     for model in (0.25, 0.75):
-        monkeypatch.setattr(view, "cell_means", np.full((N_CELLS, len(world.settings.arms)), model))
+        means = np.full((N_CELLS, len(world.settings.arms)), model)
+        monkeypatch.setattr(view, "_holding", view.holding._replace(cell_means=means))
         world.users.process([event(k, f"u{k}", f"i{k}") for k in range(int(100 * model), int(100 * model) + 5)], NOW_MS)
         world.commit()
     pages = world.users.table.pages[4].records
@@ -211,28 +212,28 @@ def state(version: int, shares: dict[str, float]) -> PolicyState:
 def test_the_view_follows_the_newest_policy() -> None:
     """Shares are by name; what cannot be read is passed over; an arm of one's own setting overrules all."""
     view = PolicyView(Settings())
-    start = view.shares
+    start = view.holding.shares
     np.testing.assert_allclose(start.sum(axis=1), 1.0)
     raw = encode_policy(state(7, {"greedy": 0.25, "explore": 0.25, "discover": 0.5}))
     view.apply([Record(b"policy", raw), Record(b"policy", b"{}"), Record(b"other", raw), Record(b"policy", None)])
-    assert view.version == 7
-    np.testing.assert_allclose(view.shares[0], [0.25, 0.25, 0.5])
-    np.testing.assert_allclose(view.cell_means[:, 2], np.linspace(0.0, 1.0, N_CELLS))
+    assert view.holding.version == 7
+    np.testing.assert_allclose(view.holding.shares[0], [0.25, 0.25, 0.5])
+    np.testing.assert_allclose(view.holding.cell_means[:, 2], np.linspace(0.0, 1.0, N_CELLS))
     some = PolicyView(Settings(policy_arms="new; discover; greedy"))
     some.apply([Record(b"policy", raw)])
-    np.testing.assert_allclose(some.shares[0], [0, 2 / 3, 1 / 3])
-    np.testing.assert_allclose(some.cell_means[-1], [0.0, 1.0, 1.0])
+    np.testing.assert_allclose(some.holding.shares[0], [0, 2 / 3, 1 / 3])
+    np.testing.assert_allclose(some.holding.cell_means[-1], [0.0, 1.0, 1.0])
     fixed = PolicyView(Settings(policy="explore"))
     fixed.apply([Record(b"policy", raw)])
-    assert (fixed.version, fixed.version_seen) == (0, 7)
-    np.testing.assert_allclose(fixed.shares[0], [0, 1, 0])
+    assert (fixed.holding.version, fixed.version_seen) == (0, 7)
+    np.testing.assert_allclose(fixed.holding.shares[0], [0, 1, 0])
     earlier = json.loads(raw)
     del earlier["standing"]
     for arm in earlier["arms"]:
         del arm["cell_means"]
     view.apply([Record(b"policy", json.dumps(earlier).encode())])
-    assert view.version == 7
-    assert not view.cell_means.any()
+    assert view.holding.version == 7
+    assert not view.holding.cell_means.any()
     broken = encode_policy(state(8, {"greedy": 0.0, "explore": 0.0, "discover": 0.0}))
     view.apply([Record(b"policy", broken)])
-    np.testing.assert_allclose(view.shares, start)
+    np.testing.assert_allclose(view.holding.shares, start)
