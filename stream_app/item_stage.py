@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from stream_app.settings import Settings
 
 
+NOTHING = np.zeros(0, np.int32)
+
+
 class ItemProcessor:
     """Applies summed updates to the entities of one shard.
 
@@ -41,7 +44,7 @@ class ItemProcessor:
         self.shard, self.n_shards = shard, n_shards
         self._store = store
         self.table = RowTable(ENTITY_HEADER, ENTITY_PAGES)
-        self._touched: set[int] = set()
+        self._touched: list[Int32s] = []
         self._names: list[tuple[bytes, bytes | None]] = []
         self._tick = 0
         self.n_items = 0
@@ -96,7 +99,7 @@ class ItemProcessor:
         self.item_events += int(update.counts["n_events"][items].sum())
         self._tick += 1
         headers["tick"][rows] = self._tick
-        self._touched.update(rows.tolist())
+        self._touched.append(rows)
         self._learn_names(update.names)
 
     def _apply_pairs(self, rows: Int32s, update: ItemUpdate) -> None:
@@ -138,8 +141,7 @@ class ItemProcessor:
     def flush(self, now_ms: int) -> Flush:
         """Return the changed pages; they are the changelog and the broadcast at once."""
         del now_ms
-        touched = np.array(sorted(self._touched), np.int32)
-        pages = self.table.changed(touched)
+        pages = self.table.changed(np.unique(np.concatenate([*self._touched, NOTHING])))
         pages.singles += self._names
         state = {"n_items": self.n_items, "item_events": self.item_events, "n_collisions": self.n_collisions}
         return Flush(outputs=[], pages=pages, state=state)
