@@ -35,6 +35,10 @@ ACTIVE = np.array([*_ACTIVE, *range(N_BLEND + N_FIRST, 2 * N_BLEND)])
 Those of the features from :data:`N_REACTED` on come last, so that the matrix of before there were any is the beginning
 of the matrix.
 """
+OF_NEW = ACTIVE[ACTIVE >= N_BLEND] - N_BLEND
+"""The weights that can be other than 0 for items that the user never had: what :mod:`operators.discovery` corrects."""
+N_DISCOVERY = OF_NEW.size + 1
+"""Weights of that correction: those, and one of the blend's logit."""
 N_REACTION_PLACES = N_SLATE
 N_REACTION = 2 * N_REACTED + 2 + N_REACTION_PLACES
 """Weights of :mod:`operators.reactions`: both heads without squares, slates in a row, places."""
@@ -140,10 +144,14 @@ GLOBALS = np.dtype(
         ("reaction", "<f4", (N_REACTION,)),
         ("reaction_gram", "<f4", (N_REACTION * (N_REACTION + 1) // 2,)),
         ("reaction_pending", "<f4", (N_REACTION + 1,)),
+        ("discovery", "<f4", (N_DISCOVERY,)),
+        ("discovery_gram", "<f4", (N_DISCOVERY * (N_DISCOVERY + 1) // 2,)),
+        ("discovery_pending", "<f4", (N_DISCOVERY + 1,)),
     ]
 )
-"""What a partition learns for all of its users: weights of both heads, of the category model, recent positives, and
-from ``reaction`` on what reactions to slates taught: these fields are a page of their own on disk."""
+"""What a partition learns for all of its users: weights of both heads, of the category model, recent positives, what
+reactions to slates taught, and what first times did (``discovery``): the fields of these two are pages of their own on
+disk."""
 
 ACCUMULATOR = np.dtype(
     [

@@ -9,6 +9,7 @@ import math
 import numpy as np
 
 from operators.arrays import ACTIVE, COLUMN, N_BLEND, N_COLUMNS, SQUARE, Accumulators, Entities, Users, Work
+from operators.discovery import learn_discovery
 from operators.elementary import LOG2_E, powers_of_two
 from operators.factors import accumulator
 from operators.features import fill_features
@@ -104,6 +105,7 @@ def learn_blend(
     fill_features(users, u, entities, work, picked[:m], n_context_categories, now_s)
     score_features(entities, globals_.blend, work, picked[:m], p)
     auc = _share_below(p, lift, m)
+    learn_discovery(entities, globals_, work, picked, p, lift, m, weight, memory)
     for k in range(m):
         p[k] += lift[k]
         highest = max(highest, p[k])

@@ -92,6 +92,9 @@ class SlateParams(NamedTuple):
         Items of one category at the most; 0 is no cap.
     discovery_slots
         Slots kept for items that the user never had.
+    discovery_worth
+        Slates take an item that the user never had for so many times as likely as it is, above 0; an arm without
+        discovery slots does not.
     shown_limit
         An item shown in this many slates in a row without a reaction rests; 0 is never.
     bought_rest_s
@@ -101,5 +104,6 @@ class SlateParams(NamedTuple):
     size: int = 10
     category_cap: int = 2
     discovery_slots: int = 2
+    discovery_worth: float = 2.5
     shown_limit: int = 0
     bought_rest_s: int = 0

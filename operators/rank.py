@@ -8,6 +8,7 @@ from operators.arrays import N_REACTED, Entities, Users, Work
 from operators.blend import score_features
 from operators.category_model import collect_categories, forget_categories, predict_categories
 from operators.context import context_categories, context_items, release_context
+from operators.discovery import correct_discoveries
 from operators.factors import build_query
 from operators.features import fill_features
 from operators.params import LearnParams, SlateParams
@@ -88,6 +89,7 @@ def score_all(
     fill_features(users, u, entities, work, work.every[:n], n_context_categories, now_s)
     score_features(entities, weights, work, work.every[:n], work.scored)
     add_shown(users, u, globals_, work)
+    correct_discoveries(entities, globals_, work, n)
     highest = -1e30
     for k in range(n):
         work.candidates[k].score = work.scored[k]

@@ -1,12 +1,14 @@
 """From scored candidates to a slate: rules first (other categories, caps, discoveries), then a draw for each slot."""
 
+import math
+
 import numpy as np
 
 from operators.arrays import Entities, Users, Work
 from operators.draw import draw_slot, set_weights, slot_propensity, weigh_slot
 from operators.numeric import splitmix
 from operators.params import SlateParams
-from state.arrays import Int32s, Row, Rows, UInt64s
+from state.arrays import Floats, Int32s, Row, Rows, UInt64s
 from state.kernel import inner_kernel, kernel
 from state.layout import FLAG_BOUGHT, N_SLATE
 
@@ -95,6 +97,14 @@ def _without(categories: Int32s, left: Int32s, n: int, taken: Int32s, m: int, ca
     return n - 1
 
 
+@inner_kernel
+def _raise_new(candidates: Rows, scores: Floats, by: float) -> None:
+    """Raise the logits of the candidates that the user never had."""
+    for k in range(scores.shape[0]):
+        if not candidates[k].had:
+            scores[k] += by
+
+
 @kernel
 def pick(
     users: Users,
@@ -114,6 +124,8 @@ def pick(
     ``propensities`` (shape ``(N_SLATE,)``, float64) are the exact probabilities of each slot given the ones before.
 
     - What may not be shown is never eligible, and neither is a category that fills its cap already.
+    - An item that the user never had counts for ``discovery_worth`` times as likely as it is; not so where no
+      discoveries are wanted.
     - When no more slots are left than discoveries are wanted, only items the user never had are eligible, as long as
       there are any.
 
@@ -127,7 +139,10 @@ def pick(
     left, only_new = np.empty(n, np.int32), np.empty(n, np.int32)
     ids, categories = np.empty(n, np.uint64), np.empty(n, np.int32)
     weights = np.empty(n, np.float64)
-    candidates, scores = work.candidates, work.scored
+    candidates = work.candidates
+    scores = work.scored[:n].copy()
+    if choice.discovery_slots > 0:
+        _raise_new(candidates, scores, np.float32(math.log(params.discovery_worth)))
     n_left = _eligible(users, u, entities, work, n, now_s, params, ids, categories, left)
     temperature, epsilon = choice.temperature, choice.epsilon
     if temperature > 0.0:

@@ -1,8 +1,9 @@
 """What a partition learned for all of its users, as the pages that stand in its state.
 
-There are three: the first with most of it, one with what reactions to slates taught, and one with what belongs to
-content vectors in the blend. The second and the third may be missing, and are not written before there is something in
-them: a version that does not know them leaves them alone, and they count for nothing until they are learned.
+There are four: the first with most of it, one with what reactions to slates taught, one with what belongs to content
+vectors in the blend, and one with what first times taught of discoveries. All but the first may be missing, and are not
+written before there is something in them: a version that does not know them leaves them alone, and they count for
+nothing until they are learned.
 """
 
 import numpy as np
@@ -14,6 +15,7 @@ from state.codec import KIND_GLOBALS, matrix, page_key
 GLOBALS_KEY = page_key(0, KIND_GLOBALS)
 REACTIONS_KEY = page_key(1, KIND_GLOBALS)
 CONTENT_KEY = page_key(2, KIND_GLOBALS)
+DISCOVERIES_KEY = page_key(3, KIND_GLOBALS)
 
 _N_GRAM, _N_FIRST_GRAM = ACTIVE.size * (ACTIVE.size + 1) // 2, N_FIRST_ACTIVE * (N_FIRST_ACTIVE + 1) // 2
 _CUT = {
@@ -23,10 +25,12 @@ _CUT = {
 }
 """The fields that the third page has the ends of."""
 _NAMES = GLOBALS.names or ()
-_REACTIONS = _NAMES[_NAMES.index("reaction") :]
-_WHOLE = [name for name in _NAMES if name not in _CUT and name not in _REACTIONS]
+_REACTIONS = tuple(name for name in _NAMES if name.startswith("reaction"))
+_DISCOVERIES = tuple(name for name in _NAMES if name.startswith("discovery"))
+_WHOLE = [name for name in _NAMES if name not in {*_CUT, *_REACTIONS, *_DISCOVERIES}]
 FIRST = np.dtype([(name, *_CUT[name]) if name in _CUT else (name, GLOBALS[name]) for name in [*_CUT, *_WHOLE]])
 REACTIONS = np.dtype([(name, GLOBALS[name]) for name in _REACTIONS])
+DISCOVERIES = np.dtype([(name, GLOBALS[name]) for name in _DISCOVERIES])
 CONTENT = np.dtype(
     [
         ("ring_n", "<u4"),  # as in the first page that was written with this one
@@ -51,10 +55,12 @@ def first_page(globals_: Rows) -> bytes:
 
 def reaction_page(globals_: Rows) -> bytes:
     """Return the bytes of the page with what reactions taught."""
-    out = np.zeros(1, REACTIONS)
-    for name in _REACTIONS:
-        out[name] = globals_[name]
-    return out.tobytes()
+    return _part(globals_, REACTIONS)
+
+
+def discovery_page(globals_: Rows) -> bytes:
+    """Return the bytes of the page with what first times taught of discoveries."""
+    return _part(globals_, DISCOVERIES)
 
 
 def content_page(globals_: Rows) -> bytes | None:
@@ -69,7 +75,7 @@ def content_page(globals_: Rows) -> bytes | None:
     return out.tobytes()
 
 
-def globals_of(first: bytes, reactions: bytes | None, content: bytes | None) -> Rows:
+def globals_of(first: bytes, reactions: bytes | None, content: bytes | None, discoveries: bytes | None) -> Rows:
     """Return what a partition learned, shape ``(1,)``, dtype :data:`operators.arrays.GLOBALS`, from its pages.
 
     Raises
@@ -85,10 +91,11 @@ def globals_of(first: bytes, reactions: bytes | None, content: bytes | None) -> 
     out["blend_pending"][:, -1] = page["blend_pending"][:, -1]
     for name in _WHOLE:
         out[name] = page[name]
-    if reactions is not None:
-        page = _read(reactions, REACTIONS)
-        for name in _REACTIONS:
-            out[name] = page[name]
+    for part, dtype in ((reactions, REACTIONS), (discoveries, DISCOVERIES)):
+        if part is not None:
+            page = _read(part, dtype)
+            for name in dtype.names or ():
+                out[name] = page[name]
     if content is not None:
         page = _read(content, CONTENT)
         out["blend"][:, 1, N_FIRST:] = page["blend"]
@@ -96,6 +103,13 @@ def globals_of(first: bytes, reactions: bytes | None, content: bytes | None) -> 
             out["blend_gram"][:, _N_FIRST_GRAM:] = page["blend_gram"]
             out["blend_pending"][:, N_FIRST_ACTIVE:-1] = page["blend_pending"]
     return out
+
+
+def _part(globals_: Rows, dtype: np.dtype[np.void]) -> bytes:
+    out = np.zeros(1, dtype)
+    for name in dtype.names or ():
+        out[name] = globals_[name]
+    return out.tobytes()
 
 
 def _read(page: bytes, dtype: np.dtype[np.void]) -> Rows:

@@ -92,6 +92,12 @@ class Settings(BaseSettings):
     slate_size: int = Field(10, ge=1, le=10, description="Items of a slate.")
     category_cap: int = Field(2, ge=0, le=10, description="Items of one category in a slate, at most; 0 is no cap.")
     discovery_slots: int = Field(2, ge=0, le=10, description="Slots kept for items that the user never had.")
+    discovery_worth: float = Field(
+        2.5,
+        ge=0.1,
+        le=10.0,
+        description="On slates an item the user never had counts as so many times as likely as it is; 1: as it is.",
+    )
     shown_limit: int = Field(
         0, ge=0, le=255, description="An item in this many slates in a row without a reaction rests; 0 is never."
     )

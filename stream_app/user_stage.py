@@ -31,9 +31,11 @@ from stream_app.columns import event_columns, user_hashes
 from stream_app.interval import Interval
 from stream_app.learned_pages import (
     CONTENT_KEY,
+    DISCOVERIES_KEY,
     GLOBALS_KEY,
     REACTIONS_KEY,
     content_page,
+    discovery_page,
     first_page,
     globals_of,
     reaction_page,
@@ -110,6 +112,7 @@ class UserProcessor:
             size=settings.slate_size,
             category_cap=settings.category_cap,
             discovery_slots=settings.discovery_slots,
+            discovery_worth=settings.discovery_worth,
             shown_limit=settings.shown_limit,
             bought_rest_s=int(settings.exclude_bought_days * 86_400),
         )
@@ -117,7 +120,7 @@ class UserProcessor:
         self.policy = PartitionPolicy(settings, partition, policy or PolicyView(settings))
         self.table = RowTable(USER_HEADER, USER_PAGES, replica)
         self.globals: Rows = new_globals()
-        self._reactions = self._flushed = reaction_page(self.globals)
+        self._written = self._flushed = self._parts()
         self.quality = OnlineQuality()
         self.relearning = Relearning(self._learn, RelearnParams(n_events=settings.relearn_events))
         self._drifts = DriftLog(partition)
@@ -143,10 +146,11 @@ class UserProcessor:
         self.tally.restore(state)
         self._newest_s = int(state.get("newest_s", 0))
         self.relearning.restore(state.get("relearning"))
-        first, reactions, content, policy = self._store.get_many([GLOBALS_KEY, REACTIONS_KEY, CONTENT_KEY, POLICY_KEY])
+        keys = [GLOBALS_KEY, REACTIONS_KEY, CONTENT_KEY, DISCOVERIES_KEY, POLICY_KEY]
+        first, reactions, content, discoveries, policy = self._store.get_many(keys)
         if first is not None:
-            self.globals = globals_of(first, reactions, content)
-        self._reactions = self._flushed = reaction_page(self.globals)
+            self.globals = globals_of(first, reactions, content, discoveries)
+        self._written = self._flushed = self._parts()
         self.policy.restore(policy)
 
     @property
@@ -311,11 +315,14 @@ class UserProcessor:
         content = content_page(self.globals)
         if content is not None:
             pages.singles.append((CONTENT_KEY, content))
-        self._flushed = reaction_page(self.globals)
-        if self._flushed != self._reactions:
-            pages.singles.append((REACTIONS_KEY, self._flushed))
+        self._flushed = self._parts()
+        pages.singles += [(key, page) for key, page in self._flushed.items() if page != self._written[key]]
         state = {**self.tally.state(), "newest_s": self._newest_s, "relearning": self.relearning.state()}
         return Flush(outputs=outputs, pages=pages, state=state)
+
+    def _parts(self) -> dict[bytes, bytes]:
+        """Return the pages that are written only when they have changed."""
+        return {REACTIONS_KEY: reaction_page(self.globals), DISCOVERIES_KEY: discovery_page(self.globals)}
 
     def _slates(self, now_ms: int) -> list[Output]:
         latest = self._interval.take_latest()
@@ -385,7 +392,7 @@ class UserProcessor:
     def committed(self) -> None:
         """Start the next interval, and evict rows beyond the bound."""
         self.newest.commit()
-        self._reactions = self._flushed
+        self._written = self._flushed
         self._interval = Interval()
         self.policy.committed()
         self.table.evict(self._settings.hot_rows)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 from collections import Counter
 from dataclasses import dataclass
@@ -120,6 +121,8 @@ def context() -> Context:
 def probabilities(context: Context, arm: Arm, taken: list[int], size: int = 10) -> np.ndarray:
     """Return the probability of each candidate for the slot after those taken, from the rules as they are written."""
     logits, category, had, may = context.arrays()
+    if arm.discovery_slots:
+        logits[~had] += np.float32(math.log(SlateParams().discovery_worth))
     eligible = may.copy()
     eligible[taken] = False
     if arm.category_cap:
@@ -181,6 +184,23 @@ def test_frequencies_match_the_logged_propensities(context: Context, arm: Arm) -
         taken.append(int(counts.argmax()))
         left = left[left[:, m] == taken[-1]]
     assert len(taken) >= 2
+
+
+def test_what_is_new_may_count_more(context: Context) -> None:
+    """The more a discovery is worth, the more of them are on a slate; not so of an arm without discovery slots."""
+    had = context.arrays()[2]
+    numbers = []
+    for worth in (0.5, 1.0, 2.0, 10.0):
+        params = SlateParams(discovery_worth=worth)
+        out, _ = context.draw(greedy_choices(1, params), params)
+        numbers.append(sum(not had[k] for k in out[0].tolist()))
+    assert numbers == sorted(numbers)
+    assert numbers[0] < numbers[-1]
+    without = [SlateParams(discovery_slots=0, discovery_worth=worth) for worth in (1.0, 10.0)]
+    assert (
+        context.draw(greedy_choices(1, without[0]), without[0])[0]
+        == context.draw(greedy_choices(1, without[1]), without[1])[0]
+    ).all()
 
 
 def test_greedy_is_the_best_of_what_the_rules_leave(context: Context) -> None:
