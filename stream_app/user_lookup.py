@@ -16,7 +16,7 @@ from state.layout import EPOCH_2000_S, USER_HEADER, USER_PAGES
 from state.table import RowTable
 from stream_app.inspect import user_report
 from stream_app.slates import context_names, slate_items
-from stream_app.user_stage import users_of
+from stream_app.user_state import users_of
 from stream_app.web.answer import Recommendations
 from stream_app.web.items import ReplicaNames
 
