@@ -1,8 +1,9 @@
 """B1: events per second of one process over the same events, as ratios within one run.
 
 The contestants take turns on one broker: the bare aiokafka loop (the limit), this worker, Quix Streams with River,
-Faust with River. Progress is read from outside: from the records of the contestant's output topic where it writes one
-slate per event, from the committed offsets of the worker, whose slates are one per user and commit interval.
+Faust with River. Each round has a new broker: what the others have written slows one down that writes much itself.
+Progress is read from outside: from the records of the contestant's output topic where it writes one slate per event,
+from the committed offsets of the worker, whose slates are one per user and commit interval.
 
 Each is watched after its first events: a few thousand, and for the worker those of which every one teaches the rankers
 (``n_eager`` of each partition; how fast it is during them is a figure of its own). What the lists of a worker under
@@ -63,10 +64,11 @@ async def measure(*, quick: bool) -> dict[str, Any]:
     sizes = QUICK if quick else FULL
     rounds: dict[str, list[dict[str, float]]] = {name: [] for name in ORDER}
     interval_s = Settings().commit_interval_ms / 1000 * STRETCH[MAX_LEVEL]
-    async with cluster() as home:
-        partitions = home.partitions
-        n = await home.fill(sizes.n_events)
-        for number in range(sizes.n_rounds):
+    partitions = 0
+    for number in range(sizes.n_rounds):
+        async with cluster() as home:
+            partitions = home.partitions
+            n = await home.fill(sizes.n_events)
             for name in ORDER:
                 found = await _contest(home, name, number, n, sizes)
                 say(f"  round {number + 1}, {name}: {found['events_per_s']:,.0f} events/s")
