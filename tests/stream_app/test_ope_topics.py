@@ -15,7 +15,7 @@ from stream_app.ope_topics import Attribution, joined_log, parse_target
 from stream_app.policy_publish import make_state
 from stream_app.records import AsOf, Event, Slate, SlateItem, decode_events, decode_slate
 from stream_app.settings import Settings
-from stream_app.user_stage import EventLimits
+from stream_app.records import EventLimits
 from tests.stream_app.test_policy_task import react
 from tests.stream_app.test_user_stage import ITEMS, NOW_MS, World
 from tests.stream_app.test_user_stage import event as record
