@@ -13,9 +13,8 @@ from stream_app.cli.main import app
 from stream_app.ope_log import LogError
 from stream_app.ope_topics import Attribution, joined_log, parse_target
 from stream_app.policy_publish import make_state
-from stream_app.records import AsOf, Event, Slate, SlateItem, decode_events, decode_slate
+from stream_app.records import AsOf, Event, EventLimits, Slate, SlateItem, decode_events, decode_slate
 from stream_app.settings import Settings
-from stream_app.records import EventLimits
 from tests.stream_app.test_policy_task import react
 from tests.stream_app.test_user_stage import ITEMS, NOW_MS, World
 from tests.stream_app.test_user_stage import event as record
