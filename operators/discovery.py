@@ -22,6 +22,7 @@ import numpy as np
 
 from operators.arrays import COLUMN, N_COLUMNS, N_DISCOVERY, OF_NEW, SQUARE, Entities, Work
 from operators.elementary import LOG2_E, powers_of_two
+from operators.linear import add_features, weigh
 from operators.newton import newton_learn
 from operators.numeric import draw, uniform
 from state.arrays import Floats, Int32s, Row
@@ -47,14 +48,6 @@ def _spread_weights(weights: Floats, plain: Floats, square: Floats) -> None:
             square[COLUMN[OF_NEW[k]]] = weights[k]
         else:
             plain[COLUMN[OF_NEW[k]]] = weights[k]
-
-
-@inner_kernel(fastmath={"reassoc", "contract"})
-def _weigh(plain: Floats, square: Floats, x: Floats) -> float:
-    total = np.float32(0.0)
-    for k in range(N_COLUMNS):
-        total += x[k] * (plain[k] + square[k] * x[k])
-    return float(total)
 
 
 @inner_kernel
@@ -85,7 +78,7 @@ def correct_discoveries(entities: Entities, globals_: Row, work: Work, n: int) -
         if _is_discovery(entities, work, k):
             which[m] = k
             before[m] = work.scored[k]
-            after[m] = part * work.scored[k] + _weigh(plain, square, work.features[k])
+            after[m] = part * work.scored[k] + weigh(plain, square, work.features[k])
             m += 1
     if m == 0:
         return
@@ -135,7 +128,7 @@ def learn_discovery(
     highest = -np.inf
     for k in range(m):
         if _is_discovery(entities, work, picked[k]):
-            p[k] = part * logits[k] + lift[k] + _weigh(plain, square, work.features[picked[k]])
+            p[k] = part * logits[k] + lift[k] + weigh(plain, square, work.features[picked[k]])
             highest = max(highest, p[k])
     total = 0.0
     for k in range(m):
@@ -157,30 +150,21 @@ def _step(
     for k in range(m):
         if p[k] > 0.0:
             g = weight * (p[k] / total - (1.0 if k == 0 else 0.0))
-            _add_features(plain, square, work, picked[k], g)
+            add_features(plain, square, work.features[picked[k]], g)
             of_logit += g * logits[k]
     gradient, drawn_gradient = np.empty(N_DISCOVERY, np.float32), np.empty(N_DISCOVERY, np.float32)
     _collect(plain, square, gradient)
     gradient[AT_LOGIT] = of_logit
     drawn = draw(p, m, uniform(globals_.draws) * total, 0)
     globals_.draws += np.uint64(1)
-    _add_features(plain, square, work, picked[0], weight)
-    _add_features(plain, square, work, picked[drawn], -weight)
+    add_features(plain, square, work.features[picked[0]], weight)
+    add_features(plain, square, work.features[picked[drawn]], -weight)
     _collect(plain, square, drawn_gradient)
     drawn_gradient[AT_LOGIT] = of_logit + weight * (logits[0] - logits[drawn])
     newton_learn(
         globals_.discovery, globals_.discovery_gram, globals_.discovery_pending, gradient, drawn_gradient, weight,
         memory,
     )  # fmt: skip
-
-
-@inner_kernel
-def _add_features(plain: Floats, square: Floats, work: Work, at: int, g: float) -> None:
-    """Add ``g`` times a candidate's features, and times their squares, to the columns, shapes ``(N_COLUMNS,)``."""
-    x, factor = work.features[at], np.float32(g)
-    for f in range(N_COLUMNS):
-        plain[f] += factor * x[f]
-        square[f] += factor * (x[f] * x[f])
 
 
 @inner_kernel

@@ -167,7 +167,7 @@ def default_plan(settings: Settings, collector: WorkerCollector) -> Callable[[Ma
         n_shards = partitions[settings.topic_item_updates]
 
         def open_user(partition: int, n_partitions: int, store: PageStore) -> Processor:
-            reader = partition % settings.compute_threads
+            reader = user.thread_of(partition)
             processor = UserProcessor(settings, partition, n_partitions, n_shards, store, replica, policy, reader)
             collector.add_user(processor)
             return processor

@@ -152,7 +152,7 @@ class StageService(Service):
 
     def executor(self, partition: int) -> Executor:
         """Return the thread that a partition's task runs in, or would."""
-        return self._executors[partition % len(self._executors)]
+        return self._executors[self._spec.thread_of(partition)]
 
     async def assign(self, partitions: Iterable[int]) -> None:
         """Open a task for each of the partitions."""

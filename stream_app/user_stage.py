@@ -103,6 +103,8 @@ class UserProcessor(UserState):
             params = self.relearning.enter(block, self.globals[0])
             with self._replica.reading(self._reader) as entities:
                 self._make_room()
+                m = part.stop - part.start  # other threads may have added rows since the whole batch got its room
+                self._acc = with_room(self._acc, self._replica.n_rows, RECORDS_PER_EVENT * m, PAIRS_PER_EVENT * m)
                 learn_batch(
                     events[part], as_of_s, self._users(), entities, self.globals[0], pool, self._work, self._acc,
                     params, status[part], losses[part], aucs[part], self._slate, self._greedy, draws[part],

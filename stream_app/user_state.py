@@ -6,7 +6,6 @@ import msgspec
 
 from operators.arrays import Users, new_accumulators, new_globals, new_work
 from operators.draw import greedy_choices
-from operators.interval import with_room
 from operators.load import STRETCH, Load, LoadParams
 from operators.params import LearnParams, SlateParams
 from state.arrays import Rows
@@ -149,7 +148,6 @@ class UserState:
 
     def _make_room(self) -> None:
         """Size scratch space for all rows that the replica has; within its :meth:`~Replica.reading`."""
-        self._acc = with_room(self._acc, self._replica.n_rows, 0, 0)
         if self._work.position.shape[0] < self._replica.n_rows or (
             self._work.category_position.shape[0] < self._replica.n_categories
         ):

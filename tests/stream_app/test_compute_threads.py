@@ -5,23 +5,30 @@ from __future__ import annotations
 import random
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
+from operators.learn import RECORDS_PER_EVENT, learn_batch
 from operators.serving import HOUR_S
 from state.ids import hash_id
 from state.store import MemoryPageStore
+from stream_app import user_stage
 from stream_app.item_stage import ItemProcessor
+from stream_app.pools import Run, pooled_runs
 from stream_app.records import decode_slate
 from stream_app.replica import Replica
 from stream_app.settings import Settings
 from stream_app.user_stage import UserProcessor
 from tests.operators.world import is_clear
+from tests.stream_app import harness
 from tests.stream_app.test_user_stage import NOW_MS, Record, World, event
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from state.arrays import Rows
     from stream_app.processor import Flush, Output
 
 N_ROUNDS, N_EVENTS, N_NEW = 40, 120, 60
@@ -108,6 +115,32 @@ def test_nothing_is_lost_between_threads() -> None:
         assert not {item.category for item in slate.items} & set(slate.context_categories)
 
 
+def test_rows_of_another_thread_get_room_in_the_sums(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows that come while a batch is learned may be touched by the rest of it: the sums have a record for each."""
+    world = World()
+    world.catalogue([f"i{k}" for k in range(900)])
+    rooms: list[int] = []
+
+    def learn(events: Rows, *args: Any) -> None:
+        acc = args[6]
+        need = min(int(acc.n[0]) + RECORDS_PER_EVENT * events.size, world.replica.n_rows)
+        rooms.append(acc.records.shape[0] - need)
+        assert acc.slot.shape[0] >= world.replica.n_rows
+        learn_batch(events, *args)
+
+    def runs(*args: Any) -> Iterator[Run]:
+        for run in pooled_runs(*args):
+            yield run
+            world.catalogue([f"i{1_000 * len(rooms) + k}" for k in range(900)])
+
+    monkeypatch.setattr(user_stage, "pooled_runs", runs)
+    monkeypatch.setattr(user_stage, "learn_batch", learn)
+    world.users.process([event(k, f"u{k % 20}", f"i{k}") for k in range(600)], NOW_MS)
+    assert len(rooms) > 3
+    assert min(rooms) >= 0, "no record is missing"
+    assert world.replica.n_rows > 4_000
+
+
 def test_changes_wait_for_those_who_read() -> None:
     """A catalogue record is applied when the last reader is done, and one that comes then waits for it."""
     world = World()
@@ -128,8 +161,7 @@ def test_changes_wait_for_those_who_read() -> None:
     threads[0].start()
     inside.wait()
     threads[1].start()
-    while not world.replica._lock.has_pending_writers:
-        pass
+    harness.wait_for(lambda: world.replica._lock.has_pending_writers, "the change to wait")
     go_on.set()
     for thread in threads:
         thread.join()
