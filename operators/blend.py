@@ -10,10 +10,9 @@ import numpy as np
 
 from operators.arrays import ACTIVE, COLUMN, N_BLEND, N_COLUMNS, SQUARE, Accumulators, Entities, Users, Work
 from operators.discovery import learn_discovery
-from operators.elementary import LOG2_E, powers_of_two
+from operators.elementary import LOG2_E, add_with_squares, powers_of_two
 from operators.factors import accumulator
 from operators.features import fill_features
-from operators.linear import add_features, weigh
 from operators.newton import newton_learn
 from operators.numeric import draw, uniform
 from operators.params import P_LONG
@@ -40,6 +39,14 @@ def _spread_weights(weights: Floats, plain: Floats, square: Floats) -> None:
                 plain[head, COLUMN[k]] = weights[head, k]
 
 
+@inner_kernel(fastmath={"reassoc", "contract"})
+def _weigh(plain: Floats, square: Floats, x: Floats) -> float:
+    total = np.float32(0.0)
+    for k in range(N_COLUMNS):
+        total += plain[k] * x[k] + square[k] * (x[k] * x[k])
+    return float(total)
+
+
 @kernel
 def score_features(entities: Entities, weights: Floats, work: Work, which: Int32s, out: Floats) -> None:
     """Write the logits of the candidates ``which``, shape ``(n,)``, whose features are filled, to ``out``.
@@ -56,7 +63,7 @@ def score_features(entities: Entities, weights: Floats, work: Work, which: Int32
     for j in range(which.shape[0]):
         c = candidates[which[j]]
         head = 0 if c.had else 1
-        out[j] = weigh(plain[head], square[head], features[which[j]])
+        out[j] = _weigh(plain[head], square[head], features[which[j]])
         if head:
             out[j] += serving[c.row].bias + headers[category_rows[category_of[c.row]]].blend_bias
 
@@ -215,7 +222,7 @@ def _blend_step(
 def _add_features(out: Floats, square: Floats, work: Work, at: int, g: float) -> None:
     """Add ``g`` times a candidate's features, and times their squares, to its head, shapes ``(2, N_COLUMNS)``."""
     head = 0 if work.candidates[at].had else 1
-    add_features(out[head], square[head], work.features[at], g)
+    add_with_squares(out[head], square[head], g, work.features[at])
 
 
 @inner_kernel

@@ -21,8 +21,7 @@ import math
 import numpy as np
 
 from operators.arrays import COLUMN, N_COLUMNS, N_DISCOVERY, OF_NEW, SQUARE, Entities, Work
-from operators.elementary import LOG2_E, powers_of_two
-from operators.linear import add_features, weigh
+from operators.elementary import LOG2_E, add_with_squares, powers_of_two
 from operators.newton import newton_learn
 from operators.numeric import draw, uniform
 from state.arrays import Floats, Int32s, Row
@@ -48,6 +47,14 @@ def _spread_weights(weights: Floats, plain: Floats, square: Floats) -> None:
             square[COLUMN[OF_NEW[k]]] = weights[k]
         else:
             plain[COLUMN[OF_NEW[k]]] = weights[k]
+
+
+@inner_kernel(fastmath={"reassoc", "contract"})
+def _weigh(plain: Floats, square: Floats, x: Floats) -> float:
+    total = np.float32(0.0)
+    for k in range(N_COLUMNS):
+        total += x[k] * (plain[k] + square[k] * x[k])
+    return float(total)
 
 
 @inner_kernel
@@ -78,7 +85,7 @@ def correct_discoveries(entities: Entities, globals_: Row, work: Work, n: int) -
         if _is_discovery(entities, work, k):
             which[m] = k
             before[m] = work.scored[k]
-            after[m] = part * work.scored[k] + weigh(plain, square, work.features[k])
+            after[m] = part * work.scored[k] + _weigh(plain, square, work.features[k])
             m += 1
     if m == 0:
         return
@@ -128,7 +135,7 @@ def learn_discovery(
     highest = -np.inf
     for k in range(m):
         if _is_discovery(entities, work, picked[k]):
-            p[k] = part * logits[k] + lift[k] + weigh(plain, square, work.features[picked[k]])
+            p[k] = part * logits[k] + lift[k] + _weigh(plain, square, work.features[picked[k]])
             highest = max(highest, p[k])
     total = 0.0
     for k in range(m):
@@ -150,15 +157,15 @@ def _step(
     for k in range(m):
         if p[k] > 0.0:
             g = weight * (p[k] / total - (1.0 if k == 0 else 0.0))
-            add_features(plain, square, work.features[picked[k]], g)
+            add_with_squares(plain, square, g, work.features[picked[k]])
             of_logit += g * logits[k]
     gradient, drawn_gradient = np.empty(N_DISCOVERY, np.float32), np.empty(N_DISCOVERY, np.float32)
     _collect(plain, square, gradient)
     gradient[AT_LOGIT] = of_logit
     drawn = draw(p, m, uniform(globals_.draws) * total, 0)
     globals_.draws += np.uint64(1)
-    add_features(plain, square, work.features[picked[0]], weight)
-    add_features(plain, square, work.features[picked[drawn]], -weight)
+    add_with_squares(plain, square, weight, work.features[picked[0]])
+    add_with_squares(plain, square, -weight, work.features[picked[drawn]])
     _collect(plain, square, drawn_gradient)
     drawn_gradient[AT_LOGIT] = of_logit + weight * (logits[0] - logits[drawn])
     newton_learn(

@@ -96,6 +96,15 @@ def add_scaled(out: Floats, scale: float, values: Floats, n: int) -> None:
         out[k] += factor * values[k]
 
 
+@inner_kernel
+def add_with_squares(out: Floats, squares: Floats, scale: float, values: Floats) -> None:
+    """Add ``scale`` times ``values`` to ``out``, and as many times their squares to ``squares``; all of one length."""
+    factor = np.float32(scale)
+    for k in range(values.shape[0]):
+        out[k] += factor * values[k]
+        squares[k] += factor * (values[k] * values[k])
+
+
 @kernel(fastmath={"contract"})
 def logarithms(values: Floats, n: int) -> None:
     """Replace the first ``n`` of ``values``, which are positive and finite, by their natural logarithms."""
