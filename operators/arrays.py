@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from operators.params import CONTENT_TABLES, CONTENT_VALUES, MAX_ITEMS, MAX_NEIGHBOURS, N_CATEGORY_NEW
+from operators.params import CONTENT_TABLES, CONTENT_VALUES, MAX_ITEMS, MAX_NEGATIVES, MAX_NEIGHBOURS, N_CATEGORY_NEW
 from state.arrays import Floats, Int32s, Rows, UInt8s, UInt64s
 from state.layout import N_DELTAS, N_FACTORS, N_POPULARITIES, N_REPEATS, N_SLATE, N_SLOTS
 
@@ -248,6 +248,7 @@ class Work(NamedTuple):
     touched: Rows
     neighbour_cooc: Floats
     neighbour_position: Int32s
+    best: Int32s
     cooc_sources: Rows
     cooc_pages: Rows
     category_list: Int32s
@@ -276,6 +277,10 @@ class Work(NamedTuple):
     sources: Int32s
     context_rows: Int32s
     coefficients: Floats
+    negatives: Int32s
+    logits: Floats
+    picked: Int32s
+    propensities: np.ndarray
 
 
 def new_work(n_rows: int, n_categories: int) -> Work:
@@ -293,6 +298,7 @@ def new_work(n_rows: int, n_categories: int) -> Work:
         touched=np.zeros(MAX_TOUCHED_NEIGHBOURS, TOUCHED),
         neighbour_cooc=np.zeros(MAX_TOUCHED_NEIGHBOURS, f4),
         neighbour_position=marks[:, 1],
+        best=np.zeros(MAX_TOUCHED_NEIGHBOURS + 1, i4),
         cooc_sources=np.zeros(MAX_COOC_SOURCES, COOC_SOURCE),
         cooc_pages=np.zeros(MAX_COOC_SOURCES * MAX_NEIGHBOURS // N_SLOTS, COOC_PAGE),
         category_list=np.zeros(MAX_CATEGORY_CANDIDATES, i4),
@@ -321,6 +327,10 @@ def new_work(n_rows: int, n_categories: int) -> Work:
         sources=np.zeros(64, i4),
         context_rows=np.zeros(64, i4),
         coefficients=np.zeros(64, f4),
+        negatives=np.zeros(MAX_NEGATIVES, i4),
+        logits=np.zeros(MAX_NEGATIVES + 1, f4),
+        picked=np.zeros(N_SLATE, i4),
+        propensities=np.zeros(N_SLATE, np.float64),
     )
 
 

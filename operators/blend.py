@@ -47,7 +47,7 @@ def _weigh(plain: Floats, square: Floats, x: Floats) -> float:
     return float(total)
 
 
-@kernel
+@kernel(allocates=True)
 def score_features(entities: Entities, weights: Floats, work: Work, which: Int32s, out: Floats) -> None:
     """Write the logits of the candidates ``which``, shape ``(n,)``, whose features are filled, to ``out``.
 

@@ -205,7 +205,7 @@ def predict_categories(
     return user_total
 
 
-@kernel
+@kernel(allocates=True)
 def learn_categories(
     entities: Entities,
     globals_: Row,

@@ -121,7 +121,7 @@ def _sum_neighbours(entities: Entities, work: Work, n_pages: int) -> int:
     return n
 
 
-@inner_kernel(allocates=True)
+@inner_kernel
 def add_cooccurring(users: Users, u: int, entities: Entities, work: Work, n: int, n_context: int) -> int:
     """Add the items that came most often with context and recent items; return how many candidates there are then.
 
@@ -139,7 +139,7 @@ def add_cooccurring(users: Users, u: int, entities: Entities, work: Work, n: int
     for j in range(n_touched):
         sums[j] = touched[j].cooc
     least = kth_largest(sums[:n_touched], N_COOC)
-    best = np.empty(n_touched + 1, np.int32)
+    best = work.best
     m = choose(sums[:n_touched], least, best)
     for k in range(m):
         prefetch(headers, touched[best[k]].row, _COUNT_AT)

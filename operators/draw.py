@@ -64,7 +64,7 @@ def draw_key(seed: int, user: np.uint64, partition: int, offset: int) -> np.uint
     return splitmix(key ^ np.uint64(offset))
 
 
-@kernel
+@kernel(allocates=True)
 def draw_keys(seed: int, users: UInt64s, partition: int, offsets: UInt64s) -> UInt64s:
     """Return :func:`draw_key` of each user and offset, shape ``(n,)``."""
     out = np.empty(users.shape[0], np.uint64)

@@ -165,7 +165,7 @@ def _ring_page(users: Users, u: int, number: np.int64) -> int:
     return previous
 
 
-@kernel
+@kernel(allocates=True)
 def expose_batch(
     users: Users,
     rows: np.ndarray,

@@ -23,8 +23,6 @@ from state.arrays import Int32s
 from state.kernel import inner_kernel, kernel
 from state.layout import N_FACTORS
 
-MAX_NEGATIVES = 32
-
 
 @kernel
 def accumulator(acc: Accumulators, row: int) -> int:
@@ -116,7 +114,7 @@ def sgd_step(
     float
         The log-loss of the positive among the sampled, before the step (the prequential loss), in nats.
     """
-    logits = np.empty(MAX_NEGATIVES + 1, np.float32)
+    logits = work.logits
     logits[0] = factor_score(entities, item, work) - _log_q(entities, item)
     highest = logits[0]
     for k in range(n_negatives):

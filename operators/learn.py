@@ -7,7 +7,7 @@ import numpy as np
 from operators.arrays import N_RING, Accumulators, Entities, Users, Work
 from operators.blend import learn_blend
 from operators.category_model import learn_categories
-from operators.factors import MAX_NEGATIVES, accumulator, build_query, sgd_step
+from operators.factors import accumulator, build_query, sgd_step
 from operators.lists import list_candidates
 from operators.numeric import DAY_S, forward_weight, growth, splitmix, uniform
 from operators.params import N_OVERALL, POPULARITY_DAYS, LearnParams, SlateParams
@@ -164,7 +164,7 @@ def _log_gap(users: Users, u: int, item: int, t_s: int) -> float:
     return math.log(1.0 + max(float(t_s) - float(users.items[page].last_s[k]), 0.0) / DAY_S)
 
 
-@inner_kernel(allocates=True)
+@inner_kernel
 def _learn_ranking(
     e: Row,
     now_s: int,
@@ -214,9 +214,8 @@ def _learn_ranking(
         release(users, u, entities, work, n, n_categories)
     else:
         n_sources = build_query(users, u, entities, work, params.recency)
-    negatives = np.empty(MAX_NEGATIVES, np.int32)
-    m = _draw_negatives(entities, globals_, pool, negatives, params.n_negatives)
-    sgd_step(users, u, e.row, negatives, m, n_sources, e.weight, entities, work, acc, params)
+    m = _draw_negatives(entities, globals_, pool, work.negatives, params.n_negatives)
+    sgd_step(users, u, e.row, work.negatives, m, n_sources, e.weight, entities, work, acc, params)
     return loss, auc
 
 
@@ -225,7 +224,7 @@ def _draw_negatives(entities: Entities, globals_: Row, pool: Int32s, out: Int32s
     """Write rows of negatives to ``out``, half from the recent positives, half from the pool; return how many."""
     n = 0
     in_ring = min(globals_.ring_n, N_RING)
-    for k in range(min(wanted, MAX_NEGATIVES)):
+    for k in range(min(wanted, out.shape[0])):
         globals_.draws += np.uint64(1)
         x = uniform(globals_.draws)
         row = -1

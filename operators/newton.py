@@ -83,7 +83,7 @@ def _cholesky_solve(a: np.ndarray, b: np.ndarray) -> bool:
     return True
 
 
-@kernel
+@kernel(allocates=True)
 def newton_learn(
     weights: Floats, gram: Floats, pending: Row, gradient: Floats, drawn: Floats, weight: float, memory: float
 ) -> None:

@@ -70,7 +70,7 @@ def forward_weight(t_s: float) -> float:
     return math.exp(LN2 * min(max(exponent, -120.0), 120.0))
 
 
-@kernel
+@kernel(allocates=True)
 def kth_largest(values: Floats, k: int) -> float:
     """Return the ``k``-th largest of float32 ``values`` (``k >= 1``), ``-inf`` where there are not more than ``k``.
 

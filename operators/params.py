@@ -41,6 +41,8 @@ CONTENT_TABLES, CONTENT_VALUES = 8, 256
 """Bytes of the signature of a content vector, and the values of each."""
 N_GLOBAL_TOP = 128
 """Most popular items kept over all."""
+MAX_NEGATIVES = 32
+"""Negatives of one factor step at the most."""
 N_SCAN = 2048
 """Most popular items that recall scores by their factors, whoever the user is."""
 

@@ -35,7 +35,7 @@ def cell_features() -> np.ndarray:
     return np.array(rows, np.float64)
 
 
-@kernel
+@kernel(allocates=True)
 def contexts(headers: Rows, rows: Int32s) -> UInt8s:
     """Return the cell of each user's next slate, shape ``(n,)``, from the user's header as it is."""
     out = np.empty(rows.shape[0], np.uint8)

@@ -124,7 +124,7 @@ def _normal_cdf(x: float) -> float:
     return 0.5 * math.erfc(-x / math.sqrt(2.0))
 
 
-@kernel
+@kernel(allocates=True)
 def best_probabilities(mean: np.ndarray, deviation: np.ndarray) -> np.ndarray:
     """Return the probability of each arm to have the largest value, shape ``(n_arms,)``, summing to 1.
 

@@ -74,7 +74,7 @@ def release(users: Users, u: int, entities: Entities, work: Work, n: int, n_cate
     forget_categories(work, n_categories)
 
 
-@kernel
+@kernel(allocates=True)
 def score_all(
     users: Users, u: int, entities: Entities, globals_: Row, work: Work, n: int, n_context_categories: int, now_s: int
 ) -> float:
@@ -123,8 +123,7 @@ def fill_slates(
     out
         Slates, shape ``(n,)``, dtype :data:`SLATE`; ``n`` is 0 where nothing may be recommended.
     """
-    picked = np.empty(N_SLATE, np.int32)
-    propensities = np.empty(N_SLATE, np.float64)
+    picked, propensities = work.picked, work.propensities
     for k in range(touched.shape[0]):
         u = touched[k]
         now_s = int(users.headers[u].last_s)

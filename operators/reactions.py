@@ -75,7 +75,7 @@ def add_shown(users: Users, u: int, globals_: Row, work: Work) -> None:
                 work.scored[at] += globals_.reaction[head] * math.log(1.0 + header.shown_times[k])
 
 
-@kernel
+@kernel(allocates=True)
 def learn_reaction(
     users: Users,
     u: int,

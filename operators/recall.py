@@ -1,6 +1,5 @@
 """Candidates for one user: own items, co-occurring ones, popular ones, popular and new ones of likely categories."""
 
-import numpy as np
 
 from operators.arrays import DIRECTION, NEAR, Entities, Users, Work
 from operators.candidates import add_candidate
@@ -112,15 +111,17 @@ def _forget_personal(users: Users, u: int, entities: Entities, work: Work) -> No
         at = page.next
 
 
-@inner_kernel(allocates=True)
+@inner_kernel
 def _by_factors(entities: Entities, work: Work, n: int) -> int:
     """Add the popular items that the factors rate highest for the query in ``work``."""
-    scores, query, factors = entities.scan_factors[N_FACTORS].copy(), work.query, entities.scan_factors
+    scores, query, factors = work.neighbour_cooc[: entities.scan.shape[0]], work.query, entities.scan_factors
+    for k in range(scores.shape[0]):
+        scores[k] = factors[N_FACTORS, k]
     for f in range(0, N_FACTORS, 4):
         for k in range(scores.shape[0]):
             score = scores[k] + query[f] * factors[f, k] + query[f + 1] * factors[f + 1, k]
             scores[k] = score + query[f + 2] * factors[f + 2, k] + query[f + 3] * factors[f + 3, k]
-    best = np.empty(scores.shape[0] + 1, np.int32)
+    best = work.best
     for k in range(choose(scores, kth_largest(scores, N_BY_FACTORS), best)):
         row = entities.scan[best[k]]
         if entities.category[row] >= 0:

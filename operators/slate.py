@@ -105,7 +105,7 @@ def _raise_new(candidates: Rows, scores: Floats, by: float) -> None:
             scores[k] += by
 
 
-@kernel
+@kernel(allocates=True)
 def pick(
     users: Users,
     u: int,

@@ -72,7 +72,7 @@ def _move(sums: np.ndarray, before: float, after: float) -> None:
     sums[VVV] += after**3 - before**3
 
 
-@kernel
+@kernel(allocates=True)
 def begin_standing(standing: StandingSums, offsets: np.ndarray) -> None:
     """Let arms without slates begin with the slates of these offsets, shape ``(n,)``, uint64, which are about to come.
 

@@ -14,9 +14,17 @@ from numba import njit
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
-def kernel(function: _F | None = None, **options: Any) -> Any:
-    """Compile a function that Python and other kernels call; ``options`` are numba's."""
-    decorate = njit(cache=True, nogil=True, error_model="numpy", **{"_nrt": True, **options})
+def kernel(function: _F | None = None, *, allocates: bool = False, **options: Any) -> Any:
+    """Compile a function that Python and other kernels call; ``options`` are numba's.
+
+    Parameters
+    ----------
+    allocates
+        Whether it makes arrays, or returns any. One that does counts references to the arrays that it is given, each
+        time it is called, with an atomic addition, for which two threads that share the arrays wait for each other.
+        One that does not hands its arrays on as uncounted: its caller in Python holds them.
+    """
+    decorate = njit(cache=True, nogil=True, error_model="numpy", _nrt=allocates, **options)
     return decorate if function is None else decorate(function)
 
 
@@ -28,12 +36,11 @@ def inner_kernel(function: _F | None = None, *, allocates: bool = False, **optio
     Parameters
     ----------
     allocates
-        Whether it makes arrays. One that does not counts no references to the eighty arrays of the big tuples: its
-        caller holds all that it sees.
+        Whether it makes arrays; see :func:`kernel`.
     """
 
     def decorate(function: _F) -> Any:
-        found = kernel(no_cpython_wrapper=True, no_cfunc_wrapper=True, _nrt=allocates, **options)(function)
+        found = kernel(allocates=allocates, no_cpython_wrapper=True, no_cfunc_wrapper=True, **options)(function)
         found.__class__ = _inner_class(type(found))
         return found
 

@@ -55,7 +55,7 @@ def _varint_bytes(value: int) -> int:
     return n
 
 
-@kernel
+@kernel(allocates=True)
 def put_records(out: UInt8s, at: int, first_offset: int, keys: UInt8s, values: UInt8s) -> int:
     """Write a record for each key and value.
 
