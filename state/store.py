@@ -11,7 +11,9 @@ key                value
 ``\x00checkpoint`` the newest checkpoint record of the changelog, byte for byte
 =================  ===============================================================================
 
-Losing a store costs time only: it is rebuilt from the changelog.
+Losing a store costs time only: it is rebuilt from the changelog. So nothing is written to a log of RocksDB's own: after
+a crash the store is what it was when a table in memory (:data:`_WRITE_BUFFER_BYTES`) last went to disk, pages, position
+and checkpoint together, and the changelog from that position on is replayed. A store that was closed lacks nothing.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ import struct
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
-from rocksdict import BlockBasedOptions, Cache, DBCompressionType, Options, Rdict, WriteBatch
+from rocksdict import BlockBasedOptions, Cache, DBCompressionType, Options, Rdict, WriteBatch, WriteOptions
 
 from state.pages import Pages
 
@@ -40,7 +42,6 @@ _NO_POSITION = -1
 
 _WRITE_BUFFER_BYTES = 8 << 20
 _BLOCK_CACHE_BYTES = 16 << 20
-_MAX_WAL_BYTES = 32 << 20
 _MAX_INFO_LOG_BYTES = 1 << 20
 _BLOOM_BITS_PER_KEY = 10
 _MAX_OPEN_FILES = 256
@@ -184,7 +185,9 @@ class PageStore:
         yield _without_own(pages)
 
     def write(self, pages: Iterable[tuple[bytes, bytes | None]], *, position: int, checkpoint: bytes | None) -> None:
-        """Write pages, position and checkpoint in one batch: after a crash there is all of it or nothing.
+        """Write pages, position and checkpoint in one batch.
+
+        After a crash there is all of it or nothing, and all batches before it if it is there.
 
         Parameters
         ----------
@@ -316,13 +319,21 @@ def _open(path: Path) -> Rdict:
         msg = f"store {path}: the directory cannot be made ({error}); set CROSSAISLE_STATE_DIR to a directory that can"
         raise StoreError(msg) from error
     try:
-        return Rdict(str(path), _options())
+        db = Rdict(str(path), _options())
+        db.set_write_options(_without_log())
     except Exception as error:
         text = str(error)
         if "lock" in text.lower():
             msg = f"store {path}: another process has it open ({text}); give each worker its own CROSSAISLE_STATE_DIR"
             raise StoreLockedError(msg) from error
         raise _unusable(path, error) from error
+    return db
+
+
+def _without_log() -> WriteOptions:
+    options = WriteOptions()
+    options.disable_wal = True
+    return options
 
 
 def _options() -> Options:
@@ -335,7 +346,6 @@ def _options() -> Options:
     options.set_compression_type(DBCompressionType.lz4())
     options.set_paranoid_checks(enabled=True)
     options.set_write_buffer_size(_WRITE_BUFFER_BYTES)
-    options.set_max_total_wal_size(_MAX_WAL_BYTES)
     options.set_max_open_files(_MAX_OPEN_FILES)
     options.set_keep_log_file_num(2)
     options.set_max_log_file_size(_MAX_INFO_LOG_BYTES)
