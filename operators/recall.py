@@ -1,6 +1,5 @@
 """Candidates for one user: own items, co-occurring ones, popular ones, popular and new ones of likely categories."""
 
-
 from operators.arrays import DIRECTION, NEAR, Entities, Users, Work
 from operators.candidates import add_candidate
 from operators.content import add_content, content_affinity, weigh_content

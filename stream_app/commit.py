@@ -106,7 +106,7 @@ class Committer:
 
     async def _hand_over(self, pages: Pages, position: int) -> None:
         handover, partition = self._context.spec.handover, self._source.partition
-        if handover is not None and handover.settled(partition, position):
+        if handover is not None and handover.settled(partition, position, pages):
             loop = asyncio.get_running_loop()
             await loop.run_in_executor(self._context.replica_executor, handover.apply, partition, pages, position)
 

@@ -117,6 +117,7 @@ class TailService(Service):
                 for tp, records in batches.items():
                     await self._take(tp.partition, cast("Sequence[KafkaRecord]", records))
                 self._share_work(consumer)
+                await self._note_marks(consumer)
                 if not self.caught_up.is_set():
                     await self._note_progress(consumer, targets)
         finally:
@@ -142,19 +143,41 @@ class TailService(Service):
         call = asyncio.get_running_loop().run_in_executor
         offset = await call(self._executor, self._restore, partition, begin, end)
         if offset is not None:
-            self._note_read(partition, offset)
+            await call(self._executor, self._note_read, partition, offset)
 
     async def _take(self, partition: int, records: Sequence[KafkaRecord]) -> None:
-        if self._handover is not None and partition in self._handover.taken:
-            return  # fetched before the task took over; it has handed them over itself
-        await asyncio.get_running_loop().run_in_executor(self._executor, self._apply, records)
+        end = records[-1].offset + 1
+        meeting = self._handover.meeting(partition, records[0].offset, end) if self._handover is not None else None
+        if meeting is not None:
+            await self._bring_all(partition, [record for record in records if record.offset < meeting], meeting)
+            records = [record for record in records if record.offset >= meeting]
+        await self._bring_all(partition, records, end)
+
+    async def _bring_all(self, partition: int, records: Sequence[KafkaRecord], end: int) -> None:
+        if not records or (self._handover is not None and partition in self._handover.taken):
+            return  # fetched before the task took over; it hands them over itself
+        await asyncio.get_running_loop().run_in_executor(self._executor, self._bring, partition, records, end)
+
+    def _bring(self, partition: int, records: Sequence[KafkaRecord], end: int) -> None:
+        """Apply records, and note how far that is; in the executor's thread."""
+        self._apply(records)
         self._n_records += len(records)
-        self._note_read(partition, records[-1].offset + 1)
+        self._note_read(partition, end)
 
     def _note_read(self, partition: int, offset: int) -> None:
         self._offsets[partition] = offset
         if self._handover is not None:
             self._handover.note_read(partition, offset)
+
+    async def _note_marks(self, consumer: AIOKafkaConsumer) -> None:
+        """Note the marks of transactions that were read after the last records: a task may begin there."""
+        if self._handover is None:
+            return
+        taken = self._handover.taken
+        for tp in consumer.assignment():
+            offset = await consumer.position(tp)
+            if tp.partition not in taken and offset > self._offsets.get(tp.partition, 0):
+                await asyncio.get_running_loop().run_in_executor(self._executor, self._note_read, tp.partition, offset)
 
     def _share_work(self, consumer: AIOKafkaConsumer) -> None:
         """Stop reading what this worker's own tasks hand over, and go on with what they no longer do."""

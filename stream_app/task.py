@@ -214,7 +214,7 @@ class Task:
         context.consumer.resume(self._input)
         self._state = "running"
         if context.spec.handover is not None:
-            context.spec.handover.opened(self._partition)
+            context.spec.handover.opened(self._partition, opened.replayed.end)
         self._log.info("task_opened", **opened.report())
 
     async def _work(self) -> None:
