@@ -24,7 +24,7 @@ def kernel(function: _F | None = None, *, allocates: bool = False, **options: An
         time it is called, with an atomic addition, for which two threads that share the arrays wait for each other.
         One that does not hands its arrays on as uncounted: its caller in Python holds them.
     """
-    decorate = njit(cache=True, nogil=True, error_model="numpy", _nrt=allocates, **options)
+    decorate = njit(cache=True, nogil=True, error_model="numpy", **{"_nrt": allocates, **options})
     return decorate if function is None else decorate(function)
 
 

@@ -24,7 +24,7 @@ import os
 import shutil
 import struct
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from rocksdict import BlockBasedOptions, Cache, DBCompressionType, Options, Rdict, WriteBatch, WriteOptions
 
@@ -331,9 +331,9 @@ def _open(path: Path) -> Rdict:
 
 
 def _without_log() -> WriteOptions:
-    options = WriteOptions()
+    options: Any = WriteOptions()  # its stub calls this property a method
     options.disable_wal = True
-    return options
+    return cast("WriteOptions", options)
 
 
 def _options() -> Options:
