@@ -10,7 +10,7 @@ import numpy as np
 
 from operators.arrays import ACTIVE, COLUMN, N_BLEND, N_COLUMNS, SQUARE, Accumulators, Entities, Users, Work
 from operators.discovery import learn_discovery
-from operators.elementary import LOG2_E, add_with_squares, powers_of_two
+from operators.elementary import LOG2_E, add_with_squares, exponentials, logarithms, powers_of_two
 from operators.factors import accumulator
 from operators.features import fill_features
 from operators.newton import newton_learn
@@ -98,33 +98,34 @@ def learn_blend(
     """
     picked = np.empty(MAX_SAMPLE, np.int32)
     p = np.empty(MAX_SAMPLE, np.float32)
-    lift = np.empty(MAX_SAMPLE, np.float32)
-    m = _sample(entities, work, n, true, min(n_sample, MAX_SAMPLE) - 1, uniform(globals_.draws), picked, lift)
+    inverse, lift = np.empty(MAX_SAMPLE, np.float32), np.empty(MAX_SAMPLE, np.float32)
+    m = _sample(entities, work, n, true, min(n_sample, MAX_SAMPLE) - 1, uniform(globals_.draws), picked, inverse)
+    lift[:m] = inverse[:m]
+    logarithms(lift, m)
     globals_.draws += np.uint64(1)
     highest = -1e30
     fill_features(users, u, entities, work, picked[:m], n_context_categories, now_s)
     score_features(entities, globals_.blend, work, picked[:m], p)
-    auc = _share_below(p, lift, m)
+    auc = _share_below(p, inverse, m)
     learn_discovery(entities, globals_, work, picked, p, lift, m, weight, memory)
-    for k in range(m):
-        p[k] += lift[k]
-        highest = max(highest, p[k])
     total = 0.0
     for k in range(m):
-        p[k] = math.exp(p[k] - highest)
+        p[k] += lift[k]
         total += p[k]
+        highest = max(highest, p[k])
     if not math.isfinite(total):
         return math.nan, math.nan
+    total = exponentials(p, m, highest)
     _blend_step(entities, globals_, work, acc, picked, p, m, total, weight, memory)
     return -math.log(max(p[0] / total, 1e-12)), auc
 
 
 @inner_kernel
-def _share_below(scores: Floats, lift: Floats, m: int) -> float:
+def _share_below(scores: Floats, inverse: Floats, m: int) -> float:
     """Return the share of the others below the first one, each weighted by the inverse of how likely it was drawn."""
     below, total = 0.0, 0.0
     for k in range(1, m):
-        w = math.exp(lift[k])
+        w = inverse[k]
         total += w
         below += w if scores[k] < scores[0] else 0.5 * w if scores[k] == scores[0] else 0.0
     return below / total if total > 0.0 else math.nan
@@ -139,14 +140,14 @@ def _sample(
     wanted: int,
     start: float,
     picked: Int32s,
-    lift: Floats,
+    inverse: Floats,
 ) -> int:
     """Write the true candidate and a systematic sample of the others to ``picked``; return how many.
 
     An even sample of fifty seldom holds any of the few candidates that have most of the probability, and when it does
     they weigh for twenty. The guess is the square root of P(category) times the item's share of it, or of the user's
-    own count; a part of the sample is even, so that nothing is never seen. ``lift`` gets the logarithms of the inverse
-    inclusion probabilities.
+    own count; a part of the sample is even, so that nothing is never seen. ``inverse`` gets the inverse inclusion
+    probabilities.
     """
     candidates, serving, category_of = work.candidates, entities.serving, entities.category
     where_of, log_p, category_user, guess = work.category_position, work.category_log_p, work.category_user, work.guess
@@ -164,7 +165,7 @@ def _sample(
         total += guess[k]
     even, drawn = wanted * EVEN / n, wanted * (1.0 - EVEN) / total
     picked[0] = true
-    lift[0] = 0.0
+    inverse[0] = 1.0
     m = 1
     passed = start
     for k in range(n):
@@ -175,7 +176,7 @@ def _sample(
         if passed >= 1.0 and m <= wanted:
             passed -= 1.0
             picked[m] = k
-            lift[m] = -math.log(likelihood)
+            inverse[m] = 1.0 / likelihood
             m += 1
     return m
 

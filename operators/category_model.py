@@ -5,17 +5,20 @@ import math
 import numpy as np
 
 from operators.arrays import MAX_CATEGORY_CANDIDATES, N_CATEGORY, Accumulators, Entities, Users, Work
-from operators.elementary import LOG2_E, add_scaled, dot, logarithms, powers_of_two
+from operators.elementary import add_scaled, dot, exponentials, logarithms, powers_of_two
 from operators.factors import accumulator
 from operators.newton import newton_learn
-from operators.numeric import DAY_S, FIXED_POINT, decay, uniform
+from operators.numeric import DAY_S, FIXED_POINT, uniform
 from operators.params import AFFINITY_PRIOR, FAST_DAYS, MAX_BITS, P_LONG, P_SHORT, POPULARITY_DAYS, SLOW_DAYS
 from state.arrays import Row
 from state.kernel import inner_kernel, kernel
 from state.layout import ENTITY_NEIGHBOURS, N_SLOTS, N_USER_SLOTS, USER_CATEGORIES
 
 _LONG, _SHORT = (-1.0 / (POPULARITY_DAYS[k] * DAY_S) for k in (P_LONG, P_SHORT))
+_FAST, _SLOW = (-1.0 / (days * DAY_S) for days in (FAST_DAYS, SLOW_DAYS))
 """What the exponents of two lose in a second."""
+_N_LOGS_USER = 7
+"""Logarithms among the features of a category that the user had."""
 N_SHARED = 128
 """Categories of the whole catalogue that are always candidates: the first ones the catalogue brought."""
 
@@ -77,11 +80,22 @@ def forget_categories(work: Work, n: int) -> None:
 
 
 @inner_kernel
-def _user_features(users: Users, u: int, entities: Entities, work: Work, now_s: int) -> None:
+def _gather_user(users: Users, u: int, entities: Entities, work: Work, now_s: int) -> int:
+    """Fill what the user's counts say of the listed categories, but for powers and logarithms.
+
+    Their places in the list go to ``work.stale``, what powers of two are wanted of to the begin of ``work.logs``, what
+    logarithms are wanted of to what follows there; counts that are still to be decayed stand in features 2 and 3.
+
+    Returns
+    -------
+    int
+        How many they are.
+    """
     header = users.headers[u]
+    powers, logs = work.logs[: 2 * MAX_CATEGORY_CANDIDATES], work.logs[2 * MAX_CATEGORY_CANDIDATES :]
     at = header.heads[USER_CATEGORIES]
     left = header.n_categories
-    total = 0.0
+    m = 0
     while at > 0 and left > 0:
         page = users.categories[at]
         for k in range(min(N_USER_SLOTS, left)):
@@ -91,29 +105,59 @@ def _user_features(users: Users, u: int, entities: Entities, work: Work, now_s: 
                 continue
             n = work.category_position[category]
             passed = max(float(now_s) - page.last_s[k], 0.0)
-            fast = page.fast[k] / FIXED_POINT * decay(passed, FAST_DAYS)
-            slow = page.slow[k] / FIXED_POINT * decay(passed, SLOW_DAYS)
-            total += slow
+            powers[2 * m] = passed * _SLOW
+            powers[2 * m + 1] = passed * _FAST
             x = work.category_features[n]
             x[0] = 1.0
-            x[1] = math.log(1.0 + page.n_sessions[k])
-            x[2] = math.log(slow + 0.01) + 4.6
-            x[3] = math.log(fast + 0.01) + 4.6
-            x[4] = math.log(1.0 + passed / DAY_S)
+            x[2] = page.slow[k] / FIXED_POINT
+            x[3] = page.fast[k] / FIXED_POINT
+            of = logs[_N_LOGS_USER * m : _N_LOGS_USER * (m + 1)]
+            of[0] = 1.0 + page.n_sessions[k]
+            of[3] = 1.0 + passed / DAY_S
+            of[4] = 1.0
             if page.n_sessions[k] > 1:
                 mean_gap = max((float(page.last_s[k]) - page.first_s[k]) / (page.n_sessions[k] - 1), 3600.0)
-                r = passed / mean_gap
-                x[5] = min(r, 4.0)
-                x[6] = min(abs(math.log(r + 0.02)), 4.0)
+                x[5] = min(passed / mean_gap, 4.0)
+                of[4] = passed / mean_gap + 0.02
             else:
                 x[12] = 1.0
-            x[14] = math.log(1.0 + np.uint16(header.serial - page.serial[k]))
-            x[15] = math.log((page.n_sessions[k] + 0.5) / (header.serial + 1.5)) + 7.0
+            of[5] = 1.0 + np.uint16(header.serial - page.serial[k])
+            of[6] = (page.n_sessions[k] + 0.5) / (header.serial + 1.5)
             work.category_user[n, 0] = page.n_sessions[k]
-            work.category_user[n, 1] = slow
+            work.stale[m] = n
+            m += 1
         left -= N_USER_SLOTS
         at = users.categories[at].next
-    work.scored[0] = total
+    return m
+
+
+@inner_kernel
+def _user_features(users: Users, u: int, entities: Entities, work: Work, now_s: int) -> float:
+    """Fill the features that hang on the user's own counts; return the decayed ones' sum."""
+    m = _gather_user(users, u, entities, work, now_s)
+    powers, logs = work.logs[: 2 * MAX_CATEGORY_CANDIDATES], work.logs[2 * MAX_CATEGORY_CANDIDATES :]
+    powers_of_two(powers, 2 * m)
+    total = 0.0
+    for j in range(m):
+        n = work.stale[j]
+        slow = work.category_features[n, 2] * powers[2 * j]
+        total += slow
+        work.category_user[n, 1] = slow
+        logs[_N_LOGS_USER * j + 1] = slow + 0.01
+        logs[_N_LOGS_USER * j + 2] = work.category_features[n, 3] * powers[2 * j + 1] + 0.01
+    logarithms(logs, _N_LOGS_USER * m)
+    for j in range(m):
+        x = work.category_features[work.stale[j]]
+        of = logs[_N_LOGS_USER * j : _N_LOGS_USER * (j + 1)]
+        x[1] = of[0]
+        x[2] = of[1] + 4.6
+        x[3] = of[2] + 4.6
+        x[4] = of[3]
+        if x[12] == 0.0:
+            x[6] = min(abs(of[4]), 4.0)
+        x[14] = of[5]
+        x[15] = of[6] + 7.0
+    return total
 
 
 @inner_kernel
@@ -176,8 +220,7 @@ def predict_categories(
     float
         The user's decayed count over all categories.
     """
-    _user_features(users, u, entities, work, now_s)
-    user_total = work.scored[0]
+    user_total = _user_features(users, u, entities, work, now_s)
     _context_features(entities, work, n_context)
     _size_features(entities, work, n, now_s)
     weights = work.category_weights
@@ -193,13 +236,10 @@ def predict_categories(
     for k in range(n):
         log_p[k] += dot(weights, work.category_features[k])
         highest = max(highest, log_p[k])
-    total, numbers = 0.0, work.logs
+    numbers = work.logs
     for k in range(n):
-        numbers[k] = (log_p[k] - highest) * LOG2_E
-    powers_of_two(numbers, n)
-    for k in range(n):
-        total += numbers[k]
-    shift = highest + math.log(total) if n > 0 else 0.0
+        numbers[k] = log_p[k]
+    shift = highest + math.log(exponentials(numbers, n, highest)) if n > 0 else 0.0
     for k in range(n):
         log_p[k] -= shift
     return user_total
@@ -224,8 +264,12 @@ def learn_categories(
     left = uniform(globals_.draws)
     globals_.draws += np.uint64(1)
     drawn = true
+    shares = work.logs
     for k in range(n):
-        p = math.exp(work.category_log_p[k])
+        shares[k] = work.category_log_p[k]
+    exponentials(shares, n, 0.0)
+    for k in range(n):
+        p = shares[k]
         if left >= 0.0:
             drawn = k
         left -= p

@@ -21,7 +21,7 @@ import math
 import numpy as np
 
 from operators.arrays import COLUMN, N_COLUMNS, N_DISCOVERY, OF_NEW, SQUARE, Entities, Work
-from operators.elementary import LOG2_E, add_with_squares, powers_of_two
+from operators.elementary import SMALLEST, add_with_squares, exponentials
 from operators.newton import newton_learn
 from operators.numeric import draw, uniform
 from state.arrays import Floats, Int32s, Row
@@ -63,13 +63,8 @@ def _log_sum(logits: Floats, n: int, numbers: Floats) -> float:
     highest = -np.inf
     for k in range(n):
         highest = max(highest, logits[k])
-    for k in range(n):
-        numbers[k] = (logits[k] - highest) * LOG2_E
-    powers_of_two(numbers, n)
-    total = 0.0
-    for k in range(n):
-        total += numbers[k]
-    return highest + math.log(total)
+        numbers[k] = logits[k]
+    return highest + math.log(exponentials(numbers, n, highest))
 
 
 @inner_kernel(allocates=True)
@@ -133,16 +128,18 @@ def learn_discovery(
     part = 1.0 + globals_.discovery[AT_LOGIT]
     p = np.full(m, -np.inf, np.float32)
     highest = -np.inf
+    total = 0.0
     for k in range(m):
         if _is_discovery(entities, work, picked[k]):
             p[k] = part * logits[k] + lift[k] + _weigh(plain, square, work.features[picked[k]])
+            total += p[k]
             highest = max(highest, p[k])
-    total = 0.0
-    for k in range(m):
-        p[k] = math.exp(p[k] - highest)
-        total += p[k]
     if not math.isfinite(total):
         return math.nan
+    total = exponentials(p, m, highest)
+    for k in range(m):
+        if p[k] <= SMALLEST:  # no discovery, or as good as none
+            p[k] = 0.0
     _step(globals_, work, picked, logits, p, m, total, weight, memory)
     return -math.log(max(p[0] / total, 1e-12))
 

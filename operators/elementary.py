@@ -20,6 +20,8 @@ from state.arrays import Floats
 from state.kernel import inner_kernel, kernel
 
 LOG2_E = 1.4426950408889634
+SMALLEST = 2.0**-126
+"""The least that :func:`powers_of_two` gives."""
 _SQRT_HALF = 0x3F3504F3
 """Bits of the float32 next to the root of one half."""
 _LOWEST = np.float32(-126.0)
@@ -136,3 +138,18 @@ def powers_of_two(values: Floats, n: int) -> None:
         y = y * f + _E4
         y = y * f + _E5
         values[k] = scale * (y * f + _ONE)
+
+
+@inner_kernel
+def exponentials(values: Floats, n: int, highest: float) -> float:
+    """Replace each of the first ``n`` of ``values``, none above ``highest``, by ``exp(x - highest)``; return their sum.
+
+    None becomes less than :data:`SMALLEST`, which is next to nothing beside that of the highest.
+    """
+    for k in range(n):
+        values[k] = (values[k] - highest) * LOG2_E
+    powers_of_two(values, n)
+    total = 0.0
+    for k in range(n):
+        total += values[k]
+    return total

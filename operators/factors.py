@@ -17,9 +17,9 @@ import math
 import numpy as np
 
 from operators.arrays import Accumulators, Entities, Users, Work
-from operators.elementary import add_scaled, dot
+from operators.elementary import add_scaled, dot, exponentials, logarithms
 from operators.params import LearnParams
-from state.arrays import Int32s
+from state.arrays import Floats, Int32s
 from state.kernel import inner_kernel, kernel
 from state.layout import N_FACTORS
 
@@ -76,10 +76,34 @@ def factor_score(entities: Entities, row: int, work: Work) -> float:
 
 
 @inner_kernel
-def _log_q(entities: Entities, row: int) -> float:
-    n_events = max(entities.totals[0], 1.0)
-    n_items = max(entities.totals[1], 1.0)
-    return math.log(0.5 * (entities.headers[row].n + 0.5) / n_events + 0.5 / n_items)
+def _share_out(entities: Entities, item: int, negatives: Int32s, n_negatives: int, work: Work, shares: Floats) -> bool:
+    """Write the probabilities of an item and of its negatives, absent ones 0; False where they are not finite.
+
+    The sample is corrected for: the logarithm of how likely a row is drawn is taken off its logit.
+    """
+    n_events, n_items = max(entities.totals[0], 1.0), max(entities.totals[1], 1.0)
+    log_q = work.logs
+    for k in range(n_negatives + 1):
+        n = entities.headers[item if k == 0 else negatives[k - 1]].n
+        log_q[k] = 0.5 * (n + 0.5) / n_events + 0.5 / n_items
+    logarithms(log_q, n_negatives + 1)
+    highest = -np.inf
+    total = 0.0
+    for k in range(n_negatives + 1):
+        shares[k] = factor_score(entities, item if k == 0 else negatives[k - 1], work) - log_q[k]
+        total += shares[k]
+        if k == 0 or negatives[k - 1] != item:
+            highest = max(highest, shares[k])
+    if not math.isfinite(total):
+        return False
+    for k in range(1, n_negatives + 1):
+        if negatives[k - 1] == item:
+            shares[k] = -np.inf
+    total = exponentials(shares, n_negatives + 1, highest)
+    for k in range(n_negatives + 1):
+        absent = k > 0 and negatives[k - 1] == item
+        shares[k] = 0.0 if absent else shares[k] / total
+    return True
 
 
 @kernel
@@ -114,27 +138,16 @@ def sgd_step(
     float
         The log-loss of the positive among the sampled, before the step (the prequential loss), in nats.
     """
-    logits = work.logits
-    logits[0] = factor_score(entities, item, work) - _log_q(entities, item)
-    highest = logits[0]
-    for k in range(n_negatives):
-        logits[k + 1] = -np.inf
-        if negatives[k] != item:
-            logits[k + 1] = factor_score(entities, negatives[k], work) - _log_q(entities, negatives[k])
-        highest = max(highest, logits[k + 1])
-    total = 0.0
-    for k in range(n_negatives + 1):
-        logits[k] = math.exp(logits[k] - highest)
-        total += logits[k]
-    if not math.isfinite(total):
+    shares = work.logits
+    if not _share_out(entities, item, negatives, n_negatives, work, shares):
         return math.nan
     for f in range(N_FACTORS):
         work.gradient[f] = 0.0
-    loss = -math.log(max(logits[0] / total, 1e-12))
+    loss = -math.log(max(shares[0], 1e-12))
     square = dot(work.query, work.query) / N_FACTORS
     for k in range(n_negatives + 1):
         row = item if k == 0 else negatives[k - 1]
-        g = weight * (logits[k] / total - (1.0 if k == 0 else 0.0))
+        g = weight * (shares[k] - (1.0 if k == 0 else 0.0))
         if g == 0.0:
             continue
         _add_target(entities, row, g, square, work, acc)

@@ -9,6 +9,7 @@ from operators.blend import score_features
 from operators.category_model import collect_categories, forget_categories, predict_categories
 from operators.context import context_categories, context_items, release_context
 from operators.discovery import correct_discoveries
+from operators.elementary import exponentials
 from operators.factors import build_query
 from operators.features import fill_features
 from operators.params import LearnParams, SlateParams
@@ -90,14 +91,14 @@ def score_all(
     score_features(entities, weights, work, work.every[:n], work.scored)
     add_shown(users, u, globals_, work)
     correct_discoveries(entities, globals_, work, n)
-    highest = -1e30
+    highest, total = -1e30, 0.0
     for k in range(n):
-        work.candidates[k].score = work.scored[k]
+        work.candidates[k].score = work.guess[k] = work.scored[k]
+        total += work.scored[k]
         highest = max(highest, work.scored[k])
-    total = 0.0
-    for k in range(n):
-        total += math.exp(work.scored[k] - highest)
-    return highest + math.log(max(total, 1e-30))
+    if not math.isfinite(total):
+        return math.nan
+    return highest + math.log(max(exponentials(work.guess, n, highest), 1e-30))
 
 
 @kernel

@@ -4,7 +4,8 @@ from operators.arrays import DIRECTION, NEAR, Entities, Users, Work
 from operators.candidates import add_candidate
 from operators.content import add_content, content_affinity, weigh_content
 from operators.cooccurrence import add_cooccurring
-from operators.numeric import DAY_S, FIXED_POINT, choose, decay, kth_largest
+from operators.elementary import powers_of_two
+from operators.numeric import DAY_S, FIXED_POINT, choose, kth_largest
 from operators.params import NEW_DAYS, SLOW_DAYS
 from operators.serving import N_ATTRIBUTES, N_TAGS
 from state.arrays import Rows
@@ -24,6 +25,8 @@ N_NEW, N_NEW_EMBEDDED = 4, 24
 """New items taken at the most: one per category, or, of a catalogue with content vectors, those that fit best."""
 N_NEW_PER_CATEGORY = 8
 """New items of a category that are looked at, of a catalogue with content vectors."""
+_SLOW = -1.0 / (SLOW_DAYS * DAY_S)
+"""What the exponent of two loses in a second."""
 _ITEM_LINES = field_lines(USER_ITEM_PAGE, "entity", "next")
 """Offsets of the cache lines of a page."""
 
@@ -44,6 +47,7 @@ def _personal(users: Users, u: int, entities: Entities, work: Work, n: int, now_
     """Add the user's items; sum their slow counts per attribute in ``work.attribute_counts``."""
     header = users.headers[u]
     items, position, category_of, serving = users.items, work.position, entities.category, entities.serving
+    kept = work.guess[:N_USER_SLOTS]
     work.taken[0] = 0.0
     at = header.heads[USER_ITEMS]
     left = header.n_items
@@ -51,6 +55,9 @@ def _personal(users: Users, u: int, entities: Entities, work: Work, n: int, now_
     while at > 0 and left > 0:
         page = items[at]
         ahead = _prefetch_page(items, entities, ahead)
+        for k in range(N_USER_SLOTS):
+            kept[k] = (float(now_s) - page.last_s[k]) * _SLOW
+        powers_of_two(kept, N_USER_SLOTS)
         for k in range(min(N_USER_SLOTS, left)):
             row = page.entity[k]
             if row <= 0 or category_of[row] < 0:
@@ -59,7 +66,7 @@ def _personal(users: Users, u: int, entities: Entities, work: Work, n: int, now_
                 if position[row] == -1:
                     position[row] = -3
                 continue
-            slow = page.slow[k] / FIXED_POINT * decay(float(now_s) - page.last_s[k], SLOW_DAYS)
+            slow = page.slow[k] / FIXED_POINT * kept[k]
             work.taken[0] += slow
             attributes = serving[row].attributes
             for j in range(N_ATTRIBUTES):

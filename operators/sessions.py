@@ -18,6 +18,8 @@ from state.layout import FLAG_BITS, N_DELTAS, N_REPEATS, N_USER_SLOTS, USER_ITEM
 
 SESSIONS = 12.0
 """Half-life of a session's weight, in sessions of the user."""
+_WEIGHTS = (2.0 ** (-np.arange(1024) / SESSIONS)).astype(np.float32)
+"""By how many sessions ago one was; those before count as the last of these, which is nothing."""
 FAR = 255
 """A distance that is too long to be written down."""
 
@@ -77,7 +79,7 @@ def mark_sessions(users: Users, u: int, entities: Entities, work: Work) -> int:
             rest &= rest - np.uint64(1)
             set_bits += 1
         work.serial_likeness[serial] = set_bits / math.sqrt(float(size[serial]))
-        work.serial_weight[serial] = 2.0 ** (-float(np.uint16(own - serial)) / SESSIONS)
+        work.serial_weight[serial] = _WEIGHTS[min(int(np.uint16(own - serial)), _WEIGHTS.size - 1)]
     return n
 
 

@@ -107,7 +107,7 @@ class PackedBatch(BatchBuilder):
         self._n_records = n_records
         self._timestamp_ms = timestamp_ms
         self._producer = (-1, -1, 0)
-        self._buffer: bytes | None = None
+        self._is_built = False
         self._closed = True
 
     def append(self, **_record: Any) -> None:
@@ -124,16 +124,16 @@ class PackedBatch(BatchBuilder):
     def _set_producer_state(self, producer_id: int, producer_epoch: int, base_sequence: int) -> None:
         self._producer = (producer_id, producer_epoch, base_sequence)
 
-    def _build(self) -> bytes:
-        if self._buffer is None:
-            buffer = bytearray(self._raw.data)
+    def _build(self) -> memoryview:
+        buffer = self._raw.data
+        if not self._is_built:
             _HEADER.pack_into(
                 buffer, 0, 0, len(buffer) - _AFTER_LENGTH, _NO_EPOCH, _MAGIC, 0, _TRANSACTIONAL, self._n_records - 1,
                 self._timestamp_ms, self._timestamp_ms, *self._producer, self._n_records,
             )  # fmt: skip
-            struct.pack_into(">I", buffer, _CRC_AT, calc_crc32c(memoryview(buffer)[_ATTRIBUTES_AT:]))
-            self._buffer = bytes(buffer)
-        return self._buffer
+            struct.pack_into(">I", buffer, _CRC_AT, calc_crc32c(buffer[_ATTRIBUTES_AT:]))
+            self._is_built = True
+        return buffer
 
 
 def pack(pages: Pages, timestamp_ms: int, batch_bytes: int = BATCH_BYTES) -> list[PackedBatch]:

@@ -10,8 +10,10 @@ from operators.numeric import splitmix
 from state.arrays import Int32s, Rows, UInt64s
 from state.layout import KIND_ITEM
 
-POOL = 128
-"""Uniform negatives that so many offsets share."""
+BLOCK = 512
+"""Offsets that share their uniform negatives."""
+POOL = 256
+"""Uniform negatives of a block."""
 
 
 class Run(NamedTuple):
@@ -47,7 +49,7 @@ def pooled_runs(offsets: UInt64s, headers: Rows, seed: int, partition: int) -> I
         What the pools hang on besides.
     """
     mixed = int(splitmix(np.uint64(seed * 1_000_003 + partition)))
-    blocks = offsets // np.uint64(POOL)
+    blocks = offsets // np.uint64(BLOCK)
     starts = [0, *(np.flatnonzero(np.diff(blocks)) + 1).tolist(), offsets.size]
     for start, end in pairwise(starts):
         block = int(blocks[start])

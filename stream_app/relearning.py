@@ -4,7 +4,7 @@ An alarm of the log-loss says that what was learned fits worse than it did. Then
 blend and of the category model is forgotten, once, so that steps are longer; and more events teach both, for so many
 events.
 
-Both begin with the next block of offsets (:data:`stream_app.pools.POOL`), and events are counted off at the end
+Both begin with the next block of offsets (:data:`stream_app.pools.BLOCK`), and events are counted off at the end
 of one: so it hangs on the events and not on how they were cut into batches. An alarm of the hit rate is only counted:
 which slates a user saw last hangs on when they were committed.
 """

@@ -80,24 +80,24 @@ def test_the_sample_is_distinct_and_stands_for_all(history: list[Step], start: f
     """The true candidate comes first, none comes twice, and a drawn one stands for at least itself."""
     world = World()
     world.live(history)
-    picked, lift = np.empty(MAX_SAMPLE, np.int32), np.empty(MAX_SAMPLE, np.float32)
+    picked, inverse = np.empty(MAX_SAMPLE, np.int32), np.empty(MAX_SAMPLE, np.float32)
     for user in world.known_users():
         with world.gathered(user) as found:
             if found.n == 0:
                 continue
-            m = _sample(found.entities, found.work, found.n, 0, wanted, start, picked, lift)
+            m = _sample(found.entities, found.work, found.n, 0, wanted, start, picked, inverse)
             assert picked[0] == 0
             assert len(set(picked[:m].tolist())) == m <= wanted + 1
             assert set(picked[:m].tolist()) <= set(range(found.n))
-            assert lift[0] == 0.0
-            assert (lift[:m] >= 0.0).all()
+            assert inverse[0] == 1.0
+            assert (inverse[:m] >= 1.0).all()
 
 
 def test_every_candidate_is_drawn_as_often_as_it_should() -> None:
     """Over all starts, the weights of the drawn candidates add up to the number of candidates."""
     world = World()
     world.live(shoppers(400, 3), 50)
-    picked, lift = np.empty(MAX_SAMPLE, np.int32), np.empty(MAX_SAMPLE, np.float32)
+    picked, inverse = np.empty(MAX_SAMPLE, np.int32), np.empty(MAX_SAMPLE, np.float32)
     starts = np.arange(200) / 200
     for user in world.known_users():
         with world.gathered(user) as found:
@@ -105,6 +105,6 @@ def test_every_candidate_is_drawn_as_often_as_it_should() -> None:
                 continue
             sums = []
             for start in starts:
-                m = _sample(found.entities, found.work, found.n, 0, 3, start, picked, lift)
-                sums.append(float(np.exp(lift[1:m]).sum()))
+                m = _sample(found.entities, found.work, found.n, 0, 3, start, picked, inverse)
+                sums.append(float(inverse[1:m].sum()))
             assert abs(np.mean(sums) - (found.n - 1)) < 0.1 * found.n

@@ -25,7 +25,7 @@ def read(batches: list[PackedBatch]) -> list[tuple[int, bytes, bytes, int]]:
     out = []
     for batch in batches:
         batch._set_producer_state(7, 3, 11)
-        raw = batch._build()
+        raw = bytes(batch._build())
         assert len(raw) == batch.size()
         records = MemoryRecords(raw)
         found = records.next_batch()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from state.layout import ENTITY_HEADER, KIND_ITEM
-from stream_app.pools import POOL, pooled_runs
+from stream_app.pools import BLOCK, pooled_runs
 
 
 def known(n: int) -> np.ndarray:
@@ -17,11 +17,11 @@ def known(n: int) -> np.ndarray:
 
 def test_a_run_per_block_of_offsets() -> None:
     """Runs cover the batch in order, and none reaches over the end of a block."""
-    offsets = np.arange(100, 400, dtype=np.uint64)
+    offsets = np.arange(400, 1_600, dtype=np.uint64)
     runs = list(pooled_runs(offsets, known(50), 0, 0))
     assert [run.block for run in runs] == [0, 1, 2, 3]
     assert np.concatenate([offsets[run.part] for run in runs]).tolist() == offsets.tolist()
-    assert all((offsets[run.part] // POOL == run.block).all() for run in runs)
+    assert all((offsets[run.part] // BLOCK == run.block).all() for run in runs)
 
 
 def test_the_cut_does_not_matter() -> None:

@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 
 from operators.arrays import new_globals
 from operators.params import LearnParams
-from stream_app.pools import POOL
+from stream_app.pools import BLOCK
 from stream_app.relearning import DEFAULTS, MATRICES, Relearning, RelearnParams
 from tests.stream_app.test_user_stage import NOW_MS, World, event, shoppers
 
@@ -34,7 +34,7 @@ def alarmed(weights: Rows) -> Relearning:
     """Return a task's relearning whose alarm was raised in block 0 and took effect in block 1."""
     relearning = Relearning(CALM, PARAMS)
     relearning.enter(0, weights[0])
-    relearning.note(POOL, alarm=True)
+    relearning.note(BLOCK, alarm=True)
     relearning.enter(1, weights[0])
     return relearning
 
@@ -44,7 +44,7 @@ def test_without_an_alarm_nothing_changes(weights: Rows) -> None:
     relearning = Relearning(CALM, PARAMS)
     for block in range(5):
         assert relearning.enter(block, weights[0]).rank_every == CALM.rank_every
-        relearning.note(POOL, alarm=False)
+        relearning.note(BLOCK, alarm=False)
     assert relearning.n_left == 0
     assert all((weights[name] == 1.0).all() for name in MATRICES)
 
@@ -52,7 +52,7 @@ def test_without_an_alarm_nothing_changes(weights: Rows) -> None:
 def test_with_no_events_an_alarm_does_nothing(weights: Rows) -> None:
     """It can be switched off: nothing shrinks."""
     relearning = Relearning(CALM, RelearnParams(n_events=0))
-    relearning.note(POOL, alarm=True)
+    relearning.note(BLOCK, alarm=True)
     assert relearning.enter(1, weights[0]) == CALM
     assert (weights["blend_gram"] == 1.0).all()
 
@@ -116,37 +116,37 @@ def test_an_alarm_outlives_a_crash() -> None:
     """A processor opened from the last commit learns fast for as many events as the one before it would have."""
     world = World()
     world.catalogue(f"i{k}" for k in range(30))
-    records = shoppers(400, 1)
-    world.users.process(records[:100], NOW_MS)
+    records = shoppers(1_600, 1)
+    world.users.process(records[:400], NOW_MS)
     world.users.relearning.note(0, alarm=True)
     world.commit()
     world.open()
-    world.users.process(records[100:200], NOW_MS)
+    world.users.process(records[400:800], NOW_MS)
     left = world.users.relearning.n_left
     assert 0 < left < DEFAULTS.n_events
     world.commit()
-    world.users.process(records[200:300], NOW_MS)
+    world.users.process(records[800:900], NOW_MS)
     world.open()
     assert world.users.relearning.n_left == left
-    world.users.process(records[200:300], NOW_MS)
+    world.users.process(records[800:900], NOW_MS)
     after = world.users.relearning.n_left
     assert after < left
-    world.users.process(records[200:300], NOW_MS)
+    world.users.process(records[800:900], NOW_MS)
     assert world.users.relearning.n_left == after
 
 
 def test_batches_do_not_matter() -> None:
     """With an alarm in the middle, events cut into other batches leave the same weights to the last bit."""
     found = []
-    for size in (7, 100):
+    for size in (7, 400):
         world = World()
         world.catalogue(f"i{k}" for k in range(30))
-        records = shoppers(400, 1)
-        for start in range(0, 400, 100):
-            if start == 200:
+        records = shoppers(1_600, 1)
+        for start in range(0, 1_600, 400):
+            if start == 800:
                 world.users.relearning.note(0, alarm=True)
-            for at in range(start, start + 100, size):
-                world.users.process(records[at : min(at + size, start + 100)], NOW_MS)
+            for at in range(start, start + 400, size):
+                world.users.process(records[at : min(at + size, start + 400)], NOW_MS)
         assert 0 < world.users.relearning.n_left < DEFAULTS.n_events
         found.append((world.users.globals.tobytes(), world.users.relearning.state()))
     assert found[0] == found[1]
