@@ -4,8 +4,9 @@ import numpy as np
 
 from operators.arrays import ACCUMULATOR, Accumulators, Entities, new_accumulators
 from state.arrays import Floats, Int32s, Rows
-from state.kernel import kernel
+from state.kernel import inner_kernel, kernel
 from state.layout import KIND_CATEGORY, KIND_ITEM
+from state.prefetch import prefetch
 from state.updates import COUNTS, GRADIENTS, PAIRS, ItemUpdate
 
 _COPIED = (
@@ -20,6 +21,7 @@ _COPIED = (
     "blend_bias",
     "blend_bias_sq",
 )
+_AHEAD = 8
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 MAX_GRADIENT = 60_000.0
 """Summed gradients are clipped to what half precision holds."""
@@ -69,30 +71,47 @@ def clear(acc: Accumulators) -> None:
 def _sum_pairs(
     a: Int32s, b: Int32s, weight: Floats, n: int, slots: Int32s, out_a: Int32s, out_b: Int32s, out_weight: Floats
 ) -> int:
-    """Write both directions of all pairs to ``out``, equal ones summed, in the order they first came; return how many.
+    """Write all pairs to ``out``, equal ones summed, as they first came, then all of them the other way round.
 
-    ``slots`` is the scratch of a hash table: a power of two of entries, at least ``4 n`` of them, all -1.
+    Returns
+    -------
+    int
+        How many that are: twice the number of different pairs.
+
+    Notes
+    -----
+    ``slots`` is the scratch of a hash table: a power of two of entries, at least ``2 n`` of them, all -1. Those of the
+    pairs some places ahead are asked for.
     """
     m = 0
     mask = np.uint64(slots.shape[0] - 1)
-    for k in range(2 * n):
-        i, first, second = (k, a[k], b[k]) if k < n else (k - n, b[k - n], a[k - n])
-        key = (np.uint64(first) << np.uint64(32)) | np.uint64(second)
-        at = ((key * _MIX) >> np.uint64(20)) & mask
+    for k in range(n):
+        if k + _AHEAD < n:
+            prefetch(slots, _slot(min(a[k + _AHEAD], b[k + _AHEAD]), max(a[k + _AHEAD], b[k + _AHEAD]), mask), 0)
+        first, second = min(a[k], b[k]), max(a[k], b[k])
+        at = _slot(first, second, mask)
         while slots[at] >= 0 and (out_a[slots[at]] != first or out_b[slots[at]] != second):
             at = (at + np.uint64(1)) & mask
         if slots[at] < 0:
             slots[at] = m
             out_a[m], out_b[m], out_weight[m] = first, second, 0.0
             m += 1
-        out_weight[slots[at]] += weight[i]
-    return m
+        out_weight[slots[at]] += weight[k]
+    for k in range(m):
+        out_a[m + k], out_b[m + k], out_weight[m + k] = out_b[k], out_a[k], out_weight[k]
+    return 2 * m
+
+
+@inner_kernel
+def _slot(first: int, second: int, mask: np.uint64) -> np.uint64:
+    key = (np.uint64(first) << np.uint64(32)) | np.uint64(second)
+    return ((key * _MIX) >> np.uint64(20)) & mask
 
 
 def _directed_pairs(acc: Accumulators) -> tuple[Int32s, Int32s, Floats]:
     """Return both directions of all pairs with equal ones summed: rows ``a``, rows ``b``, weights."""
     n = int(acc.n_pairs[0])
-    slots = np.full(1 << max(4 * n, 2).bit_length(), -1, np.int32)
+    slots = np.full(1 << max(2 * n, 2).bit_length(), -1, np.int32)
     a, b, weight = np.empty(2 * n, np.int32), np.empty(2 * n, np.int32), np.empty(2 * n, np.float32)
     m = _sum_pairs(acc.pair_a, acc.pair_b, acc.pair_weight, n, slots, a, b, weight)
     return a[:m], b[:m], weight[:m]

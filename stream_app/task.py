@@ -227,6 +227,8 @@ class Task:
             records = await self._poll(timeout_ms)
             if records:
                 n_waiting = self._n_waiting(records[-1].offset + 1)
+                if n_waiting:
+                    self._begin_poll(0)  # so that there are records again when these are learned
                 ready = await self._context.call(_learn, opened.processor, meters, records, n_waiting)
                 if ready:
                     await opened.producer.send(ready)
@@ -248,12 +250,22 @@ class Task:
         if opened.next_offset != opened.committed_offset:
             await self._commit(opened)
 
-    async def _poll(self, timeout_ms: int) -> Sequence[KafkaRecord]:
+    def _begin_poll(self, timeout_ms: int) -> None:
         self._polling = asyncio.create_task(self._fetch(timeout_ms))
+
+    async def _poll(self, timeout_ms: int) -> Sequence[KafkaRecord]:
+        """Return what was polled ahead; where that is nothing, what comes within ``timeout_ms``."""
+        ahead = await self._end_poll() if self._polling is not None else ()
+        if ahead or self._stopping:
+            return ahead
+        self._begin_poll(timeout_ms)
+        return await self._end_poll()
+
+    async def _end_poll(self) -> Sequence[KafkaRecord]:
         try:
-            return await self._polling
+            return await cast("asyncio.Task[Sequence[KafkaRecord]]", self._polling)
         except asyncio.CancelledError:
-            if self._stopping and self._polling.cancelled():
+            if self._stopping and self._polling is not None and self._polling.cancelled():
                 return ()
             raise
         finally:
@@ -271,9 +283,12 @@ class Task:
         return max(0, highwater - position) if highwater is not None else 0
 
     async def _position(self, known: int, records: Sequence[KafkaRecord]) -> int:
-        """Return the next input offset: after the records, and after the markers of transactions that follow them."""
+        """Return the next input offset: after the records, and after the markers of transactions that follow them.
+
+        The consumer, which knows of those, may be further already, with records that are still to be learned.
+        """
         after = records[-1].offset + 1 if records else known
-        if self._stopping or not self._is_assigned:
+        if self._stopping or not self._is_assigned or self._polling is not None:
             return after
         return max(after, int(await self._context.consumer.position(self._input)))
 
@@ -284,6 +299,10 @@ class Task:
 
     async def _close(self) -> None:
         opened, self._opened = self._opened, None
+        polling, self._polling = self._polling, None
+        if polling is not None:  # what it has read was not learned: it is read again
+            polling.cancel()
+            await asyncio.gather(polling, return_exceptions=True)
         if self._context.spec.handover is not None:
             self._context.spec.handover.closed(self._partition)
         self._state = "closed" if self._stopping else "recovering"

@@ -43,8 +43,8 @@ if TYPE_CHECKING:
 NOTHING_WANTED = np.zeros(0, np.uint8)
 NO_LISTS = np.zeros(0, LISTS)
 NO_DRAWS = np.zeros(0, CHOICE)
-_SLATES_AT_ONCE = 32
-"""Slates that are filled before changes of the replica may come in between."""
+_SLATES_AT_ONCE = (32, 64, 128)
+"""Slates that are filled before changes of the replica may come in between, by level of load."""
 
 
 class UserProcessor(UserState):
@@ -224,8 +224,9 @@ class UserProcessor(UserState):
 
     def _fill(self, users: Users, rows: Int32s, choices: Rows) -> Rows:
         slates = np.zeros(rows.size, SLATE)
-        for at in range(0, rows.size, _SLATES_AT_ONCE):
-            part = slice(at, at + _SLATES_AT_ONCE)
+        n = _SLATES_AT_ONCE[self.load.level]
+        for at in range(0, rows.size, n):
+            part = slice(at, at + n)
             with self._replica.reading(self._reader) as entities:
                 self._make_room()
                 fill_slates(
