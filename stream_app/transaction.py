@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 _OVERHEAD_BYTES = 256
 _STOP_TIMEOUT_S = 1.0
+_RETRY_MS = 20
+"""Wait before a request is repeated. A broker refuses one now and then while it still writes down what the one before
+asked of the same transaction, for a few milliseconds; aiokafka's own 100 ms would be a commit interval."""
 
 
 class TaskProducer:
@@ -47,6 +50,7 @@ class TaskProducer:
             transaction_timeout_ms=settings.transaction_timeout_ms,
             max_batch_size=MAX_RECORD_BYTES,
             max_request_size=MAX_RECORD_BYTES,
+            retry_backoff_ms=_RETRY_MS,
         )
         started = cls(producer, transactional_id)
         try:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from state.store import Store
 
-BATCHES_IN_MEMORY = (8 << 20) // (50 * 1600)
+BATCHES_IN_MEMORY = (4 << 20) // (50 * 1600)
 """Of the writer that is killed: what a table in memory holds of it, before it goes to disk."""
 A, B, C = b"page-key-aaaa", b"page-key-bbbb", b"page-key-cccc"
 
