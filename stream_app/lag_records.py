@@ -111,7 +111,7 @@ class RecordFinder:
                 self._found[tp] = known = Found(start, start, None)
             if known.timestamp_ms is None and known.first < end:
                 first[tp] = (known.first, end)
-        await self._read(first, deadline_s, self._take_first)
+        await self._read(first, deadline_s, self._take_first, 1)
         if not event_times:
             return {tp: self._found[tp] for tp in ranges}
         newest = {
@@ -119,7 +119,7 @@ class RecordFinder:
             for tp, (_, end) in ranges.items()
             if self._found[tp].event_ms is not None and self._found[tp].newest_end != end
         }
-        await self._read(newest, deadline_s, self._take_newest)
+        await self._read(newest, deadline_s, self._take_newest, LOOK_BACK)
         return {tp: self._found[tp] for tp in ranges}
 
     async def _read(
@@ -127,8 +127,12 @@ class RecordFinder:
         wanted: dict[TopicPartition, Range],
         deadline_s: float,
         take: Callable[[TopicPartition, list[Any], int, int], bool],
+        at_once: int,
     ) -> None:
-        """Read from the begin of each range until ``take`` has what it wants, or the range's end is reached."""
+        """Read from the begin of each range until ``take`` has what it wants, or the range's end is reached.
+
+        A fetch brings thousands of records: no more than ``at_once`` of them are looked at before ``take`` is asked.
+        """
         if not wanted:
             return
         consumer = self._consumer
@@ -137,7 +141,7 @@ class RecordFinder:
             consumer.seek(tp, begin)
         left = {tp: end for tp, (_, end) in wanted.items()}
         while left and time.monotonic() < deadline_s:
-            batches = await consumer.getmany(*left, timeout_ms=_POLL_MS)
+            batches = await consumer.getmany(*left, timeout_ms=_POLL_MS, max_records=at_once)
             for tp, end in list(left.items()):
                 position = await consumer.position(tp)
                 if take(tp, batches.get(tp, []), position, end) or position >= end:
