@@ -115,8 +115,14 @@ def test_wrong_setting_is_named(app_settings: Settings, tmp_path: Path) -> None:
     ("variables", "words"),
     [
         ({"CROSSAISLE_STATE_DIR": "file"}, "set CROSSAISLE_STATE_DIR to a directory that this user may write to"),
-        ({"CROSSAISLE_SECURITY_PROTOCOL": "SSL", "CROSSAISLE_SSL_CAFILE": "none.pem"}, "CROSSAISLE_SSL_CAFILE none.pem"),
-        ({"CROSSAISLE_WEB_HOST": "192.0.2.1", "CROSSAISLE_WEB_TOKEN": "t"}, "set CROSSAISLE_WEB_HOST to one of its own"),
+        (
+            {"CROSSAISLE_SECURITY_PROTOCOL": "SSL", "CROSSAISLE_SSL_CAFILE": "none.pem"},
+            "CROSSAISLE_SSL_CAFILE none.pem",
+        ),
+        (
+            {"CROSSAISLE_WEB_HOST": "192.0.2.1", "CROSSAISLE_WEB_TOKEN": "t"},
+            "set CROSSAISLE_WEB_HOST to one of its own",
+        ),
     ],
 )
 def test_a_worker_that_cannot_start_ends_with_the_remedy(
