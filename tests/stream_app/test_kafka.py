@@ -54,5 +54,5 @@ def test_a_certificate_that_is_none_names_its_setting(tmp_path: Path) -> None:
     with pytest.raises(TlsError, match=r"CROSSAISLE_SSL_CAFILE .*ca\.pem cannot be used"):
         client_options(settings)
     settings = Settings(security_protocol="SSL", ssl_certfile=path, ssl_keyfile=path)
-    with pytest.raises(TlsError, match="CROSSAISLE_SSL_CERTFILE .* with CROSSAISLE_SSL_KEYFILE "):
+    with pytest.raises(TlsError, match=r"CROSSAISLE_SSL_CERTFILE .* with CROSSAISLE_SSL_KEYFILE "):
         client_options(settings)
