@@ -8,8 +8,8 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from stream_app.lag import PartitionLag
     from stream_app.lag_workers import WorkerLag
+    from stream_app.partition_lag import PartitionLag
 
 BLOCKS = "▁▂▃▄▅▆▇█"
 HISTORY = 16

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from stream_app.cli.lag_view import BLOCKS, HISTORY, History, render, sparkline
-from stream_app.lag import PartitionLag
 from stream_app.lag_workers import WorkerLag, with_owners
+from stream_app.partition_lag import PartitionLag
 
 
 def lag(partition: int, n_events: int) -> PartitionLag:

@@ -42,7 +42,8 @@ def test_a_wrong_value_is_told_in_plain_words(
 
 def test_settings_that_do_not_fit_together_repeat_no_other_setting(monkeypatch: pytest.MonkeyPatch) -> None:
     """The sentence names what is wrong; the password that was set is not in it."""
-    (words,) = _problems(monkeypatch, **{"SECURITY_PROTOCOL": "SASL_SSL", "SASL_PASSWORD": "secret-word"})
+    variables = {"SECURITY_PROTOCOL": "SASL_SSL", "SASL_PASSWORD": "secret-word"}
+    (words,) = _problems(monkeypatch, **variables)
     assert words == "CROSSAISLE_SECURITY_PROTOCOL SASL_SSL needs CROSSAISLE_SASL_USERNAME and CROSSAISLE_SASL_PASSWORD"
 
 

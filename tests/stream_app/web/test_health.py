@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from stream_app.lag import PartitionLag
 from stream_app.members import Member
 from stream_app.observer import Observation
+from stream_app.partition_lag import PartitionLag
 from stream_app.web.health import health_words
 
 NOW_MS = 1_700_000_000_000
