@@ -16,7 +16,7 @@ from stream_app.archives import unpack
 from stream_app.cells import csv_value, is_missing, parquet_value, with_times_in_ms
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 Record = bytes | dict[str, Any]
@@ -45,6 +45,8 @@ class RecordFile:
     path
         A file ending in ``.jsonl``, ``.ndjson``, ``.json`` or ``.csv`` (each also with ``.gz`` or ``.zst``) or
         ``.parquet``.
+    columns
+        Columns that a table (CSV, Parquet) must have.
 
     Attributes
     ----------
@@ -57,8 +59,9 @@ class RecordFile:
         The file is not there, or its name tells no known format; while iterating: it is damaged.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, columns: Sequence[str] = ()) -> None:
         self.path = path
+        self._columns = columns
         self.line = 0
         suffixes = [suffix.lower() for suffix in path.suffixes]
         self._archive = suffixes.pop() if suffixes and suffixes[-1] in {".gz", ".zst"} else ""
@@ -114,6 +117,12 @@ class RecordFile:
     def _error(self, problem: object) -> ReadingError:
         return ReadingError(f"{self.path}:{self.line}: {problem}")
 
+    def _check_columns(self, found: Sequence[str]) -> None:
+        missing = ", ".join(name for name in self._columns if name not in found)
+        if missing:
+            message = f"{self.path}: no column {missing}; there are {', '.join(found)}. Rename or add columns"
+            raise ReadingError(message)
+
     def _lines(self) -> Iterator[bytes]:
         import zstandard  # noqa: PLC0415 - only archives need it, and `--help` must stay fast
 
@@ -157,6 +166,7 @@ class RecordFile:
             self.line = 1
             problem = "the first line must name the columns, each once (user_id, item_id, event_time_ms, ...)"
             raise self._error(problem)
+        self._check_columns(header)
         try:
             for row in rows:
                 if not row:
@@ -176,6 +186,7 @@ class RecordFile:
         try:
             parquet = pq.ParquetFile(self._raw)
             n_rows = parquet.metadata.num_rows
+            self._check_columns(parquet.schema_arrow.names)
             for batch in parquet.iter_batches(batch_size=_ROWS_PER_BATCH):
                 for row in with_times_in_ms(batch).to_pylist():
                     self.line += 1

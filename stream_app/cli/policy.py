@@ -55,14 +55,19 @@ def _value(row: dict[str, Any]) -> str:
 
 
 def _show(console: "Console", rows: "Iterable[dict[str, Any]]") -> None:
+    from rich import box
     from rich.markup import escape
     from rich.table import Table
 
-    arms = Table("arm", "recent slates", "reward of a slate", "P(worse)", "share", "", title="Arms")
-    standing = Table(
-        "arm", "estimator", "slates", "worth", "reward of a slate", "warnings", title="If it filled all slates"
-    )
-    groups = Table("group", "arm", "slates", "seen", "pending", "reward of a slate", title="Groups")
+    def table(title: str, *names: str) -> Table:
+        made = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold")
+        for name in names:
+            made.add_column(name, overflow="fold")
+        return made
+
+    arms = table("Arms", "arm", "recent slates", "reward of a slate", "P(worse)", "share", "role")
+    standing = table("If it filled all slates", "arm", "estimator", "slates", "worth", "reward of a slate", "warnings")
+    groups = table("Groups", "group", "arm", "slates", "seen", "pending", "reward of a slate")
     for row in rows:
         match row["kind"]:
             case "arm":
@@ -75,9 +80,9 @@ def _show(console: "Console", rows: "Iterable[dict[str, Any]]") -> None:
             case "group" | "group_arm":
                 counts = (f"{row['n']:,}", f"{row['n_seen']:,}", f"{row['n_pending']:,}")
                 name = escape(row["group"]) if row["kind"] == "group" else ""
-                groups.add_row(name, escape(row.get("arm", "all")), *counts, _interval(row))
+                earned = _interval(row) if row["n"] else "not known yet"
+                groups.add_row(name, escape(row.get("arm", "all")), *counts, earned)
             case "difference":
-                groups.add_section()
                 groups.add_row(escape(row["of"]), "", "", "", "", _interval(row))
             case _:
                 console.print(f"Policy version {row['version']}, of {row['n_partitions']} partitions")

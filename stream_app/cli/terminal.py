@@ -1,0 +1,16 @@
+"""What other people's texts may do to a terminal: nothing."""
+
+
+def printable(text: str) -> str:
+    r"""Return a text whose control characters are written as escapes: they could move, colour or turn around the line.
+
+    Ids and titles come from whoever produces records; a terminal obeys what is in them.
+
+    Examples
+    --------
+    >>> print(printable("ann\x1b[31m"))
+    ann\x1b[31m
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
