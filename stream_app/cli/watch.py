@@ -84,7 +84,7 @@ def render(watched: "WatchedSlate", width: int = WIDE) -> "RenderableType":
         ("user ", "dim"), (printable(slate.user_id), "bold cyan"), (f"  {at:%H:%M:%S}  now in: ", "dim")
     )
     head.append(printable(", ".join(slate.context_categories)) or "no category yet", style="yellow")
-    table = Table(box=None, show_header=False, padding=(0, 1), pad_edge=False)
+    table = Table(box=None, show_header=False, padding=(0, 1), pad_edge=False, expand=width < WIDE)
     table.add_column(justify="right", style="dim")
     table.add_column(style="bold", ratio=3, overflow="ellipsis", no_wrap=True)
     table.add_column(style="green", ratio=2, overflow="ellipsis", no_wrap=True)
