@@ -1,4 +1,4 @@
-"""What other people's texts may do to a terminal: nothing."""
+"""Texts of others on a terminal: what would steer it is written out."""
 
 
 def printable(text: str) -> str:
