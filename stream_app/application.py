@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import signal
 import socket
 import sys
 from typing import TYPE_CHECKING, Any, cast
 
 import faust
+import structlog
 from faust.app.base import BootStrategy
 
 from stream_app.handover import Handover
@@ -72,6 +74,13 @@ class Worker(faust.Worker):
                     "set CROSSAISLE_WEB_HOST to one of its own, or CROSSAISLE_WEB_PORT to a port above 1023"
                 )
             raise
+
+    def _on_sigint(self) -> None:
+        self._schedule_shutdown(signal.SIGINT)  # Faust's own prints a line that is no log line
+
+    async def _stop_on_signal(self, signal: signal.Signals) -> None:
+        structlog.get_logger(__name__).info("worker_stops", signal=signal.name)
+        await super()._stop_on_signal(signal)
 
     async def _sentinel_task(self) -> None:
         await asyncio.sleep(0)
