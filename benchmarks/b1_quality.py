@@ -15,8 +15,9 @@ import numpy as np
 from benchmarks.cluster import purchases, say
 from state.ids import hash_id
 from state.store import MemoryPageStore
+from stream_app.evaluation.comparison import compare
 from stream_app.evaluation.files import LONGEST_LAG
-from stream_app.evaluation.measures import compare, quality
+from stream_app.evaluation.measures import quality
 from stream_app.evaluation.protocol import Answers
 from stream_app.evaluation.replay import ReplayModel, Update
 from stream_app.evaluation.run import Evaluation, Plan

@@ -32,7 +32,7 @@ _BOUNDS = {
     "gt": "above {}",
     "le": "at most {}",
     "lt": "below {}",
-    "min_length": "at least {} characters",
+    "min_length": "at least {} character(s)",
     "max_length": "at most {} characters",
     "pattern": "`{}`",
 }
@@ -236,7 +236,8 @@ def http_page() -> str:
     )
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
-            text += f"\n## {method.upper()} {path}\n\n{operation['summary']}. {operation.get('description', '')}\n\n"
+            about = f"{operation['summary']}. {operation.get('description', '')}".rstrip()
+            text += f"\n## {method.upper()} {path}\n\n{about}\n\n"
             if operation.get("security") == []:
                 text += "It asks for no token.\n\n"
             rows = [

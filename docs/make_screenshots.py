@@ -1,4 +1,4 @@
-"""Takes the pictures in docs/img: starts the demo with two workers and a Prometheus, and looks with a real Chromium.
+"""Takes the pictures in docs/images: starts the demo with two workers and a Prometheus, and looks with a real Chromium.
 
 Of the page at desktop and phone width and in the dark, while all is well and while a worker hangs on purpose; and of
 the graphs that Prometheus itself draws. Run it in a checkout with the development tools, on Linux, with the packages
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 ROOT = Path(__file__).parents[1]
-IMAGES = ROOT / "docs" / "img"
+IMAGES = ROOT / "docs" / "images"
 CHROMIUM_FLAGS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -197,7 +197,7 @@ def take_graphs(browser: Browser, url: str, name: str) -> None:
 
 def main() -> None:
     """Take all pictures."""
-    parser = argparse.ArgumentParser(description="Take the pictures in docs/img.")
+    parser = argparse.ArgumentParser(description="Take the pictures in docs/images.")
     parser.add_argument("--seconds", type=int, default=75, help="how long the demo runs before the pictures")
     options = parser.parse_args()
     IMAGES.mkdir(exist_ok=True)

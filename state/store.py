@@ -12,26 +12,48 @@ key                value
 =================  ===============================================================================
 
 Losing a store costs time only: it is rebuilt from the changelog. So nothing is written to a log of RocksDB's own: after
-a crash the store is what it was when a table in memory (:data:`_WRITE_BUFFER_BYTES`) last went to disk, pages, position
+a crash the store is what it was when a table in memory (:mod:`state.rocks`) last went to disk, pages, position
 and checkpoint together, and the changelog from that position on is replayed. A store that was closed lacks nothing.
 """
 
 from __future__ import annotations
 
 import contextlib
-import errno
-import os
 import shutil
 import struct
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
-from rocksdict import BlockBasedOptions, Cache, DBCompressionType, Options, Rdict, WriteBatch, WriteOptions
+from rocksdict import WriteBatch
 
 from state.pages import Pages
+from state.rocks import (
+    StoreDamagedError,
+    StoreError,
+    StoreFormatError,
+    StoreFullError,
+    StoreLockedError,
+    damaged,
+    open_rocks,
+    unusable,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Sequence
+    from pathlib import Path
+
+    from rocksdict import Rdict
+
+__all__ = [
+    "FORMAT_VERSION",
+    "MemoryPageStore",
+    "PageStore",
+    "Store",
+    "StoreDamagedError",
+    "StoreError",
+    "StoreFormatError",
+    "StoreFullError",
+    "StoreLockedError",
+]
 
 FORMAT_VERSION = 1
 
@@ -39,33 +61,6 @@ _POSITION_KEY = b"\x00position"
 _CHECKPOINT_KEY = b"\x00checkpoint"
 _POSITION = struct.Struct("<Bq")
 _NO_POSITION = -1
-
-_WRITE_BUFFER_BYTES = 4 << 20
-_BLOCK_CACHE_BYTES = 16 << 20
-_MAX_INFO_LOG_BYTES = 1 << 20
-_BLOOM_BITS_PER_KEY = 10
-_MAX_OPEN_FILES = 256
-_FULL = (os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT))
-
-
-class StoreError(Exception):
-    """A local store cannot be used; the message names the directory and the remedy."""
-
-
-class StoreLockedError(StoreError):
-    """Another process has the store open."""
-
-
-class StoreDamagedError(StoreError):
-    """The files of the store cannot be read; it may be destroyed and rebuilt from the changelog."""
-
-
-class StoreFullError(StoreError):
-    """The disk of the store is full. What was written before is there; what is committed in the changelog is, too."""
-
-
-class StoreFormatError(StoreError):
-    """The store was written in another format than :data:`FORMAT_VERSION`."""
 
 
 class Store(Protocol):
@@ -109,7 +104,7 @@ class PageStore:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._db: Rdict | None = _open(path)
+        self._db: Rdict | None = open_rocks(path)
         try:
             self._position, self._checkpoint = self._load()
         except StoreError:
@@ -155,7 +150,7 @@ class PageStore:
         try:
             pages = cast("list[bytes | None]", db.get(list(keys)))
         except Exception as error:
-            raise _unusable(self._path, error) from error
+            raise unusable(self._path, error) from error
         return pages
 
     def batches(self, n: int) -> Generator[dict[bytes, bytes]]:
@@ -181,7 +176,7 @@ class PageStore:
         try:
             cursor.status()
         except Exception as error:
-            raise _unusable(self._path, error) from error
+            raise unusable(self._path, error) from error
         yield _without_own(pages)
 
     def write(self, pages: Iterable[tuple[bytes, bytes | None]], *, position: int, checkpoint: bytes | None) -> None:
@@ -226,7 +221,7 @@ class PageStore:
         try:
             db.write(batch)
         except Exception as error:
-            raise _unusable(self._path, error) from error
+            raise unusable(self._path, error) from error
         self._position = position
         self._checkpoint = self._checkpoint if checkpoint is None else checkpoint
 
@@ -254,11 +249,11 @@ class PageStore:
         head, checkpoint = self.get_many([_POSITION_KEY, _CHECKPOINT_KEY])
         if head is None:
             if db.latest_sequence_number() > 0:
-                raise _damaged(self._path, "it has pages but no position")
+                raise damaged(self._path, "it has pages but no position")
             try:
                 db.put(_POSITION_KEY, _POSITION.pack(FORMAT_VERSION, _NO_POSITION))
             except Exception as error:
-                raise _unusable(self._path, error) from error
+                raise unusable(self._path, error) from error
             return None, None
         if head[:1] != bytes([FORMAT_VERSION]):
             msg = (
@@ -267,7 +262,7 @@ class PageStore:
             )
             raise StoreFormatError(msg)
         if len(head) != _POSITION.size:
-            raise _damaged(self._path, f"its position has {len(head)} bytes, not {_POSITION.size}")
+            raise damaged(self._path, f"its position has {len(head)} bytes, not {_POSITION.size}")
         _version, position = _POSITION.unpack(head)
         return (None if position == _NO_POSITION else position), checkpoint
 
@@ -310,62 +305,6 @@ class MemoryPageStore:
 
     def close(self) -> None:
         """Do nothing: the pages stay."""
-
-
-def _open(path: Path) -> Rdict:
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        msg = f"store {path}: the directory cannot be made ({error}); set CROSSAISLE_STATE_DIR to a directory that can"
-        raise StoreError(msg) from error
-    try:
-        db = Rdict(str(path), _options())
-        db.set_write_options(_without_log())
-    except Exception as error:
-        text = str(error)
-        if "lock" in text.lower():
-            msg = f"store {path}: another process has it open ({text}); give each worker its own CROSSAISLE_STATE_DIR"
-            raise StoreLockedError(msg) from error
-        raise _unusable(path, error) from error
-    return db
-
-
-def _without_log() -> WriteOptions:
-    options: Any = WriteOptions()  # its stub calls this property a method
-    options.disable_wal = True
-    return cast("WriteOptions", options)
-
-
-def _options() -> Options:
-    tables = BlockBasedOptions()
-    tables.set_block_cache(Cache(_BLOCK_CACHE_BYTES))
-    tables.set_bloom_filter(_BLOOM_BITS_PER_KEY, block_based=False)
-    options = Options(raw_mode=True)
-    options.create_if_missing(create_if_missing=True)
-    options.set_block_based_table_factory(tables)
-    options.set_compression_type(DBCompressionType.lz4())
-    options.set_paranoid_checks(enabled=True)
-    options.set_write_buffer_size(_WRITE_BUFFER_BYTES)
-    options.set_max_open_files(_MAX_OPEN_FILES)
-    options.set_keep_log_file_num(2)
-    options.set_max_log_file_size(_MAX_INFO_LOG_BYTES)
-    return options
-
-
-def _unusable(path: Path, reason: Exception) -> StoreFullError | StoreDamagedError:
-    """Return the error for what RocksDB raised: it tells a full disk from damage in words only."""
-    if any(words in str(reason) for words in _FULL):
-        msg = (
-            f"store {path}: its disk is full ({reason}); make room, or set CROSSAISLE_STATE_DIR to a directory on "
-            "another disk, and start the worker again: what is committed is in the changelog, and nothing is lost"
-        )
-        return StoreFullError(msg)
-    return _damaged(path, reason)
-
-
-def _damaged(path: Path, reason: object) -> StoreDamagedError:
-    msg = f"store {path}: its files cannot be used ({reason}); delete it, it will be rebuilt from the changelog"
-    return StoreDamagedError(msg)
 
 
 def _without_own(entries: dict[bytes, bytes]) -> dict[bytes, bytes]:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import signal
+import socket
 import sys
 from typing import TYPE_CHECKING, Any, cast
 
 import faust
+import structlog
 from faust.app.base import BootStrategy
 
 from stream_app.handover import Handover
+from stream_app.kafka import client_options
 from stream_app.logs import configure_logging
 from stream_app.metrics import Metrics, WorkerCollector
 from stream_app.observer import Observer
@@ -58,13 +62,25 @@ class Worker(faust.Worker):
         try:
             await super().start()
         except OSError as error:
+            conf = self.app.conf
+            where = f"web server: {conf.web_host}:{conf.web_port}"
             if error.errno == errno.EADDRINUSE:
-                conf = self.app.conf
                 self.crash_reason = WorkerStoppedError(
-                    f"web server: {conf.web_host}:{conf.web_port} is taken, perhaps by another worker; "
-                    "set CROSSAISLE_WEB_PORT to a free port"
+                    f"{where} is taken, perhaps by another worker; set CROSSAISLE_WEB_PORT to a free port"
+                )
+            elif isinstance(error, socket.gaierror) or "bind on address" in str(error):
+                self.crash_reason = WorkerStoppedError(
+                    f"{where} is no address that this machine may listen on ({error.strerror}); "
+                    "set CROSSAISLE_WEB_HOST to one of its own, or CROSSAISLE_WEB_PORT to a port above 1023"
                 )
             raise
+
+    def _on_sigint(self) -> None:
+        self._schedule_shutdown(signal.SIGINT)  # Faust's own prints a line that is no log line
+
+    async def _stop_on_signal(self, signal: signal.Signals) -> None:
+        structlog.get_logger(__name__).info("worker_stops", signal=signal.name)
+        await super()._stop_on_signal(signal)
 
     async def _sentinel_task(self) -> None:
         await asyncio.sleep(0)
@@ -94,8 +110,13 @@ def create_app(
     ------
     stream_app.web.guard.ExposedError
         Others could reach the HTTP server without a token.
+    stream_app.kafka.TlsError
+        A certificate or a key cannot be read.
+    WorkerStoppedError
+        The directory of the local stores cannot be made.
     """
     check_exposure(settings)
+    client_options(settings)  # a certificate that cannot be read is told before anything starts
     configure_logging(settings)
     guard = Guard(settings)
     app = App(
@@ -256,5 +277,12 @@ def _add_web(
 
 def _made(settings: Settings) -> str:
     path = settings.state_dir / settings.app_id / "faust"
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        message = (
+            f"{path.parent} cannot be made ({error.strerror or error}); "
+            "set CROSSAISLE_STATE_DIR to a directory that this user may write to"
+        )
+        raise WorkerStoppedError(message) from error
     return str(path)

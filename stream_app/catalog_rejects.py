@@ -66,6 +66,7 @@ class CatalogRejects(Service):
         self._log = structlog.get_logger(__name__)
         self._waiting: deque[Rejected] = deque(maxlen=MAX_WAITING)
         self._group_id = f"{settings.app_id}.catalog-rejects"
+        self._is_delayed = False
         self.n_rejected: dict[str, int] = {}
         """Rejections met by this worker, by code."""
 
@@ -76,7 +77,8 @@ class CatalogRejects(Service):
             self.n_rejected[rejection.code] = self.n_rejected.get(rejection.code, 0) + 1
             self._waiting.append((record, rejection))
         if rejected:
-            self._log.warning("catalog_rejected", n_records=len(rejected), by_code=self.n_rejected)
+            remedy = f"read topic {self._settings.topic_rejects}: each record is there with a sentence"
+            self._log.warning("catalog_rejected", n_records=len(rejected), by_code=dict(self.n_rejected), remedy=remedy)
 
     async def report(self) -> int:
         """Send what waits and has not been reported yet, in one transaction; return how many records that were.
@@ -115,11 +117,18 @@ class CatalogRejects(Service):
             try:
                 if self._is_reporter():
                     await self.report()
+                    self._is_delayed = False
             except ProducerFenced:
                 self._log.info("catalog_rejects_fenced", reason="another worker has become the one that reports")
             except KafkaError as error:
-                self._log.warning("catalog_rejects_delayed", error=repr(error), remedy="none needed: tried again")
+                self._tell_delay(error)
             await self.sleep(_EVERY_S)
+
+    def _tell_delay(self, error: KafkaError) -> None:
+        """Log the first failure of a row: a broker that is away fails every second."""
+        if not self._is_delayed:
+            self._log.warning("catalog_rejects_delayed", error=repr(error), remedy="none needed: tried until it works")
+        self._is_delayed = True
 
     async def _reported(self, tps: set[TopicPartition]) -> dict[TopicPartition, int]:
         """Return the next offset to report, for each partition."""

@@ -77,10 +77,11 @@ class Failures:
             return _RETRY_S
         self._n += 1
         if self._n >= MAX_FAILURES:
+            where = "before it read from" if offset is None else f"after offset {offset} of"
             msg = (
                 f"stage {self._stage}, partition {self._source.partition}: failed {self._n} times in a "
-                f"row after offset {offset} of {self._source.topic}, last with {error!r}; nothing of it was committed. "
-                "Mend the cause that the log shows and start the worker again"
+                f"row {where} {self._source.topic}, last with {type(error).__name__}: {error}; nothing of it was "
+                "committed. Mend the cause that the log shows and start the worker again"
             )
             raise TaskFailedError(msg) from error
         self._log.error("task_failed", error=repr(error), n_failures=self._n, after_offset=offset, exc_info=error)

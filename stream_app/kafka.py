@@ -22,6 +22,8 @@ from aiokafka.protocol.types import (
     TaggedFields,
 )
 
+from stream_app.settings import PREFIX
+
 if TYPE_CHECKING:
     from stream_app.settings import Settings
 
@@ -34,22 +36,45 @@ _NO_BROKER_LISTED_S = 10.0
 _Answer = TypeVar("_Answer")
 
 
+class TlsError(Exception):
+    """The files that TLS needs cannot be used. The message names the setting and the remedy."""
+
+
 def client_options(settings: "Settings") -> dict[str, Any]:
-    """Return the options that connect any aiokafka client: addresses, TLS and SASL."""
+    """Return the options that connect any aiokafka client: addresses, TLS and SASL.
+
+    Raises
+    ------
+    TlsError
+        A certificate or a key is not there, or is none.
+    """
     options: dict[str, Any] = {
         "bootstrap_servers": settings.bootstrap_servers,
         "security_protocol": settings.security_protocol,
     }
     if settings.security_protocol in ("SSL", "SASL_SSL"):
-        context = ssl.create_default_context(cafile=settings.ssl_cafile)
-        if settings.ssl_certfile is not None:
-            context.load_cert_chain(settings.ssl_certfile, settings.ssl_keyfile)
-        options["ssl_context"] = context
+        options["ssl_context"] = _tls_context(settings)
     if settings.security_protocol.startswith("SASL"):
         options["sasl_mechanism"] = settings.sasl_mechanism
         options["sasl_plain_username"] = settings.sasl_username
         options["sasl_plain_password"] = settings.sasl_password.get_secret_value() if settings.sasl_password else None
     return options
+
+
+def _tls_context(settings: "Settings") -> ssl.SSLContext:
+    what = f"{PREFIX}SSL_CAFILE {settings.ssl_cafile}"
+    try:
+        context = ssl.create_default_context(cafile=settings.ssl_cafile)
+        if settings.ssl_certfile is not None:
+            what = f"{PREFIX}SSL_CERTFILE {settings.ssl_certfile}"
+            if settings.ssl_keyfile is not None:
+                what += f" with {PREFIX}SSL_KEYFILE {settings.ssl_keyfile}"
+            context.load_cert_chain(settings.ssl_certfile, settings.ssl_keyfile)
+    except OSError as error:  # an SSLError is one, too
+        why = "no such file" if isinstance(error, FileNotFoundError) else error.strerror or str(error)
+        message = f"{what} cannot be used ({why}): set it to a PEM file that this user may read"
+        raise TlsError(message) from error
+    return context
 
 
 async def wait_for_broker(settings: "Settings", log: Any) -> None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, Final, NamedTuple, Self
+from typing import TYPE_CHECKING, Final, Self
 
 import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -22,7 +22,8 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from stream_app.kafka import client_options
-from stream_app.lag_records import Found, RecordFinder
+from stream_app.lag_records import RecordFinder
+from stream_app.partition_lag import PartitionLag, Stage, lag_of
 from stream_app.unreachable import no_broker
 
 if TYPE_CHECKING:
@@ -45,56 +46,6 @@ _KEEP_PARTITIONS_S = 30.0
 
 class LagError(Exception):
     """The lag cannot be measured. The message ends with the remedy."""
-
-
-class PartitionLag(msgspec.Struct, frozen=True, kw_only=True):
-    """How far one stage is behind in one partition.
-
-    Attributes
-    ----------
-    stage
-        ``"user"`` or ``"item"``; ``"replica"`` for a reader without a group.
-    group, topic, partition
-        What was measured.
-    end
-        Last stable offset: the offset after the last record that a worker can read.
-    committed
-        Offset of the next record to process; None if nothing was ever committed.
-    lag_events
-        Records to process; markers between them are counted, so that it may be a little too high, and is 0 only when
-        nothing is left.
-    lag_s
-        Age of the first of them by the wall clock, in seconds; 0 when there is none; None when it could not be read in
-        time.
-    lag_event_s
-        How much later the newest readable record happened than the first uncommitted one, by the events' own times, in
-        seconds; 0 when there is none; None when a time could not be read.
-    position
-        Offset of the next record that the owner will read, as it says; None where it was not asked or did not answer.
-    owner
-        Address of the worker that owns the partition; None where nobody does or the group was not asked.
-    problem
-        A sentence with a remedy when the committed offset does not fit the topic, else None.
-    """
-
-    stage: str
-    group: str
-    topic: str
-    partition: int
-    end: int
-    committed: int | None
-    lag_events: int
-    lag_s: float | None
-    lag_event_s: float | None = None
-    position: int | None = None
-    owner: str | None = None
-    problem: str | None = None
-
-
-class _Stage(NamedTuple):
-    name: str
-    group: str
-    topic: str
 
 
 class LagMeter:
@@ -122,8 +73,8 @@ class LagMeter:
         self._settings = settings
         self._now_ms = now_ms or (lambda: time.time_ns() // 1_000_000)
         self._stages = (
-            _Stage("user", f"{settings.app_id}.user", settings.topic_events),
-            _Stage("item", f"{settings.app_id}.item", settings.topic_item_updates),
+            Stage("user", f"{settings.app_id}.user", settings.topic_events),
+            Stage("item", f"{settings.app_id}.item", settings.topic_item_updates),
         )
         self._admin: AIOKafkaAdminClient | None = None
         self._consumer: AIOKafkaConsumer | None = None
@@ -218,8 +169,9 @@ class LagMeter:
         starts = {tp: max(committed[tp], begins[tp]) for tp in everything}
         ranges = {tp: (starts[tp], ends[tp]) for tp in everything if starts[tp] < ends[tp]}
         found = await finder.find(ranges, PROBE_TIMEOUT_S)
+        now_ms = self._now_ms()
         return [
-            self._lag_of(stage, tp, committed=committed[tp], end=ends[tp], found=found.get(tp))
+            lag_of(stage, tp, committed=committed[tp], end=ends[tp], found=found.get(tp), now_ms=now_ms)
             for stage in self._stages
             for tp in partitions[stage.topic]
         ]
@@ -243,7 +195,7 @@ class LagMeter:
         consumer, finder = self._consumer, self._finder
         assert consumer is not None  # noqa: S101 - as in `measure`
         assert finder is not None  # noqa: S101
-        stage = _Stage("replica", "", topic)
+        stage = Stage("replica", "", topic)
         starts = {TopicPartition(topic, partition): position for partition, position in sorted(positions.items())}
         try:
             ends = await consumer.end_offsets(list(starts)) if starts else {}
@@ -251,7 +203,10 @@ class LagMeter:
             found = await finder.find(ranges, PROBE_TIMEOUT_S, event_times=False)
         except KafkaError as error:
             raise LagError(no_broker(self._settings, error)) from error
-        lags = [self._lag_of(stage, tp, committed=starts[tp], end=ends[tp], found=found.get(tp)) for tp in starts]
+        now_ms = self._now_ms()
+        lags = [
+            lag_of(stage, tp, committed=starts[tp], end=ends[tp], found=found.get(tp), now_ms=now_ms) for tp in starts
+        ]
         return [msgspec.structs.replace(lag, lag_event_s=None) for lag in lags]
 
     async def _all_partitions(self, admin: AIOKafkaAdminClient) -> dict[str, list[TopicPartition]]:
@@ -290,35 +245,6 @@ class LagMeter:
                     message = f"the coordinator of group {group!r} is not ready; try again when the broker has settled"
                     raise LagError(message)
             await asyncio.sleep(_RETRY_S)
-
-    def _lag_of(
-        self, stage: _Stage, tp: TopicPartition, *, committed: int, end: int, found: Found | None
-    ) -> PartitionLag:
-        problem = None
-        lag_events = 0
-        age_s: float | None = 0.0
-        event_s: float | None = 0.0
-        if found is not None and found.first < end:
-            lag_events = end - found.first
-            age_s = None if found.timestamp_ms is None else max(self._now_ms() - found.timestamp_ms, 0) / 1_000
-            event_s = found.event_span_s
-        elif found is None and committed > end:
-            problem = (
-                f"committed offset {committed} lies beyond the end {end}: the topic was recreated or truncated; "
-                "the worker will say how to reset"
-            )
-        return PartitionLag(
-            stage=stage.name,
-            group=stage.group,
-            topic=tp.topic,
-            partition=tp.partition,
-            end=end,
-            committed=committed if committed >= 0 else None,
-            lag_events=lag_events,
-            lag_s=age_s,
-            lag_event_s=event_s,
-            problem=problem,
-        )
 
 
 async def measure_lag(settings: Settings) -> list[PartitionLag]:

@@ -17,7 +17,8 @@ from stream_app.members import fetch_members
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from stream_app.lag import LagMeter, PartitionLag
+    from stream_app.lag import LagMeter
+    from stream_app.partition_lag import PartitionLag
     from stream_app.settings import Settings
 
 TIMEOUT_S: Final = 1.0

@@ -27,8 +27,8 @@ from stream_app.policy_metrics import ArmReport, arm_reports, policy_metrics
 
 if TYPE_CHECKING:
     from stream_app.item_stage import ItemProcessor
-    from stream_app.lag import PartitionLag
     from stream_app.observer import Observation
+    from stream_app.partition_lag import PartitionLag
     from stream_app.policy_view import PolicyView
     from stream_app.replica import Replica
     from stream_app.user_stage import UserProcessor

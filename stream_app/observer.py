@@ -15,8 +15,9 @@ import structlog
 from aiokafka.errors import KafkaError
 from mode import Service
 
-from stream_app.lag import LagError, LagMeter, PartitionLag
+from stream_app.lag import LagError, LagMeter
 from stream_app.members import Member, fetch_members
+from stream_app.partition_lag import PartitionLag
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 _ARM_GAUGES = {
     "p_worse": "Probability that an arm earns less than the baseline",
-    "held": "1 when an arm is held at the smallest share because of that",
+    "held": "1 when an arm is held at the smallest share, for it probably earns less than the baseline",
     "share": "Share of slates that an arm gets, mean over the context cells",
 }
 
@@ -72,7 +72,8 @@ def policy_metrics(version: int, state: "PolicyState | None") -> Iterable[Metric
         yield gauge
     labels = ["group", "arm"]
     n = GaugeMetricFamily("crossaisle_policy_group_slates", "Slates that can earn nothing more", labels=labels)
-    mean = GaugeMetricFamily("crossaisle_policy_group_reward_mean", "Mean reward of those slates", labels=labels)
+    text = "Mean reward of the slates that can earn nothing more"
+    mean = GaugeMetricFamily("crossaisle_policy_group_reward_mean", text, labels=labels)
     for group in state.groups:
         n.add_metric([group.group, group.arm], float(group.n))
         mean.add_metric([group.group, group.arm], group.mean)
@@ -82,20 +83,21 @@ def policy_metrics(version: int, state: "PolicyState | None") -> Iterable[Metric
 
 
 def _standing_metrics(arms: "Iterable[StandingState]") -> Iterable[Metric]:
-    slates = GaugeMetricFamily("crossaisle_ope_slates", "Slates that an arm might have filled", labels=["arm"])
+    slates = GaugeMetricFamily("crossaisle_ope_slates", "Slates that an arm's estimate is made of", labels=["arm"])
     effective = GaugeMetricFamily(
-        "crossaisle_ope_effective_slates", "How many of an arm's own those slates are worth", labels=["arm"]
+        "crossaisle_ope_effective_slates", "How many slates of its own an arm's estimate is worth", labels=["arm"]
     )
     poor = GaugeMetricFamily(
         "crossaisle_ope_poor_overlap",
-        "1 when too few of those slates are an arm's to trust its estimate",
+        "1 when an arm filled too few slates for its estimate to be trusted",
         labels=["arm"],
     )
     labels = ["arm", "estimator"]
     text = "Estimated reward of a slate if an arm filled all of them"
     value = GaugeMetricFamily("crossaisle_ope_value", text, labels=labels)
-    lower = GaugeMetricFamily("crossaisle_ope_value_lower", "Lower end of that estimate's 95 % interval", labels=labels)
-    upper = GaugeMetricFamily("crossaisle_ope_value_upper", "Upper end of that estimate's 95 % interval", labels=labels)
+    text = "end of the 95 % interval of crossaisle_ope_value"
+    lower = GaugeMetricFamily("crossaisle_ope_value_lower", f"Lower {text}", labels=labels)
+    upper = GaugeMetricFamily("crossaisle_ope_value_upper", f"Upper {text}", labels=labels)
     for arm in arms:
         slates.add_metric([arm.arm], float(arm.n))
         effective.add_metric([arm.arm], arm.effective_n)

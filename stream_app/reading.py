@@ -9,32 +9,19 @@ too many fields) raises an error that names the file and the line.
 from __future__ import annotations
 
 import csv
-import gzip
-import io
-import json
-import math
-import re
 import zlib
-from decimal import Decimal
-from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self
+
+from stream_app.archives import unpack
+from stream_app.cells import csv_value, is_missing, parquet_value, with_times_in_ms
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-
-    import pyarrow as pa
-    from _typeshed import WriteableBuffer
+    from pathlib import Path
 
 Record = bytes | dict[str, Any]
 """A line of JSON Lines as it stands, or a row of a table with its empty cells left out."""
 
-ID_COLUMNS = frozenset({"event_id", "user_id", "item_id", "session_id", "slate_id"})
-NUMBER_COLUMNS = frozenset({"event_time_ms", "value", "position", "price", "rating", "n_sold"})
-LIST_COLUMNS = frozenset({"category", "tags", "embedding"})
-BOOLEAN_COLUMNS = frozenset({"available"})
-
-_INTEGER = re.compile(r"[+-]?[0-9]+")
-_BOOLEANS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 _FORMATS = {
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
@@ -44,7 +31,6 @@ _FORMATS = {
     ".parquet": "parquet",
 }
 _ROWS_PER_BATCH = 1_024
-_CHUNK_BYTES = 1 << 17
 
 
 class ReadingError(Exception):
@@ -59,6 +45,8 @@ class RecordFile:
     path
         A file ending in ``.jsonl``, ``.ndjson``, ``.json`` or ``.csv`` (each also with ``.gz`` or ``.zst``) or
         ``.parquet``.
+    columns
+        Columns that a table (CSV, Parquet) must have.
 
     Attributes
     ----------
@@ -71,8 +59,9 @@ class RecordFile:
         The file is not there, or its name tells no known format; while iterating: it is damaged.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, columns: Sequence[str] = ()) -> None:
         self.path = path
+        self._columns = columns
         self.line = 0
         suffixes = [suffix.lower() for suffix in path.suffixes]
         self._archive = suffixes.pop() if suffixes and suffixes[-1] in {".gz", ".zst"} else ""
@@ -128,11 +117,17 @@ class RecordFile:
     def _error(self, problem: object) -> ReadingError:
         return ReadingError(f"{self.path}:{self.line}: {problem}")
 
+    def _check_columns(self, found: Sequence[str]) -> None:
+        missing = ", ".join(name for name in self._columns if name not in found)
+        if missing:
+            message = f"{self.path}: no column {missing}; there are {', '.join(found)}. Rename or add columns"
+            raise ReadingError(message)
+
     def _lines(self) -> Iterator[bytes]:
         import zstandard  # noqa: PLC0415 - only archives need it, and `--help` must stay fast
 
         try:
-            source = _unpack(self._raw, self._archive)
+            source = unpack(self._raw, self._archive)
             for line in source:
                 self.line += 1
                 yield line.removeprefix(b"\xef\xbb\xbf") if self.line == 1 else line
@@ -171,6 +166,7 @@ class RecordFile:
             self.line = 1
             problem = "the first line must name the columns, each once (user_id, item_id, event_time_ms, ...)"
             raise self._error(problem)
+        self._check_columns(header)
         try:
             for row in rows:
                 if not row:
@@ -178,7 +174,7 @@ class RecordFile:
                 if len(row) != len(header):
                     problem = f"{len(row)} fields where the header names {len(header)}; quote fields with a delimiter"
                     raise self._error(problem)
-                yield {name: _cell(name, text) for name, text in zip(header, row, strict=True) if text != ""}
+                yield {name: csv_value(name, text) for name, text in zip(header, row, strict=True) if text != ""}
         except csv.Error as error:
             problem = f"not CSV: {error}; quote fields that hold quotes, and double those"
             raise self._error(problem) from error
@@ -190,11 +186,12 @@ class RecordFile:
         try:
             parquet = pq.ParquetFile(self._raw)
             n_rows = parquet.metadata.num_rows
+            self._check_columns(parquet.schema_arrow.names)
             for batch in parquet.iter_batches(batch_size=_ROWS_PER_BATCH):
-                for row in _plain(batch).to_pylist():
+                for row in with_times_in_ms(batch).to_pylist():
                     self.line += 1
                     self._row_fraction = self.line / n_rows
-                    yield {name: _value(name, value) for name, value in row.items() if not _is_missing(value)}
+                    yield {name: parquet_value(name, value) for name, value in row.items() if not is_missing(value)}
         except (pa.ArrowException, OSError) as error:
             problem = f"the Parquet file cannot be read from this row on ({error}); write it again"
             raise self._error(problem) from error
@@ -217,110 +214,6 @@ def read_records(path: Path) -> Iterator[Record]:
         yield from records
 
 
-class _ZstdSource(io.RawIOBase):
-    """Unpacks the frames of a .zst file and, unlike the library's reader, notices that the last one is cut short."""
-
-    def __init__(self, packed: IO[bytes]) -> None:
-        import zstandard  # noqa: PLC0415 - only archives need it
-
-        self._packed = packed
-        self._new_frame = zstandard.ZstdDecompressor().decompressobj
-        self._frame = self._new_frame()
-        self._rest = b""
-        self._started = False
-        self._output = memoryview(b"")
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: WriteableBuffer) -> int:
-        target = memoryview(buffer).cast("B")
-        while not self._output:
-            chunk = self._rest or self._packed.read(_CHUNK_BYTES)
-            if not chunk:
-                if self._started:
-                    message = "compressed file ended inside a frame"
-                    raise EOFError(message)
-                return 0
-            self._started = True
-            self._output = memoryview(self._frame.decompress(chunk))
-            self._rest = self._frame.unused_data if self._frame.eof else b""
-            if self._frame.eof:
-                self._frame = self._new_frame()
-                self._started = False
-        n_bytes = min(len(target), len(self._output))
-        target[:n_bytes] = self._output[:n_bytes]
-        self._output = self._output[n_bytes:]
-        return n_bytes
-
-
-def _unpack(raw: IO[bytes], archive: str) -> IO[bytes]:
-    if archive == ".gz":
-        return io.BufferedReader(gzip.GzipFile(fileobj=raw), _CHUNK_BYTES)
-    if archive == ".zst":
-        return io.BufferedReader(_ZstdSource(raw), _CHUNK_BYTES)
-    return raw
-
-
 def _chain(first: str, rest: Iterator[str]) -> Iterator[str]:
     yield first
     yield from rest
-
-
-def _number(text: str) -> int | float | str:
-    """Convert a cell to a finite number, or leave it as it is."""
-    text = text.strip()
-    if _INTEGER.fullmatch(text):
-        return int(text) if len(text) < 20 else text  # noqa: PLR2004 - no 64-bit integer is longer than 19 digits
-    try:
-        number = float(text)
-    except ValueError:
-        return text
-    return number if math.isfinite(number) else text
-
-
-def _cell(name: str, text: str) -> Any:
-    """Convert a CSV cell by the name of its column; one that does not convert stays text."""
-    if name in NUMBER_COLUMNS:
-        return _number(text)
-    if name in BOOLEAN_COLUMNS:
-        return _BOOLEANS.get(text.strip().lower(), text)
-    if name in LIST_COLUMNS:
-        if text.lstrip().startswith("["):
-            try:
-                return json.loads(text)
-            except ValueError:
-                return text
-        parts: Sequence[str] = [part.strip() for part in text.split("|")]
-        return [_number(part) for part in parts] if name == "embedding" else parts
-    return text
-
-
-def _plain(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """Turn timestamp columns into milliseconds since 1970."""
-    import pyarrow as pa  # noqa: PLC0415 - heavy, and only Parquet needs it
-
-    for index, field in enumerate(batch.schema):
-        if pa.types.is_timestamp(field.type):
-            in_ms = batch.column(index).cast(pa.timestamp("ms", field.type.tz), safe=False).cast(pa.int64())
-            batch = batch.set_column(index, field.name, in_ms)
-    return batch
-
-
-def _is_missing(value: object) -> bool:
-    return value is None or (isinstance(value, float) and math.isnan(value))
-
-
-def _value(name: str, value: Any) -> Any:
-    """Convert a Parquet value: ids to text, whole floats in integer columns to integers."""
-    if isinstance(value, Decimal):
-        value = float(value)
-    if (
-        isinstance(value, float)
-        and value.is_integer()
-        and (name in ID_COLUMNS or name in {"event_time_ms", "position"})
-    ):
-        value = int(value)
-    if name in ID_COLUMNS and not isinstance(value, str):
-        return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
-    return value

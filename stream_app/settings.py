@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from platformdirs import user_data_path
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from operators.arms import Arm, parse_arms
@@ -15,6 +15,8 @@ from operators.rewards import DEFAULT_REWARDS, parse_rewards
 PREFIX = "CROSSAISLE_"
 MARKERS = ("<!-- settings:begin -->", "<!-- settings:end -->")
 _OWN_TOPICS = ("item_updates", "item_state", "policy_updates", "policy_state", "policy_table", "user_state")
+_ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):[0-9]{1,5}")
+_TOPIC_NAME = re.compile(r"[A-Za-z0-9._-]{1,249}")
 
 
 class Settings(BaseSettings):
@@ -204,10 +206,35 @@ class Settings(BaseSettings):
                     values[f"topic_{name}"] = f"{app_id}.{name.replace('_', '-')}"
         return values
 
+    @field_validator("bootstrap_servers")
+    @classmethod
+    def _check_addresses(cls, value: str) -> str:
+        if not all(_ADDRESS.fullmatch(address.strip()) for address in value.split(",")):
+            msg = "must be host:port, or several of them separated by commas"
+            raise ValueError(msg)
+        return value
+
+    @model_validator(mode="after")
+    def _check_topics(self) -> "Settings":
+        variables: dict[str, str] = {}
+        for field in type(self).model_fields:
+            if not field.startswith("topic_"):
+                continue
+            variable, topic = f"{PREFIX}{field.upper()}", getattr(self, field)
+            if topic in (".", "..") or not _TOPIC_NAME.fullmatch(topic):
+                msg = f"{variable}: a topic's name has letters, digits, '.', '_' and '-', at most 249; got {topic!r}"
+                raise ValueError(msg)
+            if topic in variables:
+                msg = f"{variable} and {variables[topic]} are both {topic!r}: each needs a topic of its own"
+                raise ValueError(msg)
+            variables[topic] = variable
+        return self
+
     @model_validator(mode="after")
     def _check_together(self) -> "Settings":
         if self.security_protocol.startswith("SASL") and not (self.sasl_username and self.sasl_password):
-            msg = f"security_protocol {self.security_protocol} needs {PREFIX}SASL_USERNAME and {PREFIX}SASL_PASSWORD"
+            names = f"{PREFIX}SASL_USERNAME and {PREFIX}SASL_PASSWORD"
+            msg = f"{PREFIX}SECURITY_PROTOCOL {self.security_protocol} needs {names}"
             raise ValueError(msg)
         if self.ssl_keyfile and not self.ssl_certfile:
             msg = f"{PREFIX}SSL_KEYFILE without {PREFIX}SSL_CERTFILE: set both, or neither"

@@ -22,7 +22,8 @@ def no_broker(settings: Settings, error: BaseException) -> str:
     """
     silent = isinstance(error, KafkaConnectionError | OSError)
     why = "" if silent else f" ({str(error) or type(error).__name__})"
+    over = "" if settings.security_protocol == "PLAINTEXT" else f" over {settings.security_protocol}"
     return (
-        f"no broker answers at {settings.bootstrap_servers}{why}: start one with `crossaisle broker`, "
+        f"no broker answers at {settings.bootstrap_servers}{over}{why}: start one with `crossaisle broker`, "
         "or set CROSSAISLE_BOOTSTRAP_SERVERS"
     )

@@ -68,17 +68,19 @@ def draw(found: dict[str, Any]) -> "list[RenderableType]":
     from rich.table import Table
     from rich.text import Text
 
+    from stream_app.cli.terminal import printable
+
     head = Table(show_header=False, box=None)
     head.add_column(style="bold", no_wrap=True)
     head.add_column(overflow="fold")
     parts: list[RenderableType] = [head]
     for name, value in found.items():
         if not isinstance(value, list):
-            head.add_row(*map(Text, _words(name, value)))
+            head.add_row(*(Text(printable(words)) for words in _words(name, value)))
         elif value and isinstance(value[0], dict):
             parts.append(_table(name, value))
         else:
-            head.add_row(name, Text(", ".join(map(str, value)) or "none"))
+            head.add_row(name, Text(printable(", ".join(map(str, value))) or "none"))
     return parts
 
 
@@ -86,6 +88,8 @@ def _table(name: str, rows: list[dict[str, Any]]) -> "Table":
     from rich import box
     from rich.table import Table
     from rich.text import Text
+
+    from stream_app.cli.terminal import printable
 
     table = Table(title=name, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold")
     told = [column for column in rows[0] if any(row[column] is not False for row in rows)]
@@ -96,7 +100,9 @@ def _table(name: str, rows: list[dict[str, Any]]) -> "Table":
         # Numbers and dates stay whole; where the terminal is narrow, texts break.
         table.add_column(_heading(column), justify="left" if is_text else "right", no_wrap=not is_text)
     for row in cells:
-        table.add_row(*map(Text, row))  # not markup: titles come from others and may hold brackets
+        table.add_row(
+            *(Text(printable(cell)) for cell in row)
+        )  # not markup: titles come from others and may hold brackets
     if len(rows) > MOST_ROWS:
         table.caption = f"and {len(rows) - MOST_ROWS:,} more: --json has all of them"
     return table

@@ -7,8 +7,9 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from stream_app.lag import LagMeter, PartitionLag
+    from stream_app.lag import LagMeter
     from stream_app.lag_workers import WorkerLag
+    from stream_app.partition_lag import PartitionLag
     from stream_app.settings import Settings
 
 

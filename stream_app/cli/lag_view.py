@@ -8,8 +8,8 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from stream_app.lag import PartitionLag
     from stream_app.lag_workers import WorkerLag
+    from stream_app.partition_lag import PartitionLag
 
 BLOCKS = "▁▂▃▄▅▆▇█"
 HISTORY = 16
@@ -18,6 +18,10 @@ HISTORY = 16
 WIDE = 100
 """Columns from which on positions are shown."""
 
+NARROW = 70
+"""Columns below which neither committed offsets nor event times are shown; sparklines need room besides."""
+
+_NARROW_HISTORY = 10
 _MINUTE_S, _HOUR_S, _DAY_S = 60, 3_600, 86_400
 
 
@@ -82,7 +86,7 @@ def render(
     history
         What sparklines are drawn from; without it there are none.
     width
-        Columns of the terminal; a narrow one gets no positions.
+        Columns of the terminal; a narrow one gets no positions, a very narrow one only ends and lags.
     """
     from rich.console import Group
 
@@ -101,25 +105,34 @@ def _partitions(lags: "Sequence[PartitionLag]", history: History | None, width: 
     )
     table = Table(box=box.SIMPLE_HEAD, caption=problems or None, caption_style="red", caption_justify="left")
     table.add_column("stage", no_wrap=True)
-    names = ["partition", "end", "committed", *(["position"] if width >= WIDE else []), "lag", "oldest", "event time"]
-    for name in names:
+    wide, narrow = width >= WIDE, width < NARROW + (HISTORY + 2 if history is not None else 0)
+    names = {
+        "no." if narrow else "partition": True,
+        "end": True,
+        "committed": not narrow,
+        "position": wide,
+        "lag": True,
+        "oldest": True,
+        "event time": not narrow,
+    }
+    for name in (name for name, shown in names.items() if shown):
         table.add_column(name, justify="right", no_wrap=True)
     if history is not None:
         table.add_column("lag before", no_wrap=True)
     for found in lags:
         style = "red" if found.problem else None if found.lag_events else "green"
-        cells = [
-            found.stage,
+        numbers = (
             str(found.partition),
             f"{found.end:,}",
             "-" if found.committed is None else f"{found.committed:,}",
-            *(["-" if found.position is None else f"{found.position:,}"] if width >= WIDE else []),
+            "-" if found.position is None else f"{found.position:,}",
             f"{found.lag_events:,}",
             span_words(found.lag_s),
             span_words(found.lag_event_s),
-        ]
+        )
+        cells = [found.stage, *(cell for cell, shown in zip(numbers, names.values(), strict=True) if shown)]
         if history is not None:
-            cells.append(history.line(found))
+            cells.append(history.line(found)[-_NARROW_HISTORY if narrow else 0 :])
         table.add_row(*cells, style=style)
     return table
 

@@ -82,18 +82,24 @@ def _known_error(error: Exception) -> str | None:
     from pydantic import ValidationError
 
     from stream_app.broker import BrokerError
-    from stream_app.settings import PREFIX, Settings
+    from stream_app.kafka import TlsError
+    from stream_app.settings import Settings
     from stream_app.topics import TopicError
     from stream_app.unreachable import no_broker
+    from stream_app.wrong_settings import dotenv_problem, settings_problems
 
     if isinstance(error, ValidationError):
-        wrong = error.errors()[0]
-        name = PREFIX + "_".join(str(part) for part in wrong["loc"]).upper() if wrong["loc"] else "settings"
-        return f"{name}: {wrong['msg']}, got {wrong['input']!r}; correct it in the environment or in .env"
+        return f"{settings_problems(error)[0]}; correct it in the environment or in .env"
+    if isinstance(error, OSError | UnicodeDecodeError):
+        problem = dotenv_problem()
+        if problem is not None:
+            return problem
     if isinstance(error, KafkaConnectionError):
         return no_broker(Settings(), error)
-    if isinstance(error, BrokerError | TopicError | KafkaError | OSError):
+    if isinstance(error, BrokerError | TopicError | TlsError | KafkaError):
         return str(error)
+    if isinstance(error, OSError):
+        return f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error)
     return None
 
 

@@ -45,8 +45,12 @@ def policy(
     _show(Console(), rows)
 
 
-def _interval(row: dict[str, Any]) -> str:
-    return f"{row['mean']:.4f}  [{row['low']:.4f}, {row['high']:.4f}]"
+WIDE = 90
+"""Columns from which on a mean and its interval stand in one line."""
+
+
+def _interval(row: dict[str, Any], gap: str) -> str:
+    return f"{row['mean']:.4f}{gap}[{row['low']:.4f}, {row['high']:.4f}]"
 
 
 def _value(row: dict[str, Any]) -> str:
@@ -55,19 +59,28 @@ def _value(row: dict[str, Any]) -> str:
 
 
 def _show(console: "Console", rows: "Iterable[dict[str, Any]]") -> None:
+    from rich import box
     from rich.markup import escape
     from rich.table import Table
 
-    arms = Table("arm", "recent slates", "reward of a slate", "P(worse)", "share", "", title="Arms")
-    standing = Table(
-        "arm", "estimator", "slates", "worth", "reward of a slate", "warnings", title="If it filled all slates"
-    )
-    groups = Table("group", "arm", "slates", "seen", "pending", "reward of a slate", title="Groups")
+    wide = console.width >= WIDE
+    gap = "  " if wide else "\n"
+
+    def table(title: str, *names: str) -> Table:
+        lines = box.SIMPLE_HEAD if wide else None
+        made = Table(title=title, box=lines, title_justify="left", title_style="bold", padding=(0, 1), pad_edge=wide)
+        for name in names:
+            made.add_column(name, overflow="fold", no_wrap=name == "reward of a slate")
+        return made
+
+    arms = table("Arms", "arm", "recent slates", "reward of a slate", "P(worse)", "share", "role")
+    standing = table("If it filled all slates", "arm", "estimator", "slates", "worth", "reward of a slate", "warnings")
+    groups = table("Groups", "group", "arm", "slates", "seen", "pending", "reward of a slate")
     for row in rows:
         match row["kind"]:
             case "arm":
                 marks = ["baseline"] * row["baseline"] + ["held"] * row["held"]
-                numbers = (f"{row['n']:,.1f}", _interval(row), f"{row['p_worse']:.3f}", f"{row['share']:.1%}")
+                numbers = (f"{row['n']:,.1f}", _interval(row, gap), f"{row['p_worse']:.3f}", f"{row['share']:.1%}")
                 arms.add_row(escape(row["arm"]), *numbers, ", ".join(marks))
             case "ope":
                 size = (f"{row['n']:,}", f"{row['effective_n']:,.0f}")
@@ -75,10 +88,10 @@ def _show(console: "Console", rows: "Iterable[dict[str, Any]]") -> None:
             case "group" | "group_arm":
                 counts = (f"{row['n']:,}", f"{row['n_seen']:,}", f"{row['n_pending']:,}")
                 name = escape(row["group"]) if row["kind"] == "group" else ""
-                groups.add_row(name, escape(row.get("arm", "all")), *counts, _interval(row))
+                earned = _interval(row, gap) if row["n"] else "not known yet"
+                groups.add_row(name, escape(row.get("arm", "all")), *counts, earned)
             case "difference":
-                groups.add_section()
-                groups.add_row(escape(row["of"]), "", "", "", "", _interval(row))
+                groups.add_row(escape(row["of"]), "", "", "", "", _interval(row, gap))
             case _:
                 console.print(f"Policy version {row['version']}, of {row['n_partitions']} partitions")
     console.print(arms)

@@ -53,7 +53,7 @@ def produce(
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
     try:
         with (
-            RecordFile(file) as source,
+            RecordFile(file, columns=_needed(topic)) as source,
             Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress,
         ):
             task = progress.add_task(f"producing to {name}", total=1.0)
@@ -80,9 +80,22 @@ def produce(
         typer.echo(msgspec.json.encode(summary).decode())
     else:
         ending = ", interrupted" if interrupted else ""
-        typer.echo(f"{n_confirmed:,} records to {name} in {took_s:.1f} s ({n_confirmed / took_s:,.0f}/s){ending}")
+        records_word = "record" if n_confirmed == 1 else "records"
+        typer.echo(
+            f"{n_confirmed:,} {records_word} to {name} in {took_s:.1f} s ({n_confirmed / took_s:,.0f}/s){ending}"
+        )
     if interrupted:
         raise typer.Exit(_INTERRUPTED)
+
+
+def _needed(topic: ProduceTopic) -> tuple[str, ...]:
+    """Return the fields that every record of a topic has: a table without a column for one has no usable row."""
+    import msgspec
+
+    from stream_app.records import CatalogEntry, Event
+
+    record = CatalogEntry if topic is ProduceTopic.CATALOG else Event
+    return tuple(field.encode_name for field in msgspec.structs.fields(record) if field.required)
 
 
 def _after(message: str, n_confirmed: int) -> str:

@@ -52,7 +52,8 @@ def check(
         else:
             typer.echo(f"{finding.topic}: {finding.problem}\n  remedy: {finding.remedy}")
     if findings:
-        msg = f"{len(findings)} of the topics' settings are wrong"
+        what = "1 thing is" if len(findings) == 1 else f"{len(findings)} things are"
+        msg = f"{what} wrong with the topics: do what stands under remedy"
         raise CommandError(msg)
     if not json_lines and not quiet:
         typer.echo("all topics are as they must be")

@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from stream_app.watch import WatchedSlate
 
 
+WIDE = 80
+"""Columns from which on the whole path of a category is shown."""
+
+
 def watch(
     user: Annotated[str | None, typer.Option(help="Show this user's slates only.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Exit after so many slates.")] = None,
@@ -51,27 +55,36 @@ async def _follow(
             if as_json:
                 typer.echo(watched.to_json().decode())
             else:
-                console.print(render(watched))
+                console.print(render(watched, console.width))
             n_shown += 1
             if n_shown == limit:
                 return
 
 
-def render(watched: "WatchedSlate") -> "RenderableType":
-    """Draw one slate: a line on the user and the context, and a line per item."""
+def render(watched: "WatchedSlate", width: int = WIDE) -> "RenderableType":
+    """Draw one slate: a line on the user and the context, and a line per item.
+
+    Parameters
+    ----------
+    width
+        Columns of the terminal; in a narrow one a category is the last level of its path.
+    """
     from datetime import UTC, datetime
 
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text
 
+    from stream_app.cli.terminal import printable
     from stream_app.watch import explain
 
     slate = watched.slate
     at = datetime.fromtimestamp(slate.emitted_at_ms / 1_000, tz=UTC).astimezone()
-    head = Text.assemble(("user ", "dim"), (slate.user_id, "bold cyan"), (f"  {at:%H:%M:%S}  now in: ", "dim"))
-    head.append(", ".join(slate.context_categories) or "no category yet", style="yellow")
-    table = Table(box=None, show_header=False, padding=(0, 1), pad_edge=False)
+    head = Text.assemble(
+        ("user ", "dim"), (printable(slate.user_id), "bold cyan"), (f"  {at:%H:%M:%S}  now in: ", "dim")
+    )
+    head.append(printable(", ".join(slate.context_categories)) or "no category yet", style="yellow")
+    table = Table(box=None, show_header=False, padding=(0, 1), pad_edge=False, expand=width < WIDE)
     table.add_column(justify="right", style="dim")
     table.add_column(style="bold", ratio=3, overflow="ellipsis", no_wrap=True)
     table.add_column(style="green", ratio=2, overflow="ellipsis", no_wrap=True)
@@ -79,8 +92,9 @@ def render(watched: "WatchedSlate") -> "RenderableType":
     for position, item in enumerate(slate.items):
         title = watched.titles.get(item.item_id, f"item {item.item_id}")
         # Text, not markup: titles come from others and may hold brackets.
-        cells = (str(position), title, item.category, explain(item.reason, watched.titles))
-        table.add_row(*(Text(cell) for cell in cells))
+        category = item.category if width >= WIDE else item.category.rpartition(" / ")[2]
+        cells = (str(position), title, category, explain(item.reason, watched.titles))
+        table.add_row(*(Text(printable(cell)) for cell in cells))
     return Group(head, table, "")
 
 

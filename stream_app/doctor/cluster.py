@@ -15,7 +15,7 @@ from aiokafka.protocol.admin import ApiVersionRequest
 from aiokafka.protocol.metadata import MetadataRequest
 
 from stream_app.doctor.finding import Finding, error, ok, warning
-from stream_app.kafka import client_options
+from stream_app.kafka import TlsError, client_options
 from stream_app.settings import PREFIX
 
 if TYPE_CHECKING:
@@ -60,6 +60,8 @@ async def check_broker(settings: Settings) -> list[Finding]:
             except (KafkaError, OSError, asyncio.IncompleteReadError) as problem:
                 found, remedy = explain(address, problem, settings)
                 findings.append(_error(found, "a broker that lets us in", remedy))
+            except TlsError as problem:
+                findings.append(_error(f"{address}: {problem}", "a broker that lets us in", "correct the files first"))
         if not brokers:
             return findings
         # One address of several that answers is enough for a client.

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Final
 from dotenv import dotenv_values
 
 from stream_app.doctor.finding import Finding, error, ok, warning
+from stream_app.kafka import TlsError, client_options
 from stream_app.settings import PREFIX, Settings
+from stream_app.wrong_settings import dotenv_problem, settings_problems
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,27 +31,29 @@ def check_environment(environment: Mapping[str, str], dotenv: Path = Path(".env"
     dotenv
         File with more of them; need not exist.
     """
-    known = [PREFIX + name.upper() for name in Settings.model_fields]
+    known = [name.upper() for name in Settings.model_fields]
+    unreadable = dotenv_problem(dotenv)
+    if unreadable is not None:
+        return [error("settings", unreadable, "a readable file", "mend it: no setting can be read")]
     variables = {*environment, *(dotenv_values(dotenv) if dotenv.is_file() else ())}
     findings = []
-    for name in sorted(v for v in variables if v.upper().startswith(PREFIX) and v.upper() not in known):
+    for name in sorted(v for v in variables if _is_unknown(v, known)):
         if name == _FOR_TESTS:
             findings.append(warning("settings", f"{name} is set", "no crash points", f"unset {name}: it is for tests"))
             continue
-        close = difflib.get_close_matches(name.upper(), known, 1)
-        remedy = f"did you mean {close[0]}? Otherwise unset it" if close else "unset it"
+        close = difflib.get_close_matches(name.upper().removeprefix(PREFIX), known, 1)
+        remedy = f"did you mean {PREFIX}{close[0]}? Otherwise unset it" if close else "unset it"
         findings.append(warning("settings", f"{name} is set, but is no setting", "known names only", remedy))
     return findings
 
 
+def _is_unknown(variable: str, known: list[str]) -> bool:
+    return variable.upper().startswith(PREFIX) and variable.upper().removeprefix(PREFIX) not in known
+
+
 def wrong_settings(problem: ValidationError) -> list[Finding]:
     """Return a finding for each wrong value."""
-    findings = []
-    for wrong in problem.errors():
-        name = PREFIX + "_".join(str(part) for part in wrong["loc"]).upper() if wrong["loc"] else "the settings"
-        got = f", got {wrong['input']!r}" if wrong["loc"] else ""
-        findings.append(error("settings", f"{name}: {wrong['msg']}{got}", "a valid value", "correct it"))
-    return findings
+    return [error("settings", words, "a valid value", "correct it") for words in settings_problems(problem)]
 
 
 def check_together(settings: Settings) -> list[Finding]:
@@ -61,6 +65,11 @@ def check_together(settings: Settings) -> list[Finding]:
             findings.append(
                 error("settings", f"{PREFIX}{name.upper()}: no file {path}", "a readable PEM file", "correct the path")
             )
+    if not findings:
+        try:
+            client_options(settings)
+        except TlsError as problem:
+            findings.append(error("settings", str(problem), "a readable PEM file", "correct it"))
     if settings.security_protocol == "SASL_PLAINTEXT" and settings.sasl_mechanism == "PLAIN":
         findings.append(
             warning(

@@ -31,6 +31,9 @@ async def examine(*, probe: bool = False) -> AsyncIterator[Finding]:
     """
     for finding in check_environment(os.environ):
         yield finding
+        if finding.severity is Severity.ERROR:
+            yield skipped("broker", "the settings cannot be read")
+            return
     try:
         settings = Settings()
     except ValidationError as problem:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from stream_app.evaluation import measures
+from stream_app.evaluation import comparison, measures
 from stream_app.evaluation.run import NEW_ITEM_EVENTS
 from stream_app.evaluation.tally import N_BINS, ModelTally, bin_edges
 
@@ -66,7 +66,7 @@ def summarize(inputs: Inputs, outcome: Outcome) -> Json:
         },
         "models": {name: _about_model(name, outcome) for name in names},
         "comparisons": {
-            f"{names[0]} - {other}": measures.compare(outcome.tallies[names[0]], outcome.tallies[other], truths)
+            f"{names[0]} - {other}": comparison.compare(outcome.tallies[names[0]], outcome.tallies[other], truths)
             for other in names[1:]
         },
     }
@@ -103,7 +103,7 @@ def _about_model(name: str, outcome: Outcome) -> Json:
     ratings = outcome.ratings[name].summary()
     return {
         "lists": measures.quality(tally, truths),
-        "exploration": measures.exploration(tally, truths),
+        "exploration": comparison.exploration(tally, truths),
         "spread": measures.spread(tally, n_listable),
         "probabilities": measures.probabilities(tally),
         "calibration": _calibration(tally),

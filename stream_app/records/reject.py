@@ -23,7 +23,7 @@ REJECT_CODES: dict[str, str] = {
 PREFIX: Final = "crossaisle."
 """How the headers begin that Crossaisle adds to a reject."""
 REJECT_HEADERS: Final = {
-    "code": "Why, for machines: one of the codes below.",
+    "code": "Why, for machines: a reject code.",
     "reason": "Why, for people: a sentence that names the field, what arrived and what was wanted.",
     "topic": "Topic that the record was read from.",
     "partition": "Partition that it was read from.",

@@ -34,9 +34,15 @@ def health_words(observed: Observation, workers: Sequence[Mapping[str, Any]], no
         *_replica(observed),
     ]
     if not found:
-        return {"level": "good", "words": ["Everything is learned as it comes in."]}
+        return {"level": "good", "words": [_well(observed)]}
     level = "bad" if any(bad for bad, _ in found) else "warn"
     return {"level": level, "words": [words for _, words in sorted(found, key=lambda each: not each[0])]}
+
+
+def _well(observed: Observation) -> str:
+    if observed.lags and all(lag.end == 0 for lag in observed.lags if lag.stage == "user"):
+        return "All is ready, and nothing has come in yet: produce events, from your shop or with crossaisle produce."
+    return "Everything is learned as it comes in."
 
 
 def _broker(observed: Observation, now_ms: int) -> list[tuple[bool, str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import os
 import re
 import subprocess
@@ -48,6 +49,18 @@ def test_every_page_is_built(site: Path) -> None:
     """Each Markdown file of docs is a page of the site."""
     for page in DOCS.rglob("*.md"):
         assert (site / page.relative_to(DOCS)).with_suffix(".html").exists(), page
+
+
+def test_the_examples_are_on_their_page(site: Path) -> None:
+    """Each file of docs/examples that is included is there with its code, and no mark of an inclusion is left."""
+    source = (DOCS / "how-to" / "connect.md").read_text(encoding="utf-8")
+    included = re.findall(r'--8<-- "(.+)"', source)
+    assert len(included) == 8
+    page = re.sub(r"<[^>]+>", "", (site / "how-to" / "connect.html").read_text(encoding="utf-8"))
+    assert "--8" not in page
+    for name in included:
+        code = max((DOCS / name).read_text(encoding="utf-8").splitlines(), key=len).strip()
+        assert code in html.unescape(page), name
 
 
 def test_nothing_is_loaded_from_elsewhere(site: Path) -> None:

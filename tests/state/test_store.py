@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 from rocksdict import Options, Rdict
 
+from state.rocks import unusable
 from state.store import (
     FORMAT_VERSION,
     MemoryPageStore,
@@ -22,7 +23,6 @@ from state.store import (
     StoreFormatError,
     StoreFullError,
     StoreLockedError,
-    _unusable,
 )
 
 if TYPE_CHECKING:
@@ -134,10 +134,10 @@ def test_closing_does_not_mind_files_that_are_gone(tmp_path: Path) -> None:
 
 def test_full_disk_is_told_from_damage(tmp_path: Path) -> None:
     """What RocksDB says of a disk without room becomes an error of its own, with the remedy; the rest is damage."""
-    full = _unusable(tmp_path, OSError("IO error: No space left on device: While appending to file"))
+    full = unusable(tmp_path, OSError("IO error: No space left on device: While appending to file"))
     assert isinstance(full, StoreFullError)
     assert "CROSSAISLE_STATE_DIR" in str(full)
-    assert isinstance(_unusable(tmp_path, OSError("Corruption: bad block")), StoreDamagedError)
+    assert isinstance(unusable(tmp_path, OSError("Corruption: bad block")), StoreDamagedError)
 
 
 def test_open_store_is_locked_for_others(tmp_path: Path) -> None:

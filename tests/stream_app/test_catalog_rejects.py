@@ -8,6 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from aiokafka.errors import KafkaConnectionError
+from structlog.testing import capture_logs
+
 from stream_app.catalog_rejects import CatalogRejects
 from stream_app.records import Rejection, decode_reject
 from tests.stream_app import harness
@@ -58,6 +61,15 @@ def test_each_record_is_reported_once_whoever_reports(app_settings: Settings) ->
     assert asyncio.run(report((0, 3))) == 0
     rejects = [decode_reject(record) for record in harness.read_committed(app_settings, app_settings.topic_rejects)]
     assert [(reject.partition, reject.offset) for reject in rejects] == [(0, 3), (1, 0), (1, 5)]
+
+
+def test_a_broker_that_is_away_is_told_once(app_settings: Settings) -> None:
+    """Reporting fails every second then; the log gets one line, and one more when it fails again later."""
+    service = CatalogRejects(app_settings, list, lambda: True, ThreadPoolExecutor(1))
+    with capture_logs() as lines:
+        for _ in range(5):
+            service._tell_delay(KafkaConnectionError())
+    assert [line["event"] for line in lines] == ["catalog_rejects_delayed"]
 
 
 def test_real_worker_reports_bad_catalogue_records_once(app_settings: Settings, tmp_path: Path) -> None:

@@ -111,6 +111,37 @@ def test_wrong_setting_is_named(app_settings: Settings, tmp_path: Path) -> None:
     assert "a lot" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("variables", "words"),
+    [
+        ({"STATE_DIR": "file"}, "set CROSSAISLE_STATE_DIR to a directory that this user may write to"),
+        ({"SECURITY_PROTOCOL": "SSL", "SSL_CAFILE": "none.pem"}, "CROSSAISLE_SSL_CAFILE none.pem cannot be used"),
+        ({"WEB_HOST": "192.0.2.1", "WEB_TOKEN": "t"}, "set CROSSAISLE_WEB_HOST to one of its own"),
+    ],
+)
+def test_a_worker_that_cannot_start_ends_with_the_remedy(
+    variables: dict[str, str], words: str, app_settings: Settings, tmp_path: Path
+) -> None:
+    """A directory that is a file, a certificate that is not there, an address of another machine."""
+    (tmp_path / "file").write_text("not a directory")
+    env = environment(app_settings) | {f"CROSSAISLE_{name}": value for name, value in variables.items()}
+    done = _run("worker", env=env, cwd=tmp_path)
+    assert done.returncode == 1
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("error: ")
+    assert words in last
+
+
+def test_a_dotenv_that_cannot_be_read_is_named(app_settings: Settings, tmp_path: Path) -> None:
+    """Every command reads it: one line says what is wrong with it."""
+    (tmp_path / ".env").write_bytes(b"\xff")
+    for command in (("topics", "check"), ("doctor",)):
+        done = _run(*command, env=environment(app_settings), cwd=tmp_path)
+        assert done.returncode == 1
+        assert ".env: not UTF-8 at byte 0" in done.stdout + done.stderr
+        assert "Traceback" not in done.stderr
+
+
 def test_missing_file_is_named(app_settings: Settings, tmp_path: Path) -> None:
     """A missing file is an error that names it."""
     done = _run("produce", "no-such-file.jsonl", env=environment(app_settings), cwd=tmp_path)

@@ -7,7 +7,7 @@ import structlog
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaConnectionError
 
-from state.store import StoreDamagedError
+from state.store import StoreDamagedError, StoreError
 from stream_app.failures import MAX_FAILURES, Failures, TaskFailedError
 
 
@@ -24,6 +24,16 @@ def test_pauses_grow_and_end_with_an_error_that_names_the_place() -> None:
     assert pauses_s[0] > 0.0
     with pytest.raises(TaskFailedError, match=r"stage user, partition 3.*offset 17 of events.*bad.*start the worker"):
         found.note(ValueError("bad"), 17)
+
+
+def test_an_error_is_told_in_its_own_words() -> None:
+    """No quotes within quotes around a path; before the first commit there is no offset to name."""
+    found = failures()
+    error = StoreError("store /s: it's full; make room")
+    for _ in range(MAX_FAILURES - 1):
+        found.note(error, None)
+    with pytest.raises(TaskFailedError, match="before it read from events, last with StoreError: store /s: it's full"):
+        found.note(error, None)
 
 
 def test_a_commit_starts_the_count_anew() -> None:

@@ -67,3 +67,10 @@ def test_totals_and_nothing() -> None:
     text = drawn({"n_events": 3, "by_type": {"cart": 1, "view": 2}, "last_slate": [], "items": []}, 80)
     assert "cart 1, view 2" in text
     assert "none" in text
+
+
+def test_a_title_cannot_give_orders_to_the_terminal() -> None:
+    """Control characters are written out, in facts and in tables."""
+    text = drawn({"user_id": "a\x1b[2J", "last_slate": ["b\x1b[2J"], "items": [{"title": "c\x1b[2J"}]}, 80)
+    assert "\x1b" not in text
+    assert text.count(r"\x1b[2J") == 3

@@ -16,7 +16,8 @@ from typer.testing import CliRunner
 from stream_app import lag
 from stream_app.cli import CommandError
 from stream_app.cli.lag import lag as lag_command
-from stream_app.lag import LagError, LagMeter, PartitionLag, measure_lag
+from stream_app.lag import LagError, LagMeter, measure_lag
+from stream_app.partition_lag import PartitionLag
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
 from stream_app.cli.lag_view import BLOCKS, HISTORY, History, render, sparkline
-from stream_app.lag import PartitionLag
 from stream_app.lag_workers import WorkerLag, with_owners
+from stream_app.partition_lag import PartitionLag
 
 
 def lag(partition: int, n_events: int) -> PartitionLag:
@@ -82,3 +83,17 @@ def test_a_narrow_terminal_keeps_the_numbers() -> None:
     text = drawn([lag(0, 57)], width=80)
     assert "57" in text
     assert "position" not in text
+
+
+def test_a_very_narrow_terminal_cuts_no_word() -> None:
+    """At 60 columns, with sparklines or without, what is shown is whole: how far each partition is behind."""
+    history = History()
+    for n_events in range(HISTORY):
+        history.add([lag(0, n_events)])
+    far = msgspec.structs.replace(lag(0, 57), end=1_234_567, committed=1_234_510)
+    for text in (drawn([far], width=60), drawn([far], (), history, width=60)):
+        assert "…" not in text
+        for words in ("stage", "no.", "1,234,567", "57", "5.7 s"):
+            assert words in text
+    assert "event time" in drawn([far], width=80)
+    assert "…" not in drawn([far], (), history, width=80)

@@ -12,9 +12,9 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
-from stream_app.lag import PartitionLag
 from stream_app.metrics import Metrics
 from stream_app.observer import Observation
+from stream_app.partition_lag import PartitionLag
 from stream_app.policy_view import PolicyView
 from stream_app.records.policy import ArmState, EstimateState, GroupState, PolicyState, StandingState
 from stream_app.settings import Settings

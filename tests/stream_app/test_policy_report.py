@@ -46,3 +46,13 @@ def test_the_table_has_them() -> None:
     assert "0.2500  [0.2000, 0.3000]" in texts[0]
     assert "low_ess" in texts[0]
     assert "If it filled all slates" not in texts[1]
+
+
+def test_a_group_of_which_nothing_is_known_says_so() -> None:
+    """Before a slate can earn nothing more there is no mean; a narrow terminal loses no digit."""
+    console = Console(file=io.StringIO(), width=60)
+    _show(console, policy_rows(state(), 0.05))
+    assert isinstance(console.file, io.StringIO)
+    text = console.file.getvalue()
+    assert "not known yet" in " ".join(text.split())
+    assert "…" not in text

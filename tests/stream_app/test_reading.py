@@ -87,6 +87,20 @@ def test_bytes_that_are_no_archive_are_an_error(tmp_path: Path) -> None:
             list(read_records(path))
 
 
+def test_a_table_without_a_needed_column_is_refused(tmp_path: Path) -> None:
+    """No row of it could be used: the missing columns are named before the first row; other columns may be there."""
+    path = written(tmp_path / "events.csv", b"user_id,what\nu1,x\n")
+    wanted = r"events\.csv: no column event_id; there are user_id, what\. Rename"
+    with RecordFile(path, columns=("event_id", "user_id")) as records, pytest.raises(ReadingError, match=wanted):
+        list(records)
+    with RecordFile(path, columns=("user_id",)) as records:
+        assert list(records) == [{"user_id": "u1", "what": "x"}]
+    parquet = tmp_path / "events.parquet"
+    pq.write_table(pa.table({"user_id": ["u1"]}), parquet)
+    with RecordFile(parquet, columns=("event_id",)) as records, pytest.raises(ReadingError, match="no column event_id"):
+        list(records)
+
+
 def test_a_json_array_names_the_way_to_lines(tmp_path: Path) -> None:
     """A .json file that is one array is refused with the command that converts it."""
     path = written(tmp_path / "events.json", b"[\n" + LINES[0] + b"]\n")

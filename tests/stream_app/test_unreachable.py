@@ -20,3 +20,9 @@ def test_silence_needs_no_reason(error: Exception) -> None:
 def test_a_refusal_is_told() -> None:
     """What the broker has against us is in the sentence."""
     assert "TopicAuthorizationFailed" in no_broker(Settings(), TopicAuthorizationFailedError())
+
+
+def test_a_protocol_that_may_be_the_wrong_one_is_told() -> None:
+    """A broker that speaks another protocol than the one that is set looks like none: the sentence names it."""
+    settings = Settings(bootstrap_servers="kafka:9092", security_protocol="SSL")
+    assert no_broker(settings, KafkaConnectionError()).startswith("no broker answers at kafka:9092 over SSL: ")

@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 from stream_app.cli import CommandError
 from stream_app.cli.watch import render
 from stream_app.cli.watch import watch as watch_command
+from stream_app.records import decode_slate
 from stream_app.watch import SlateWatcher, WatchedSlate, WatchError, explain
 
 if TYPE_CHECKING:
@@ -212,13 +213,23 @@ def test_the_command_reports_errors(app_settings: Settings, monkeypatch: pytest.
 def test_a_slate_without_context_is_drawn(topics: Settings) -> None:
     """No context and no items: still a line that says whose slate it is."""
     del topics
-    from stream_app.records import decode_slate  # noqa: PLC0415 - one test only
-
     value = json.dumps({**slate(1, "u1"), "context_categories": [], "items": []}).encode()
     console = Console(file=io.StringIO(), width=100)
     console.print(render(WatchedSlate(decode_slate(value), value, {})))
     assert isinstance(console.file, io.StringIO)
     assert "no category yet" in console.file.getvalue()
+
+
+def test_a_user_id_cannot_give_orders_to_the_terminal() -> None:
+    """Control characters of an id and a title are written out; a narrow terminal shows the end of a category's path."""
+    value = json.dumps(slate(1, "u\x1b[31m\n1")).encode()
+    watched = WatchedSlate(decode_slate(value), value, {"item-1": "a\x07b"})
+    console = Console(file=io.StringIO(), width=60)
+    console.print(render(watched, 60))
+    assert isinstance(console.file, io.StringIO)
+    text = console.file.getvalue()
+    assert r"u\x1b[31m\n1" in text
+    assert "\x1b" not in text
 
 
 @pytest.mark.parametrize(

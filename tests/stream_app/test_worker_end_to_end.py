@@ -141,6 +141,16 @@ def test_the_faust_command_runs_the_same_worker(settings: Settings, tmp_path: Pa
     shop.check_learned_once(settings, market)
 
 
+def test_ctrl_c_ends_a_worker_and_its_log_stays_json(settings: Settings, tmp_path: Path) -> None:
+    """It exits with 0 as on SIGTERM, and every line of its log can be read by a machine, to the last."""
+    with Worker(settings, tmp_path / "log", REAL_WORKER) as worker:
+        worker.wait_ready()
+        worker.signal(signal.SIGINT)
+        assert worker.wait(2 * harness.stop_limit_s()) == 0, worker.log
+    lines = [json.loads(line) for line in worker.log.splitlines()]
+    assert {"event": "worker_stops", "signal": "SIGINT"}.items() <= lines[-1].items()
+
+
 def has_policy(settings: Settings) -> bool:
     """Return whether a policy has been published."""
     return bool(harness.read_committed(settings, settings.topic_policy_state))

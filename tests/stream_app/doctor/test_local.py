@@ -47,6 +47,13 @@ def test_misspelt_variables_are_found(tmp_path: Path) -> None:
     assert "CROSSAISLE_WEB_PORT" in found[1].remedy
 
 
+def test_only_a_name_that_is_near_is_proposed(tmp_path: Path) -> None:
+    """The prefix, which all names share, makes none of them alike."""
+    near, far = check_environment({"CROSSAISLE_STAT_DIR": "x", "CROSSAISLE_ZZZZ": "x"}, tmp_path / ".env")
+    assert near.remedy == "did you mean CROSSAISLE_STATE_DIR? Otherwise unset it"
+    assert far.remedy == "unset it"
+
+
 def test_crash_points_are_named(tmp_path: Path) -> None:
     """A crash point left in the environment is found."""
     (found,) = check_environment({"CROSSAISLE_FAULT": "in_transaction:3"}, tmp_path / ".env")

@@ -23,7 +23,7 @@ from tests.stream_app.shop import REAL_WORKER, Shop
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from stream_app.lag import PartitionLag
+    from stream_app.partition_lag import PartitionLag
     from stream_app.settings import Settings
 
 N_EVENTS = 600

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from stream_app.lag import PartitionLag
 from stream_app.members import Member
 from stream_app.observer import Observation
+from stream_app.partition_lag import PartitionLag
 from stream_app.web.health import health_words
 
 NOW_MS = 1_700_000_000_000
@@ -15,10 +15,9 @@ WORKER = {"address": "a:1", "answers": True, "ready": True, "owns": {"user": [0,
 
 def observation(*, lag_s: float = 0.1, owned: frozenset[int] = frozenset({0, 1}), **fields: Any) -> Observation:
     """Return what the broker said of two partitions of each stage."""
+    known = {"end": 9, "committed": 5, "lag_events": 4, **fields}
     lags = [
-        PartitionLag(
-            stage=stage, group="g", topic="t", partition=p, end=9, committed=5, lag_events=4, lag_s=lag_s, **fields
-        )
+        PartitionLag(stage=stage, group="g", topic="t", partition=p, lag_s=lag_s, **known)
         for stage in ("user", "item")
         for p in (0, 1)
     ]
@@ -32,6 +31,13 @@ def test_all_is_well() -> None:
         "level": "good",
         "words": ["Everything is learned as it comes in."],
     }
+
+
+def test_a_shop_that_nothing_has_come_into_is_told_what_to_do() -> None:
+    """Who has just started a worker is told what comes next."""
+    found = health_words(observation(end=0, lag_events=0, lag_s=0.0), [WORKER], NOW_MS)
+    assert found["level"] == "good"
+    assert "nothing has come in yet: produce events" in found["words"][0]
 
 
 def test_a_partition_that_is_behind_warns() -> None:

@@ -156,6 +156,21 @@ def test_a_worker_that_hangs_shows_on_the_page_of_the_other(page: Page, pair: Pa
     expect(page.locator("#health")).to_contain_text("Everything is learned")
 
 
+def test_a_page_whose_own_worker_hangs_does_not_look_well(page: Page, pair: Pair) -> None:
+    """What stands on it is old: the health says so in red, and all is well again once the worker answers."""
+    opened(page, pair)
+    expect(page.locator("#health")).to_contain_text("Everything is learned")
+    pair.workers[1].signal(signal.SIGSTOP)
+    try:
+        expect(page.locator("#health")).to_contain_text("This page's worker does not answer. What is shown is from")
+        assert page.locator("#health").get_attribute("data-level") == "bad"
+        assert page.title().startswith("! ")
+    finally:
+        pair.workers[1].signal(signal.SIGCONT)
+    expect(page.locator("#health")).to_contain_text("Everything is learned")
+    expect(page.locator("#link")).to_have_text("live")
+
+
 def shown_lag(rows: Locator) -> int:
     """Return the lag in events that rows of the table of partitions show, added up."""
     return sum(int(row.locator("td").nth(2).inner_text().replace(",", "")) for row in rows.all())

@@ -1,0 +1,85 @@
+"""From the cells of tables, CSV and Parquet, to the values of records: by the name of the column.
+
+A cell that does not convert stays text, so that the worker rejects its record with a code.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pyarrow as pa
+
+ID_COLUMNS = frozenset({"event_id", "user_id", "item_id", "session_id", "slate_id"})
+NUMBER_COLUMNS = frozenset({"event_time_ms", "value", "position", "price", "rating", "n_sold"})
+LIST_COLUMNS = frozenset({"category", "tags", "embedding"})
+BOOLEAN_COLUMNS = frozenset({"available"})
+
+_INTEGER = re.compile(r"[+-]?[0-9]+")
+_BOOLEANS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+
+
+def _number(text: str) -> int | float | str:
+    """Convert a cell to a finite number, or leave it as it is."""
+    text = text.strip()
+    if _INTEGER.fullmatch(text):
+        return int(text) if len(text) < 20 else text  # noqa: PLR2004 - no 64-bit integer is longer than 19 digits
+    try:
+        number = float(text)
+    except ValueError:
+        return text
+    return number if math.isfinite(number) else text
+
+
+def csv_value(name: str, text: str) -> Any:
+    """Convert a CSV cell by the name of its column; one that does not convert stays text."""
+    if name in NUMBER_COLUMNS:
+        return _number(text)
+    if name in BOOLEAN_COLUMNS:
+        return _BOOLEANS.get(text.strip().lower(), text)
+    if name in LIST_COLUMNS:
+        if text.lstrip().startswith("["):
+            try:
+                return json.loads(text)
+            except ValueError:
+                return text
+        parts: Sequence[str] = [part.strip() for part in text.split("|")]
+        return [_number(part) for part in parts] if name == "embedding" else parts
+    return text
+
+
+def with_times_in_ms(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Turn timestamp columns into milliseconds since 1970."""
+    import pyarrow as pa  # noqa: PLC0415 - heavy, and only Parquet needs it
+
+    for index, field in enumerate(batch.schema):
+        if pa.types.is_timestamp(field.type):
+            in_ms = batch.column(index).cast(pa.timestamp("ms", field.type.tz), safe=False).cast(pa.int64())
+            batch = batch.set_column(index, field.name, in_ms)
+    return batch
+
+
+def is_missing(value: object) -> bool:
+    """Return whether a cell is empty."""
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def parquet_value(name: str, value: Any) -> Any:
+    """Convert a Parquet value: ids to text, whole floats in integer columns to integers."""
+    if isinstance(value, Decimal):
+        value = float(value)
+    if (
+        isinstance(value, float)
+        and value.is_integer()
+        and (name in ID_COLUMNS or name in {"event_time_ms", "position"})
+    ):
+        value = int(value)
+    if name in ID_COLUMNS and not isinstance(value, str):
+        return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+    return value

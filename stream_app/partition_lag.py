@@ -1,0 +1,111 @@
+"""How far one stage is behind in one partition: from offsets and the first uncommitted record to the lag."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+
+if TYPE_CHECKING:
+    from aiokafka import TopicPartition
+
+    from stream_app.lag_records import Found
+
+
+class PartitionLag(msgspec.Struct, frozen=True, kw_only=True):
+    """How far one stage is behind in one partition.
+
+    Attributes
+    ----------
+    stage
+        ``"user"`` or ``"item"``; ``"replica"`` for a reader without a group.
+    group, topic, partition
+        What was measured.
+    end
+        Last stable offset: the offset after the last record that a worker can read.
+    committed
+        Offset of the next record to process; None if nothing was ever committed.
+    lag_events
+        Records to process; markers between them are counted, so that it may be a little too high, and is 0 only when
+        nothing is left.
+    lag_s
+        Age of the first of them by the wall clock, in seconds; 0 when there is none; None when it could not be read in
+        time.
+    lag_event_s
+        How much later the newest readable record happened than the first uncommitted one, by the events' own times, in
+        seconds; 0 when there is none; None when a time could not be read.
+    position
+        Offset of the next record that the owner will read, as it says; None where it was not asked or did not answer.
+    owner
+        Address of the worker that owns the partition; None where nobody does or the group was not asked.
+    problem
+        A sentence with a remedy when the committed offset does not fit the topic, else None.
+    """
+
+    stage: str
+    group: str
+    topic: str
+    partition: int
+    end: int
+    committed: int | None
+    lag_events: int
+    lag_s: float | None
+    lag_event_s: float | None = None
+    position: int | None = None
+    owner: str | None = None
+    problem: str | None = None
+
+
+class Stage(NamedTuple):
+    """A stage, its group, and the topic that it reads."""
+
+    name: str
+    group: str
+    topic: str
+
+
+def lag_of(
+    stage: Stage, tp: TopicPartition, *, committed: int, end: int, found: Found | None, now_ms: int
+) -> PartitionLag:
+    """Return the lag of a partition.
+
+    Parameters
+    ----------
+    stage
+        Who reads it.
+    tp
+        Topic and number.
+    committed
+        Offset of the next record to process; -1 if nothing was ever committed.
+    end
+        Last stable offset.
+    found
+        What was found from the committed offset on; None if nothing was looked for.
+    now_ms
+        Wall clock in milliseconds since 1970.
+    """
+    problem = None
+    lag_events = 0
+    age_s: float | None = 0.0
+    event_s: float | None = 0.0
+    if found is not None and found.first < end:
+        lag_events = end - found.first
+        age_s = None if found.timestamp_ms is None else max(now_ms - found.timestamp_ms, 0) / 1_000
+        event_s = found.event_span_s
+    elif found is None and committed > end:
+        problem = (
+            f"committed offset {committed} lies beyond the end {end}: the topic was recreated or truncated; "
+            "the worker will say how to reset"
+        )
+    return PartitionLag(
+        stage=stage.name,
+        group=stage.group,
+        topic=tp.topic,
+        partition=tp.partition,
+        end=end,
+        committed=committed if committed >= 0 else None,
+        lag_events=lag_events,
+        lag_s=age_s,
+        lag_event_s=event_s,
+        problem=problem,
+    )
