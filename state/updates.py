@@ -86,13 +86,13 @@ def decode_update(raw: bytes) -> ItemUpdate:
         Another version wrote it, or it is cut off.
     """
     if len(raw) < HEADER.itemsize:
-        msg = f"item update: wanted at least {HEADER.itemsize} bytes, got {len(raw)}"
+        msg = f"item update: it must have at least {HEADER.itemsize} bytes, got {len(raw)}"
         raise UpdateError(msg)
     header = np.frombuffer(raw, HEADER, 1)[0]
     if header["version"] != UPDATE_VERSION or header["n_factors"] != N_FACTORS:
         msg = (
             f"item update: version {header['version']} with {header['n_factors']} factors, this worker reads "
-            f"{UPDATE_VERSION} with {N_FACTORS}; run workers of one version"
+            f"{UPDATE_VERSION} with {N_FACTORS}"
         )
         raise UpdateError(msg)
     at = HEADER.itemsize

@@ -13,7 +13,7 @@ from state.arrays import Int32s
 from state.codec import KIND_NAME, page_key
 from state.layout import ENTITY_HEADER, ENTITY_NEIGHBOURS, ENTITY_PAGES, KIND_ITEM, N_SLOTS
 from state.table import RowTable
-from state.updates import ItemUpdate, decode_update
+from state.updates import ItemUpdate, UpdateError, decode_update
 from stream_app.processor import Flush, Output
 
 if TYPE_CHECKING:
@@ -23,6 +23,19 @@ if TYPE_CHECKING:
 
 
 NOTHING = np.zeros(0, np.int32)
+
+
+def _decoded(record: "KafkaRecord", value: bytes) -> ItemUpdate:
+    try:
+        return decode_update(value)
+    except UpdateError as error:
+        where = f"{record.topic}, partition {record.partition}, offset {record.offset}"
+        msg = (
+            f"{where}: {error}. Only workers of this application may write there, all of one version: see to that; "
+            f"then delete the records before offset {record.offset + 1} of that partition (kafka-delete-records.sh), "
+            "which loses this one only, and start the worker again"
+        )
+        raise UpdateError(msg) from error
 
 
 class ItemProcessor:
@@ -69,12 +82,12 @@ class ItemProcessor:
         Raises
         ------
         state.updates.UpdateError
-            A record is not an update of this version.
+            A record is not an update of this version; the message says where it is and what to do.
         """
         del now_ms, n_waiting
         for record in records:
             if record.value is not None:
-                self._apply(decode_update(record.value))
+                self._apply(_decoded(record, record.value))
 
     def _apply(self, update: ItemUpdate) -> None:
         rows, created = self.table.ensure(update.counts["id"].copy(), self._store.get_many)

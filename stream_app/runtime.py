@@ -199,6 +199,9 @@ class Runtime(Service):
                     raise
                 self._log.warning("broker_lost", error=repr(error), remedy="none needed: waiting for it")
                 continue
+            if findings and give_up_s == math.inf:
+                problems = [f"{finding.topic}: {finding.problem}" for finding in findings]
+                self._log.warning("topics_wrong", problems=problems, remedy="none yet: looking again for some seconds")
             if findings and time.monotonic() < give_up_s:
                 give_up_s = min(give_up_s, time.monotonic() + _TOPICS_WITHIN_S)
                 await self.sleep(_ASK_AGAIN_S)
