@@ -87,14 +87,13 @@ def _sum_pairs(
     mask = np.uint64(slots.shape[0] - 1)
     for k in range(n):
         if k + _AHEAD < n:
-            prefetch(slots, _slot(min(a[k + _AHEAD], b[k + _AHEAD]), max(a[k + _AHEAD], b[k + _AHEAD]), mask), 0)
-        first, second = min(a[k], b[k]), max(a[k], b[k])
-        at = _slot(first, second, mask)
-        while slots[at] >= 0 and (out_a[slots[at]] != first or out_b[slots[at]] != second):
+            prefetch(slots, _slot(a[k + _AHEAD], b[k + _AHEAD], mask), 0)
+        at = _slot(a[k], b[k], mask)
+        while slots[at] >= 0 and not _is_pair(out_a[slots[at]], out_b[slots[at]], a[k], b[k]):
             at = (at + np.uint64(1)) & mask
         if slots[at] < 0:
             slots[at] = m
-            out_a[m], out_b[m], out_weight[m] = first, second, 0.0
+            out_a[m], out_b[m], out_weight[m] = a[k], b[k], 0.0
             m += 1
         out_weight[slots[at]] += weight[k]
     for k in range(m):
@@ -103,9 +102,15 @@ def _sum_pairs(
 
 
 @inner_kernel
-def _slot(first: int, second: int, mask: np.uint64) -> np.uint64:
-    key = (np.uint64(first) << np.uint64(32)) | np.uint64(second)
+def _slot(a: int, b: int, mask: np.uint64) -> np.uint64:
+    """Return where the search for a pair begins, whichever way round it is."""
+    key = (np.uint64(min(a, b)) << np.uint64(32)) | np.uint64(max(a, b))
     return ((key * _MIX) >> np.uint64(20)) & mask
+
+
+@inner_kernel
+def _is_pair(a: int, b: int, one: int, other: int) -> bool:
+    return (a == one and b == other) or (a == other and b == one)
 
 
 def _directed_pairs(acc: Accumulators) -> tuple[Int32s, Int32s, Floats]:
