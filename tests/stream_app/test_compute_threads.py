@@ -135,7 +135,7 @@ def test_rows_of_another_thread_get_room_in_the_sums(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(user_stage, "pooled_runs", runs)
     monkeypatch.setattr(user_stage, "learn_batch", learn)
-    world.users.process([event(k, f"u{k % 20}", f"i{k}") for k in range(600)], NOW_MS)
+    world.users.process([event(k, f"u{k % 20}", f"i{k}") for k in range(2_400)], NOW_MS)
     assert len(rooms) > 3
     assert min(rooms) >= 0, "no record is missing"
     assert world.replica.n_rows > 4_000
