@@ -122,6 +122,19 @@ def _sum_neighbours(entities: Entities, work: Work, n_pages: int) -> int:
 
 
 @inner_kernel
+def comes_with_sources(users: Users, u: int, entities: Entities, work: Work, n_context: int, row: int) -> bool:
+    """Tell whether an item is a neighbour of any of the sources: without that it does not co-occur."""
+    pages, listed = entities.neighbours, work.cooc_pages
+    n_pages = _list_pages(entities, work, _list_sources(users, u, entities, work, n_context))
+    found = False
+    for p in range(n_pages):
+        page = pages[listed[p].at]
+        for k in range(listed[p].n):
+            found |= page.rows[k] == row
+    return found
+
+
+@inner_kernel
 def add_cooccurring(users: Users, u: int, entities: Entities, work: Work, n: int, n_context: int) -> int:
     """Add the items that came most often with context and recent items; return how many candidates there are then.
 

@@ -11,8 +11,9 @@ from operators.factors import accumulator, build_query, sgd_step
 from operators.lists import list_candidates
 from operators.numeric import DAY_S, forward_weight, growth, splitmix, uniform
 from operators.params import N_OVERALL, POPULARITY_DAYS, LearnParams, SlateParams
-from operators.rank import gather, release, score_all
+from operators.rank import begin, end, list_all, release, score_all
 from operators.reactions import learn_reaction, reacted_place
+from operators.recall import may_recall
 from operators.user_profile import (
     add_category,
     add_context,
@@ -191,8 +192,12 @@ def _learn_ranking(
     teaches = eager or splitmix(e.event_hash) % np.uint64(params.rank_every) == np.uint64(0)
     place = reacted_place(users, u, e)
     if teaches or at >= 0 or place >= 0:
-        n, n_categories, n_context, n_sources = gather(users, u, entities, globals_, work, now_s, params)
-        true = work.position[e.row]
+        n_categories, n_context, n_items, n_sources = begin(users, u, entities, globals_, work, now_s, params)
+        n, true = 0, -1
+        listed = at >= 0 or place >= 0 or may_recall(users, u, entities, work, n_items, e.row)
+        if listed:
+            n = list_all(users, u, entities, work, n_categories, n_items, now_s)
+            true = work.position[e.row]
         if at >= 0:
             log_total = score_all(users, u, entities, globals_, work, n, n_context, now_s)
             list_candidates(users, u, entities, work, n, log_total, now_s, e.row, slate, choice, draws[at], lists[at])
@@ -211,7 +216,10 @@ def _learn_ranking(
                 entities, globals_, work, acc, n_categories, entities.category[e.row], e.weight,
                 params.blend_memory,
             )  # fmt: skip
-        release(users, u, entities, work, n, n_categories)
+        if listed:
+            release(users, u, entities, work, n, n_categories)
+        else:
+            end(users, u, work, n_categories)
     else:
         n_sources = build_query(users, u, entities, work, params.recency)
     m = _draw_negatives(entities, globals_, pool, work.negatives, params.n_negatives)

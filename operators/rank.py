@@ -20,7 +20,7 @@ from operators.sessions import forget_sessions, log_votes, mark_sessions, vote
 from operators.slate import pick, reason, remember_shown
 from operators.user_profile import find_repeats
 from state.arrays import Int32s, Row, Rows
-from state.kernel import kernel
+from state.kernel import inner_kernel, kernel
 from state.layout import N_SLATE
 
 MAX_LISTED_CATEGORIES = 32
@@ -52,11 +52,36 @@ def gather(
     n, n_categories, n_context_categories, n_sources
         Candidates, listed categories, categories of the context, sources of the query. :func:`release` must follow.
     """
+    n_categories, n_context_categories, n_context, n_sources = begin(users, u, entities, globals_, work, now_s, params)
+    n = list_all(users, u, entities, work, n_categories, n_context, now_s)
+    return n, n_categories, n_context_categories, n_sources
+
+
+@inner_kernel
+def begin(
+    users: Users, u: int, entities: Entities, globals_: Row, work: Work, now_s: int, params: LearnParams
+) -> tuple[int, int, int, int]:
+    """Build the query and score the categories of a user: all of :func:`gather` but the candidates.
+
+    Returns
+    -------
+    n_categories, n_context_categories, n_context, n_sources
+        Listed categories, categories and items of the context, sources of the query. :func:`list_all` or :func:`end`
+        must follow.
+    """
     n_context_categories = context_categories(users, u, entities, work, now_s, params.session_gap_s)
     n_context = context_items(users, u, work, now_s, params.session_gap_s)
     n_sources = build_query(users, u, entities, work, params.recency)
     n_categories = collect_categories(users, u, entities, work, n_context_categories)
     predict_categories(users, u, entities, globals_, work, n_categories, n_context_categories, now_s)
+    return n_categories, n_context_categories, n_context, n_sources
+
+
+@inner_kernel
+def list_all(
+    users: Users, u: int, entities: Entities, work: Work, n_categories: int, n_context: int, now_s: int
+) -> int:
+    """Recall the candidates after :func:`begin`; return how many there are. :func:`release` must follow."""
     n = recall(users, u, entities, work, n_categories, n_context, now_s)
     refresh_lines(entities, work, n, now_s)
     find_repeats(users, u, work.repeat_pages)
@@ -64,13 +89,19 @@ def gather(
     vote(users, u, entities, work)
     log_votes(work, n_categories)
     forget_sessions(work, n_sessions)
-    return n, n_categories, n_context_categories, n_sources
+    return n
 
 
 @kernel
 def release(users: Users, u: int, entities: Entities, work: Work, n: int, n_categories: int) -> None:
     """Clear the marks that :func:`gather` left in the scratch space."""
     forget_candidates(users, u, entities, work, n)
+    end(users, u, work, n_categories)
+
+
+@inner_kernel
+def end(users: Users, u: int, work: Work, n_categories: int) -> None:
+    """Clear the marks that :func:`begin` left in the scratch space."""
     release_context(users, u, work)
     forget_categories(work, n_categories)
 

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from operators.arrays import MAX_CANDIDATES
 from operators.params import N_CATEGORY_NEW, NEW_DAYS, NEW_EVENTS
-from operators.recall import N_NEW, N_NEW_EMBEDDED
+from operators.rank import begin, end
+from operators.recall import N_NEW, N_NEW_EMBEDDED, may_recall
 from state.ids import hash_id
+from state.kernel import kernel
 from state.layout import FLAG_DISLIKED, N_USER_SLOTS
 from tests.operators.world import DAY_S, HISTORIES, N_AISLES, N_ITEMS, Step, World, context_rows, is_clear, shoppers
+
+if TYPE_CHECKING:
+    from operators.arrays import Entities, Users, Work
+    from operators.params import LearnParams
+    from state.arrays import Row, UInt8s
 
 
 def disliked_rows(world: World, user: int) -> set[int]:
@@ -25,6 +35,47 @@ def disliked_rows(world: World, user: int) -> set[int]:
         found |= {int(page["entity"][k]) for k in slots if page["flags"][k] & FLAG_DISLIKED}
         left, at = left - N_USER_SLOTS, int(page["next"])
     return found
+
+
+@kernel
+def possible(
+    users: Users, u: int, entities: Entities, globals_: Row, work: Work, now_s: int, params: LearnParams, out: UInt8s
+) -> None:
+    """Write to ``out``, by entity row, whether recall may list it."""
+    n_categories, _, n_context, _ = begin(users, u, entities, globals_, work, now_s, params)
+    for row in range(1, out.shape[0]):
+        out[row] = may_recall(users, u, entities, work, n_context, row)
+    end(users, u, work, n_categories)
+
+
+@settings(max_examples=60)
+@given(HISTORIES, st.integers(0, N_ITEMS))
+def test_what_is_listed_was_possible(history: list[Step], n_in_catalogue: int) -> None:
+    """No candidate is an item of which it was said that recall does not list it; and no mark is left."""
+    world = World(n_in_catalogue)
+    world.live(history)
+    work = world.new_work()
+    for user in world.known_users():
+        out = np.zeros(world.replica.n_rows, np.uint8)
+        params, globals_ = world.users._learn, world.users.globals[0]
+        possible(world.arrays, world.user_row(user), world.entities, globals_, work, world.now_s(user), params, out)
+        assert is_clear(work)
+        with world.gathered(user, work) as found:
+            assert all(out[row] for row in found.rows)
+
+
+def test_few_items_are_possible_for_one_user() -> None:
+    """In a shop with far more items than are popular, most are ruled out at once."""
+    world = World()
+    world.catalogue(range(5_000))
+    world.live(shoppers(200, 3), 50)
+    user = world.known_users()[0]
+    out = np.zeros(world.replica.n_rows, np.uint8)
+    params, globals_ = world.users._learn, world.users.globals[0]
+    possible(
+        world.arrays, world.user_row(user), world.entities, globals_, world.new_work(), world.now_s(user), params, out
+    )
+    assert 0 < out.sum() < 1_000
 
 
 @settings(max_examples=100)
