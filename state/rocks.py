@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _WRITE_BUFFER_BYTES = 4 << 20
-"""Of a table in memory: what a crash can cost at the most."""
+"""Of a table in memory. A crash costs what is in it, and in the one before if that is still being written."""
 _BLOCK_CACHE_BYTES = 16 << 20
 _MAX_INFO_LOG_BYTES = 1 << 20
 _BLOOM_BITS_PER_KEY = 10
