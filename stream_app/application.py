@@ -15,7 +15,7 @@ from faust.app.base import BootStrategy
 
 from stream_app.handover import Handover
 from stream_app.kafka import client_options
-from stream_app.logs import configure_logging
+from stream_app.logs import configure_logging, hush_clients
 from stream_app.metrics import Metrics, WorkerCollector
 from stream_app.observer import Observer
 from stream_app.processor import Processor, StageSpec
@@ -80,6 +80,7 @@ class Worker(faust.Worker):
 
     async def _stop_on_signal(self, signal: signal.Signals) -> None:
         structlog.get_logger(__name__).info("worker_stops", signal=signal.name)
+        hush_clients()
         await super()._stop_on_signal(signal)
 
     async def _sentinel_task(self) -> None:

@@ -2,6 +2,7 @@
 
 import logging
 import sys
+import threading
 from typing import TYPE_CHECKING
 
 import structlog
@@ -14,6 +15,8 @@ SAY_AGAIN_S = 60.0
 
 MAX_KINDS = 1_000
 """Kinds of lines that are kept in mind."""
+
+_CLIENTS = ("aiokafka", "asyncio")
 
 _QUIET = ("aiokafka", "faust", "mode", "kafka", "numba", "asyncio", "aiohttp")
 
@@ -86,3 +89,20 @@ def configure_logging(settings: "Settings") -> None:
     root.setLevel(logging.INFO)
     for name in _QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
+    threading.excepthook = _thread_failed
+
+
+def hush_clients() -> None:
+    """Hear no more of Kafka's clients: connections that break off while a worker closes them are no news."""
+    for name in _CLIENTS:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
+def _thread_failed(failure: threading.ExceptHookArgs) -> None:
+    """Log what ended a thread: Python would write it as text of many lines between those of JSON."""
+    if failure.exc_type is SystemExit or failure.exc_value is None:
+        return
+    name = failure.thread.name if failure.thread is not None else None
+    structlog.get_logger(__name__).error(
+        "thread_failed", thread=name, error=repr(failure.exc_value), exc_info=failure.exc_value
+    )

@@ -12,10 +12,12 @@ whose broker is away waits as it does without an agent.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 import faust
 import structlog
+from aiokafka.errors import KafkaError
 from faust.transport.drivers import aiokafka as driver
 from mode import Service
 from mode.threads import ServiceThread, WorkerThread
@@ -65,6 +67,11 @@ class _CommittedThread(driver.AIOKafkaConsumerThread):
             return super()._create_worker_consumer(transport)
         finally:
             self.consumer.in_transaction = False
+
+    async def on_thread_stop(self) -> None:
+        """Stop the consumer; one that waits for a broken connection raises what aiokafka cancels it with."""
+        with contextlib.suppress(asyncio.CancelledError, KafkaError):
+            await super().on_thread_stop()
 
 
 class _CommittedConsumer(driver.Consumer):

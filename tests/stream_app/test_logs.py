@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
 import structlog
 
-from stream_app.logs import LibraryFilter, configure_logging
+from stream_app.logs import LibraryFilter, configure_logging, hush_clients
 from stream_app.settings import Settings
 
 if TYPE_CHECKING:
@@ -20,9 +21,11 @@ if TYPE_CHECKING:
 def kept() -> Iterator[None]:
     """Leave logging as it was."""
     root = logging.getLogger()
-    handlers, level = root.handlers, root.level
+    handlers, level, failed = root.handlers, root.level, threading.excepthook
     yield
-    root.handlers, root.level = handlers, level
+    root.handlers, root.level, threading.excepthook = handlers, level, failed
+    for name in ("aiokafka", "asyncio"):
+        logging.getLogger(name).setLevel(logging.NOTSET)
     structlog.reset_defaults()
 
 
@@ -46,6 +49,28 @@ def test_an_error_is_one_line_with_its_traceback(capsys: pytest.CaptureFixture[s
         structlog.get_logger("x").error("task_failed", exc_info=error)
     (line,) = capsys.readouterr().err.splitlines()
     assert "ZeroDivisionError" in json.loads(line)["exception"]
+
+
+def test_a_thread_that_fails_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    """Python's own report of it would be the only text among lines of JSON."""
+    configure_logging(Settings(json_logs=True))
+    thread = threading.Thread(target=lambda: 1 / 0, name="reader")
+    thread.start()
+    thread.join()
+    (line,) = capsys.readouterr().err.splitlines()
+    told = json.loads(line)
+    assert (told["event"], told["thread"]) == ("thread_failed", "reader")
+    assert "ZeroDivisionError" in told["exception"]
+
+
+def test_of_clients_that_are_closed_only_what_is_critical_is_heard(capsys: pytest.CaptureFixture[str]) -> None:
+    """A worker that stops says so; that its connections then break off is no error of anybody's."""
+    configure_logging(Settings(json_logs=True))
+    hush_clients()
+    logging.getLogger("aiokafka.consumer.fetcher").error("Failed fetch messages from 1")
+    structlog.get_logger("x").error("task_failed")
+    (line,) = capsys.readouterr().err.splitlines()
+    assert json.loads(line)["event"] == "task_failed"
 
 
 def test_what_is_asked_for_is_written_for_people(capsys: pytest.CaptureFixture[str]) -> None:
