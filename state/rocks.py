@@ -11,8 +11,8 @@ from rocksdict import BlockBasedOptions, Cache, DBCompressionType, Options, Rdic
 if TYPE_CHECKING:
     from pathlib import Path
 
-_WRITE_BUFFER_BYTES = 4 << 20
-"""Of a table in memory. A crash costs what is in it, and in the one before if that is still being written."""
+_WRITE_BUFFER_BYTES = 8 << 20
+"""Of a table in memory: what a store hands over at a time, which it then has put on disk, fits in it."""
 _BLOCK_CACHE_BYTES = 16 << 20
 _MAX_INFO_LOG_BYTES = 1 << 20
 _BLOOM_BITS_PER_KEY = 10

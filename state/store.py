@@ -11,9 +11,10 @@ key                value
 ``\x00checkpoint`` the newest checkpoint record of the changelog, byte for byte
 =================  ===============================================================================
 
-Losing a store costs time only: it is rebuilt from the changelog. So nothing is written to a log of RocksDB's own: after
-a crash the store is what it was when a table in memory (:mod:`state.rocks`) last went to disk, pages, position
-and checkpoint together, and the changelog from that position on is replayed. A store that was closed lacks nothing.
+Losing a store costs time only: it is rebuilt from the changelog. So what is written waits in memory
+(:mod:`state.waiting`) until it is worth a write to RocksDB, and RocksDB keeps no log of its own: after a crash the store
+is what it was when it last went to disk, pages, position and checkpoint together, and the changelog from that position
+on is replayed. A store that was closed lacks nothing.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from state.rocks import (
     open_rocks,
     unusable,
 )
+from state.waiting import WaitingPages
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Sequence
@@ -104,6 +106,8 @@ class PageStore:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._waiting = WaitingPages()
+        self._is_behind = False
         self._db: Rdict | None = open_rocks(path)
         try:
             self._position, self._checkpoint = self._load()
@@ -147,10 +151,14 @@ class PageStore:
         if not keys:
             return []
         db = self._opened()
-        try:
-            pages = cast("list[bytes | None]", db.get(list(keys)))
-        except Exception as error:
-            raise unusable(self._path, error) from error
+        pages, absent = self._waiting.find(keys)
+        if absent:
+            try:
+                stored = cast("list[bytes | None]", db.get([keys[k] for k in absent]))
+            except Exception as error:
+                raise unusable(self._path, error) from error
+            for k, page in zip(absent, stored, strict=True):
+                pages[k] = page
         return pages
 
     def batches(self, n: int) -> Generator[dict[bytes, bytes]]:
@@ -163,6 +171,7 @@ class PageStore:
         StoreDamagedError
             A page cannot be read.
         """
+        self._write_out()
         cursor = self._opened().iter()
         cursor.seek_to_first()
         valid, key, value, step = cursor.valid, cursor.key, cursor.value, cursor.next
@@ -180,9 +189,9 @@ class PageStore:
         yield _without_own(pages)
 
     def write(self, pages: Iterable[tuple[bytes, bytes | None]], *, position: int, checkpoint: bytes | None) -> None:
-        """Write pages, position and checkpoint in one batch.
+        """Take pages, position and checkpoint, all or nothing; they go to disk when enough has come together.
 
-        After a crash there is all of it or nothing, and all batches before it if it is there.
+        After a crash there is all of it or nothing, and all that was written before if it is there.
 
         Parameters
         ----------
@@ -202,35 +211,47 @@ class PageStore:
             The files cannot be written; whether the pages are there is known when the store is opened again.
         """
         _check_position(position)
-        db = self._opened()
-        batch = WriteBatch(raw_mode=True)
-        if isinstance(pages, Pages):
-            put = batch.put
-            for keys, values in pages.bytes_of_blocks():
-                for block_key, block_page in zip(keys, values, strict=True):
-                    put(block_key, block_page)
-        for key, page in pages.singles if isinstance(pages, Pages) else pages:
+        self._opened()
+        pages = pages if isinstance(pages, Pages) else Pages(pages)
+        for key, _ in pages.singles:
             _check_key(key)
-            if page is None:
-                batch.delete(key)
-            else:
-                batch.put(key, page)
-        batch.put(_POSITION_KEY, _POSITION.pack(FORMAT_VERSION, position))
-        if checkpoint is not None:
-            batch.put(_CHECKPOINT_KEY, checkpoint)
-        try:
-            db.write(batch)
-        except Exception as error:
-            raise unusable(self._path, error) from error
+        self._waiting.take(pages)
         self._position = position
         self._checkpoint = self._checkpoint if checkpoint is None else checkpoint
+        self._is_behind = True
+        if self._waiting.is_full:
+            self._write_out()
+
+    def _write_out(self) -> None:
+        """Give RocksDB what waits, in one batch, and have it put on disk."""
+        if not self._is_behind:
+            return
+        db, batch = self._opened(), WriteBatch(raw_mode=True)
+        put, delete = batch.put, batch.delete
+        for key, page in self._waiting.sorted_items():
+            if page is None:
+                delete(key)
+            else:
+                put(key, page)
+        put(_POSITION_KEY, _POSITION.pack(FORMAT_VERSION, cast("int", self._position)))
+        if self._checkpoint is not None:
+            put(_CHECKPOINT_KEY, self._checkpoint)
+        try:
+            db.write(batch)
+            db.flush(wait=False)
+        except Exception as error:
+            raise unusable(self._path, error) from error
+        self._waiting.clear()
+        self._is_behind = False
 
     def close(self) -> None:
         """Release the files, also where they can no longer be written: it is a cache. Closing twice is allowed."""
-        db, self._db = self._db, None
-        if db is not None:
+        if self._db is not None:
+            with contextlib.suppress(StoreError):
+                self._write_out()
             with contextlib.suppress(Exception):
-                db.close()
+                self._db.close()
+            self._db = None
 
     @staticmethod
     def destroy(path: Path) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import struct
 import subprocess
 import sys
 import textwrap
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -24,6 +26,7 @@ from state.store import (
     StoreFullError,
     StoreLockedError,
 )
+from state.waiting import MAX_TAKEN_BYTES, MAX_WAITING_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,14 +34,17 @@ if TYPE_CHECKING:
 
     from state.store import Store
 
-BATCHES_IN_MEMORY = (4 << 20) // (50 * 1600)
-"""Of the writer that is killed: what a table in memory holds of it, before it goes to disk."""
+BATCHES_IN_MEMORY = MAX_TAKEN_BYTES // (50 * 1600)
+"""Of the writer that is killed: what it takes until it has them put on disk."""
 A, B, C = b"page-key-aaaa", b"page-key-bbbb", b"page-key-cccc"
 
 
-@pytest.fixture(params=["disk", "memory"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
-    """Return an empty store of each kind."""
+@pytest.fixture(params=["disk", "disk at once", "memory"])
+def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    """Return an empty store of each kind; on disk, pages wait for more to come, or go there with each write."""
+    if request.param == "disk at once":
+        monkeypatch.setattr("state.waiting.MAX_TAKEN_BYTES", 0)
+        return PageStore(tmp_path / "store")
     return PageStore(tmp_path / "store") if request.param == "disk" else MemoryPageStore()
 
 
@@ -235,6 +241,32 @@ def test_all_pages_come_in_batches(tmp_path: Path) -> None:
     PageStore(path).close()
 
 
+def test_what_waits_hides_what_is_on_disk(tmp_path: Path) -> None:
+    """A page that was changed or removed since the last write to disk is the new one, or none; others come from disk."""
+    with contextlib.closing(PageStore(tmp_path / "s")) as store:
+        store.write([(A, b"1"), (B, b"2"), (C, b"3")], position=1, checkpoint=b"c")
+    with contextlib.closing(PageStore(tmp_path / "s")) as store:
+        store.write([(A, b"10"), (B, None)], position=2, checkpoint=None)
+        assert store.get_many([C, B, A, A]) == [b"3", None, b"10", b"10"]
+        assert dict(next(store.batches(9))) == {A: b"10", C: b"3"}
+    with contextlib.closing(PageStore(tmp_path / "s")) as store:
+        assert store.get_many([A, B, C]) == [b"10", None, b"3"]
+        assert (store.position, store.checkpoint) == (2, b"c")
+
+
+@pytest.mark.parametrize("n_keys", [1, 100])
+def test_waiting_pages_go_to_disk_when_enough_were_taken(tmp_path: Path, n_keys: int) -> None:
+    """By their size, or by what was written in all: a page that is written again and again does not wait forever."""
+    page, n_written = bytes(100_000), 0
+    with contextlib.closing(PageStore(tmp_path / "s")) as store:
+        while not list((tmp_path / "s").glob("*.sst")):
+            assert n_written * len(page) < 2 * MAX_TAKEN_BYTES
+            store.write([(b"key-%04d" % (n_written % n_keys), page)], position=n_written + 1, checkpoint=None)
+            n_written += 1
+            time.sleep(0.001)  # RocksDB writes the table in a thread of its own
+    assert n_written * len(page) > (MAX_WAITING_BYTES if n_keys > 40 else MAX_TAKEN_BYTES)
+
+
 def test_a_damaged_page_ends_the_batches(tmp_path: Path) -> None:
     """What cannot be read is an error, and never only the end of what there is."""
     path = tmp_path / "s"
@@ -276,7 +308,7 @@ def test_killed_writer_leaves_whole_batches(tmp_path: Path) -> None:
         for n in range(1, 10**9):
             page = n.to_bytes(8, "little") * 200
             store.write([(b"key-%08d" % k, page) for k in range(50)], position=n, checkpoint=page[:8])
-            if n == 400:
+            if n == 1000:
                 print("going", flush=True)
         """
     )
@@ -292,7 +324,7 @@ def test_killed_writer_leaves_whole_batches(tmp_path: Path) -> None:
         store = PageStore(tmp_path / "s")
         position = store.position
         assert position is not None
-        assert position >= 400 - 3 * BATCHES_IN_MEMORY
+        assert position >= 1000 - 3 * BATCHES_IN_MEMORY
         expected = position.to_bytes(8, "little")
         assert store.checkpoint == expected
         assert store.get_many([b"key-%08d" % k for k in range(50)]) == [expected * 200] * 50

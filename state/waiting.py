@@ -1,0 +1,76 @@
+"""Pages that a local store has taken and not yet handed to RocksDB: of a page written many times only the last goes there.
+
+A page of an active user or of a popular item is written at nearly every commit. RocksDB would keep each of its versions
+in memory until its table goes to disk, and ``rocksdict`` holds the interpreter's lock while it writes them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from state.codec import KEY_BYTES
+from state.pages import Pages
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+MAX_WAITING_BYTES = 4 << 20
+"""Of the pages that wait. More go to RocksDB, and to disk."""
+MAX_TAKEN_BYTES = 16 << 20
+"""Of all pages taken since the last ones went, repetitions counted: a crash costs reading so much of the changelog."""
+
+_ABSENT = object()
+
+
+class WaitingPages:
+    """Pages by key, the newest of each; None where a page was removed."""
+
+    def __init__(self) -> None:
+        self._pages: dict[bytes, bytes | None] = {}
+        self._n_bytes = 0
+        self._n_taken = 0
+
+    @property
+    def is_full(self) -> bool:
+        """Whether they should go to RocksDB now."""
+        return self._n_bytes >= MAX_WAITING_BYTES or self._n_taken >= MAX_TAKEN_BYTES
+
+    def take(self, pages: Iterable[tuple[bytes, bytes | None]]) -> None:
+        """Add pages; each replaces an earlier one with its key.
+
+        Parameters
+        ----------
+        pages
+            Key and bytes of each; None as bytes removes the page.
+        """
+        waiting = self._pages
+        if isinstance(pages, Pages):
+            for block, (keys, values) in zip(pages.blocks, pages.bytes_of_blocks(), strict=True):
+                width, n_before = KEY_BYTES + block.values.shape[1], len(waiting)
+                waiting.update(zip(keys, values, strict=True))
+                self._n_bytes += width * (len(waiting) - n_before)
+                self._n_taken += width * len(keys)
+            pages = pages.singles
+        for key, page in pages:
+            width, n_before = len(key) + len(page or b""), len(waiting)
+            waiting[key] = page
+            self._n_bytes += width * (len(waiting) - n_before)
+            self._n_taken += width
+
+    def find(self, keys: Sequence[bytes]) -> tuple[list[bytes | None], list[int]]:
+        """Return the page of each key, None where there is none, and the indices of the keys that do not wait here."""
+        get = self._pages.get
+        found = [get(key, _ABSENT) for key in keys]
+        absent = [k for k, page in enumerate(found) if page is _ABSENT]
+        for k in absent:
+            found[k] = None
+        return found, absent  # type: ignore[return-value]  # no longer has the mark
+
+    def sorted_items(self) -> list[tuple[bytes, bytes | None]]:
+        """Return all that wait in the order of their keys, in which RocksDB takes them soonest."""
+        return sorted(self._pages.items())
+
+    def clear(self) -> None:
+        """Forget them: they are in RocksDB."""
+        self._pages.clear()
+        self._n_bytes = self._n_taken = 0
