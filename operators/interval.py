@@ -1,26 +1,21 @@
 """The accumulators of one commit interval: room for a batch, and what they sum up to, split by item shard."""
 
+import math
+from itertools import pairwise
+from typing import NamedTuple
+
 import numpy as np
 
 from operators.arrays import ACCUMULATOR, Accumulators, Entities, new_accumulators
-from state.arrays import Floats, Int32s, Rows
+from state.arrays import Floats, Int32s, Row, Rows
 from state.kernel import inner_kernel, kernel
-from state.layout import KIND_CATEGORY, KIND_ITEM
+from state.layout import KIND_CATEGORY, KIND_ITEM, N_FACTORS, N_POPULARITIES
 from state.prefetch import prefetch
 from state.updates import COUNTS, GRADIENTS, PAIRS, ItemUpdate
 
-_COPIED = (
-    "n",
-    "n_repeat",
-    "n_events",
-    "popularity",
-    "cooc_count",
-    "log_gaps",
-    "bias",
-    "bias_sq",
-    "blend_bias",
-    "blend_bias_sq",
-)
+_WIDE_GRADIENTS = np.dtype([("at", "<u4"), ("square", "<f4"), ("gradient", "<f4", (N_FACTORS,))])
+_SECTIONS = (COUNTS, _WIDE_GRADIENTS, _WIDE_GRADIENTS, PAIRS)
+COUNTED, TARGET, CONTEXT, PAIRED = range(4)
 _AHEAD = 8
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 MAX_GRADIENT = 60_000.0
@@ -123,21 +118,123 @@ def _directed_pairs(acc: Accumulators) -> tuple[Int32s, Int32s, Floats]:
 
 
 @kernel
-def _number_rows(records: Rows, n: int, pair_a: Int32s, place: Int32s, rows: Int32s) -> int:
-    """Give numbers to the rows of records, in their order, then those of pairs without one; return how many there are.
+def _number_rows(records: Rows, n: int, pair_a: Int32s, slot: Int32s, rows: Int32s) -> int:
+    """Give numbers to the rows of records, in their order, then to those of pairs without one; return how many.
 
-    ``place`` maps rows to numbers (all -1 before), ``rows`` numbers to rows.
+    ``rows`` maps numbers to rows, ``slot`` rows to numbers: it has the records' already, and gets the others'.
     """
     for k in range(n):
         rows[k] = records[k].row
-        place[records[k].row] = k
     m = n
     for k in range(pair_a.shape[0]):
-        if place[pair_a[k]] < 0:
-            place[pair_a[k]] = m
+        if slot[pair_a[k]] < 0:
+            slot[pair_a[k]] = m
             rows[m] = pair_a[k]
             m += 1
     return m
+
+
+@kernel
+def _find_shards(
+    headers: Rows, records: Rows, n: int, rows: Int32s, slot: Int32s, pair_a: Int32s, shards: Int32s, ends: Int32s
+) -> None:
+    """Write the shard of each numbered row to ``shards``, and to ``ends`` where each shard's part of a section ends.
+
+    ``ends`` has shape ``(n_shards + 1, 4)`` and is all 0 before: counts, targets, contexts and pairs. Shard ``s`` has
+    what lies from ``ends[s]`` to ``ends[s + 1]``.
+    """
+    n_shards = np.uint64(ends.shape[0] - 1)
+    for k in range(rows.shape[0]):
+        shards[k] = (headers[rows[k]].id >> np.uint64(32)) % n_shards
+        of = ends[shards[k] + 1]
+        of[COUNTED] += 1
+        if k < n:
+            of[TARGET] += records[k].has_target > 0
+            of[CONTEXT] += records[k].has_context > 0
+    for k in range(pair_a.shape[0]):
+        ends[shards[slot[pair_a[k]]] + 1, PAIRED] += 1
+    for s in range(1, ends.shape[0]):
+        for section in range(ends.shape[1]):
+            ends[s, section] += ends[s - 1, section]
+
+
+class _Sections(NamedTuple):
+    """The sections of all updates, one shard's after the other; gradients still in single precision."""
+
+    counts: Rows
+    targets: Rows
+    contexts: Rows
+    pairs: Rows
+
+
+@kernel
+def _fill_sections(
+    entities: Entities,
+    acc: Accumulators,
+    rows: Int32s,
+    pair_a: Int32s,
+    pair_b: Int32s,
+    pair_weight: Floats,
+    shards: Int32s,
+    ends: Int32s,
+    at: Int32s,
+    place: Int32s,
+    out: _Sections,
+) -> None:
+    """Fill the sections; ``slot`` forgets the numbers of rows without a record again.
+
+    ``at`` is a copy of ``ends``, ``place`` gets each row's position within its shard.
+    """
+    headers, records, slot, n = entities.headers, acc.records, acc.slot, acc.n[0]
+    for k in range(rows.shape[0]):
+        mine, row = at[shards[k]], rows[k]
+        place[k] = mine[COUNTED] - ends[shards[k], COUNTED]
+        count = out.counts[mine[COUNTED]]
+        mine[COUNTED] += 1
+        count.id = headers[row].id
+        count.kind = KIND_CATEGORY if entities.category_of_row[row] >= 0 else KIND_ITEM
+        if k >= n:
+            continue
+        record = records[k]
+        _copy_counts(record, count)
+        if record.has_target:
+            found = out.targets[mine[TARGET]]
+            mine[TARGET] += 1
+            found.at, found.square = place[k], record.target_sq
+            for f in range(N_FACTORS):
+                found.gradient[f] = _clipped(record.target[f])
+        if record.has_context:
+            found = out.contexts[mine[CONTEXT]]
+            mine[CONTEXT] += 1
+            found.at, found.square = place[k], record.context_sq
+            for f in range(N_FACTORS):
+                found.gradient[f] = _clipped(record.context[f])
+    for k in range(pair_a.shape[0]):
+        number = slot[pair_a[k]]
+        mine = at[shards[number]]
+        pair = out.pairs[mine[PAIRED]]
+        mine[PAIRED] += 1
+        pair.a, pair.b, pair.weight = place[number], headers[pair_b[k]].id, pair_weight[k]
+    for k in range(n, rows.shape[0]):
+        slot[rows[k]] = -1
+
+
+@inner_kernel
+def _copy_counts(record: Row, count: Row) -> None:
+    count.n, count.n_repeat, count.n_events = record.n, record.n_repeat, record.n_events
+    for p in range(N_POPULARITIES):
+        count.popularity[p] = record.popularity[p]
+    count.cooc_count, count.log_gaps = record.cooc_count, record.log_gaps
+    count.bias, count.bias_sq = record.bias, record.bias_sq
+    count.blend_bias, count.blend_bias_sq = record.blend_bias, record.blend_bias_sq
+
+
+@inner_kernel
+def _clipped(gradient: float) -> float:
+    """Return it within half precision; NaN stays what it is."""
+    if abs(gradient) <= MAX_GRADIENT or math.isnan(gradient):
+        return gradient
+    return math.copysign(MAX_GRADIENT, gradient)
 
 
 def summed_updates(acc: Accumulators, entities: Entities, as_of_s: int, n_shards: int) -> dict[int, ItemUpdate]:
@@ -155,38 +252,21 @@ def summed_updates(acc: Accumulators, entities: Entities, as_of_s: int, n_shards
         Number of item shards.
     """
     n = int(acc.n[0])
-    records = acc.records[:n]
     pair_a, pair_b, pair_weight = _directed_pairs(acc)
-    place, rows = np.full(acc.slot.shape[0], -1, np.int32), np.empty(n + pair_a.size, np.int32)
-    rows = rows[: _number_rows(records, n, pair_a, place, rows)]
-    counts = np.zeros(rows.size, COUNTS)
-    counts["id"] = entities.headers["id"][rows]
-    counts["kind"] = np.where(entities.category_of_row[rows] >= 0, KIND_CATEGORY, KIND_ITEM)
-    for name in _COPIED:
-        counts[name][:n] = records[name]
-    shards = (counts["id"] >> np.uint64(32)) % np.uint64(n_shards)
-    number = np.empty(rows.size, np.int32)
-    pairs = np.empty(pair_a.size, PAIRS)
-    pairs["b"], pairs["weight"] = entities.headers["id"][pair_b], pair_weight
-    place_a = place[pair_a]
-    shard_a = shards[place_a]
+    rows = np.empty(n + pair_a.size, np.int32)
+    rows = rows[: _number_rows(acc.records, n, pair_a, acc.slot, rows)]
+    shards, place = np.empty(rows.size, np.int32), np.empty(rows.size, np.int32)
+    ends = np.zeros((n_shards + 1, len(_SECTIONS)), np.int32)
+    _find_shards(entities.headers, acc.records, n, rows, acc.slot, pair_a, shards, ends)
+    sizes = ends[-1].tolist()
+    sections = _Sections(*(np.zeros(size, dtype) for size, dtype in zip(sizes, _SECTIONS, strict=True)))
+    _fill_sections(entities, acc, rows, pair_a, pair_b, pair_weight, shards, ends, ends.copy(), place, sections)
+    halved = (
+        sections.counts, sections.targets.astype(GRADIENTS), sections.contexts.astype(GRADIENTS), sections.pairs,
+    )  # fmt: skip
     out = {}
-    for shard in np.unique(shards).tolist():
-        mine = np.flatnonzero(shards == shard)
-        number[mine] = np.arange(mine.size)
-        here = np.flatnonzero(shard_a == shard)
-        own = pairs[here]
-        own["a"] = number[place_a[here]]
-        inner = mine[: np.searchsorted(mine, n)]  # those that have a record
-        targets, contexts = (_gradients(records, inner, number, name) for name in ("target", "context"))
-        out[int(shard)] = ItemUpdate(as_of_s, counts[mine], targets, contexts, own, {})
-    return out
-
-
-def _gradients(records: Rows, mine: np.ndarray, number: Int32s, name: str) -> Rows:
-    here = mine[records[f"has_{name}"][mine] > 0]
-    out = np.zeros(here.size, GRADIENTS)
-    out["at"] = number[here]
-    out["square"] = records[f"{name}_sq"][here]
-    out["gradient"] = np.clip(records[name][here], -MAX_GRADIENT, MAX_GRADIENT)
+    for shard, (begin, end) in enumerate(pairwise(ends.tolist())):
+        if end[COUNTED] > begin[COUNTED]:
+            counts, targets, contexts, pairs = (all_[b:e] for all_, b, e in zip(halved, begin, end, strict=True))
+            out[shard] = ItemUpdate(as_of_s, counts, targets, contexts, pairs, {})
     return out

@@ -12,9 +12,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from state.arrays import Int32s, Rows, UInt8s
+from state.arrays import Int32s, Rows, UInt8s, UInt64s
+from state.kernel import inner_kernel, kernel
 from state.layout import ENTITY_FIELDS, disk_bytes, disk_layout
 from state.numbering import Numbering
+from state.raw import copy_bytes, int32_at
 
 KIND_HEADER = 0
 KIND_NAME = 100
@@ -23,6 +25,9 @@ KIND_POLICY = 201
 
 _KEY = struct.Struct(">QBH")
 KEY_BYTES = _KEY.size
+_ID_BYTES = 8
+_NO_IDS = np.zeros(1, np.dtype([("id", "<u8"), ("_pad", "u1")]))["id"]
+"""For layouts without entities; a strided view, as ids of a replica are, so that one compiled kernel serves both."""
 
 
 class LayoutError(ValueError):
@@ -68,6 +73,9 @@ def matrix(values: list[bytes], dtype: np.dtype) -> UInt8s:
     return np.frombuffer(b"".join(values), np.uint8).reshape(len(values), width)
 
 
+_SAME, _ENTITIES = 0, 1
+
+
 class _Run(NamedTuple):
     """Bytes that stand side by side in memory and on disk: a field of entities, or fields that are the same in both."""
 
@@ -95,6 +103,54 @@ def _runs(dtype: np.dtype) -> tuple[_Run, ...]:
     return tuple(runs)
 
 
+@cache
+def runs_of(dtype: np.dtype) -> Int32s:
+    """Return what a record consists of on disk, shape ``(n, 4)``: kind, offset in memory, offset on disk, length."""
+    return np.array(
+        [
+            (_ENTITIES, run.memory.start, run.disk.start, (run.disk.stop - run.disk.start) // _ID_BYTES)
+            if run.name
+            else (_SAME, run.memory.start, run.disk.start, run.disk.stop - run.disk.start)
+            for run in _runs(dtype)
+        ],
+        np.int32,
+    )
+
+
+@kernel
+def _gather(records: UInt8s, numbers: Int32s, runs: Int32s, ids: UInt64s, out: UInt8s) -> None:
+    """Write the runs of chosen records to ``out``. A run's length is in bytes, of entities in how many they are."""
+    for k in range(numbers.shape[0]):
+        row = numbers[k]
+        for r in range(runs.shape[0]):
+            begin, at, n = runs[r, 1], runs[r, 2], runs[r, 3]
+            if runs[r, 0] == _SAME:
+                copy_bytes(out, k, at, records, row, begin, n)
+                continue
+            for e in range(n):
+                copy_bytes(out, k, at + _ID_BYTES * e, ids, int32_at(records, row, begin + 4 * e), 0, _ID_BYTES)
+
+
+@inner_kernel
+def put_back(values: UInt8s, k: int, runs: Int32s, records: UInt8s, row: int) -> None:
+    """Write on-disk bytes ``values[k]`` to a record; memory-only fields and entities stay as they are.
+
+    Parameters
+    ----------
+    runs, records
+        From :func:`runs_of` and :func:`bytes_of`.
+    """
+    for r in range(runs.shape[0]):
+        if runs[r, 0] == _SAME:
+            copy_bytes(records, row, runs[r, 1], values, k, runs[r, 2], runs[r, 3])
+
+
+@kernel
+def _scatter(values: UInt8s, numbers: Int32s, runs: Int32s, records: UInt8s) -> None:
+    for k in range(numbers.shape[0]):
+        put_back(values, k, runs, records, numbers[k])
+
+
 def _wanted(numbering: Numbering | None) -> Numbering:
     if numbering is None:
         msg = "this layout has entities: their ids need a numbering"
@@ -119,11 +175,11 @@ def overwrite(records: Rows, numbers: Int32s, values: UInt8s, numbering: Numberi
     TypeError
         It is wanted and not given.
     """
-    into = records.view(np.uint8).reshape(-1, records.dtype.itemsize)
+    _scatter(
+        np.ascontiguousarray(values), np.ascontiguousarray(numbers, np.int32), runs_of(records.dtype), bytes_of(records)
+    )
     for run in _runs(records.dtype):
-        if not run.name:
-            into[numbers, run.memory] = values[:, run.disk]
-        else:
+        if run.name:
             ids = np.ascontiguousarray(values[:, run.disk]).view("<u8")
             records[run.name][numbers] = _wanted(numbering).numbers_of(ids)
 
@@ -136,13 +192,13 @@ def on_disk(records: Rows, numbers: Int32s, numbering: Numbering | None = None) 
     TypeError
         The layout has entities, and there is no numbering.
     """
-    chosen = records[numbers]
-    from_ = chosen.view(np.uint8).reshape(-1, records.dtype.itemsize)
-    values = np.zeros((from_.shape[0], disk_bytes(records.dtype)), np.uint8)
-    for run in _runs(records.dtype):
-        if not run.name:
-            values[:, run.disk] = from_[:, run.memory]
-        else:
-            ids = np.ascontiguousarray(_wanted(numbering).ids_of(chosen[run.name]), "<u8")
-            values[:, run.disk] = ids.view(np.uint8)
+    values = np.empty((numbers.shape[0], disk_bytes(records.dtype)), np.uint8)
+    has_entities = any(run.name for run in _runs(records.dtype))
+    ids = _wanted(numbering).ids if has_entities else _NO_IDS
+    _gather(bytes_of(records), np.ascontiguousarray(numbers, np.int32), runs_of(records.dtype), ids, values)
     return values
+
+
+def bytes_of(records: Rows) -> UInt8s:
+    """Return records as rows of bytes, shape ``(n, itemsize)``; a view."""
+    return records.view(np.uint8).reshape(-1, records.dtype.itemsize)

@@ -18,8 +18,9 @@ class Numbering(Protocol):
     def numbers_of(self, ids: UInt64s) -> Int32s:
         """Return the number of each id, shape of ``ids``; unknown ids get one."""
 
-    def ids_of(self, numbers: Int32s) -> UInt64s:
-        """Return the id behind each number, shape of ``numbers``."""
+    @property
+    def ids(self) -> UInt64s:
+        """Id behind each number, shape ``(n_numbers,)``."""
 
 
 class Numbers:
@@ -30,8 +31,8 @@ class Numbers:
     >>> numbers = Numbers()
     >>> numbers.numbers_of(np.array([70, 0, 80, 70], np.uint64)).tolist()
     [1, 0, 2, 1]
-    >>> numbers.ids_of(np.array([2, 0], np.int32)).tolist()
-    [80, 0]
+    >>> numbers.ids.tolist()
+    [0, 70, 80]
     """
 
     def __init__(self) -> None:
@@ -47,6 +48,7 @@ class Numbers:
         numbers: Int32s = np.where(unique == 0, 0, self._index.get_many(unique)).astype(np.int32)
         return numbers[where].reshape(ids.shape)
 
-    def ids_of(self, numbers: Int32s) -> UInt64s:
-        """Return the id behind each number, shape of ``numbers``."""
-        return self._ids[numbers]
+    @property
+    def ids(self) -> UInt64s:
+        """Id behind each number, shape ``(n_numbers,)``."""
+        return self._ids

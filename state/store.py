@@ -12,9 +12,9 @@ key                value
 =================  ===============================================================================
 
 Losing a store costs time only: it is rebuilt from the changelog. So what is written waits in memory
-(:mod:`state.waiting`) until it is worth a write to RocksDB, and RocksDB keeps no log of its own: after a crash the store
-is what it was when it last went to disk, pages, position and checkpoint together, and the changelog from that position
-on is replayed. A store that was closed lacks nothing.
+(:mod:`state.waiting`) until it is worth a write to RocksDB, and RocksDB keeps no log of its own: after a crash the
+store is what it was when it last went to disk, pages, position and checkpoint together, and the changelog from that
+position on is replayed. A store that was closed lacks nothing.
 """
 
 from __future__ import annotations

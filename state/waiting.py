@@ -1,4 +1,4 @@
-"""Pages that a local store has taken and not yet handed to RocksDB: of a page written many times only the last goes there.
+"""Pages that a local store has taken and not yet handed to RocksDB: of one written many times only the last goes there.
 
 A page of an active user or of a popular item is written at nearly every commit. RocksDB would keep each of its versions
 in memory until its table goes to disk, and ``rocksdict`` holds the interpreter's lock while it writes them.

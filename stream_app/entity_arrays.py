@@ -164,7 +164,3 @@ class EntityArrays:
             rows = self._rows_of(flat)
         numbers: Int32s = np.maximum(rows, 0).reshape(ids.shape)
         return numbers
-
-    def ids_of(self, numbers: Int32s) -> UInt64s:
-        """Return the id of each row, shape of ``numbers``."""
-        return self.ids[numbers]

@@ -184,7 +184,7 @@ def _slots(table: RowTable, row: int, chain: int, n: int) -> list[tuple[Any, int
 
 
 def _id(table: RowTable, entity: np.int32) -> int:
-    return int(table.numbering.ids_of(np.array([entity]))[0])
+    return int(table.numbering.ids[entity])
 
 
 async def inspect_user(settings: "Settings", user_id: str) -> dict[str, Any]:

@@ -11,43 +11,21 @@ import numpy as np
 
 from operators.params import N_SCAN, P_LONG, POPULARITY_DAYS
 from operators.popular import update_top
+from operators.replica_rows import copy_scanned, take_headers, take_neighbours
 from state.arrays import Int32s, Rows, UInt8s, UInt64s
-from state.codec import KEY_BYTES, KIND_HEADER, KIND_NAME, matrix, overwrite
-from state.kernel import kernel
-from state.layout import ENTITY_HEADER, ENTITY_NEIGHBOURS, ENTITY_PAGES, KIND_ITEM, N_FACTORS
+from state.codec import KEY_BYTES, KIND_HEADER, KIND_NAME, bytes_of, matrix, runs_of
+from state.layout import ENTITY_HEADER, ENTITY_NEIGHBOURS, N_FACTORS, N_SLOTS, NEIGHBOUR_PAGE
 from state.pages import KEYS, Pages
-from state.slab import pop_free
 from stream_app.joined_catalog import JoinedCatalog
 
 if TYPE_CHECKING:
     from stream_app.records import KafkaRecord
     from stream_app.settings import Settings
 
-_LAYOUTS = {KIND_HEADER: ENTITY_HEADER, 1 + ENTITY_NEIGHBOURS: ENTITY_PAGES[ENTITY_NEIGHBOURS]}
+_LAYOUTS = {KIND_HEADER: ENTITY_HEADER, 1 + ENTITY_NEIGHBOURS: NEIGHBOUR_PAGE}
 
 SCAN_EVERY = 32
 """The list of popular items is made anew when so many rows have changed per item on it."""
-
-
-@kernel
-def _locate(
-    headers: Rows, pages: Rows, free: Int32s, n_free: Int32s, rows: Int32s, numbers: Int32s, out: Int32s
-) -> None:
-    """Write the page record of each ``(row, page number)`` to ``out``, appending pages to the chains as needed."""
-    for k in range(rows.shape[0]):
-        header = headers[rows[k]]
-        at = header.heads[ENTITY_NEIGHBOURS]
-        previous = 0
-        for _ in range(numbers[k] + 1):
-            if at == 0:
-                at = pop_free(free, n_free)
-                if previous == 0:
-                    header.heads[ENTITY_NEIGHBOURS] = at
-                else:
-                    pages[previous].next = at
-            previous = at
-            at = pages[at].next
-        out[k] = previous
 
 
 class Replica(JoinedCatalog):
@@ -122,43 +100,34 @@ class Replica(JoinedCatalog):
     def _apply_headers(self, ids: UInt64s, values: UInt8s) -> None:
         rows = self.ensure(ids)
         headers = self.table.headers.records
-        before = headers["n"][rows].astype(np.int64)
-        overwrite(headers, rows, values)
-        after = headers["n"][rows].astype(np.int64)
-        item = headers["kind"][rows] == KIND_ITEM
-        self.totals[0] += (after - before)[item].sum()
-        self.totals[1] += np.count_nonzero(item & (before == 0) & (after > 0))
+        changes = np.empty(rows.size, np.float64)
+        take_headers(headers, bytes_of(headers), values, rows, runs_of(ENTITY_HEADER), changes, self.totals)
         for lines in self._serving:
             lines["hour"][rows] = 0
-        self._count_attributes(rows, (after - before).astype(np.float64))
+        self._count_attributes(rows, changes)
         update_top(self.entities(), rows)
         self._n_since_scan += rows.size
         if self._n_since_scan > SCAN_EVERY * (self._scan.size + 1):
             self.refresh_scan()
         elif self._scan.size:
-            places = self._scan_place[rows[rows < self._scan_place.size]]
-            self._copy_scan(places[places >= 0])
+            copy_scanned(headers, self._scan_place, rows, self._scan_factors)
 
     def _apply_neighbours(self, ids: UInt64s, numbers: Int32s, values: UInt8s) -> None:
-        rows = self.table.index.get_many(ids)
+        table, slab = self.table, self.table.pages[ENTITY_NEIGHBOURS]
+        rows = table.index.get_many(ids)
         if (rows < 0).any():
             self.ensure(np.unique(ids[rows < 0]))
-            rows = self.table.index.get_many(ids)
-        slab = self.table.pages[ENTITY_NEIGHBOURS]
+            rows = table.index.get_many(ids)
         slab.reserve(int(numbers.sum()) + numbers.size)
-        pages = np.empty(rows.size, np.int32)
-        _locate(self.table.headers.records, slab.records, slab.free, slab.n_free, rows, numbers, pages)
-        before = slab.records["ids"][pages]
-        overwrite(slab.records, pages, values)
-        after = slab.records["ids"][pages]
-        page, slot = np.nonzero(after != before)  # most slots keep their neighbour, and with it the row that it has
-        neighbours = after[page, slot]
-        resolved = self.table.index.get_many(neighbours)
-        unknown = (resolved < 0) & (neighbours != 0)
-        if unknown.any():
-            self.ensure(np.unique(neighbours[unknown]))
-            resolved = self.table.index.get_many(neighbours)
-        slab.records["rows"][pages[page], slot] = np.where(neighbours == 0, 0, resolved)
+        unknown, where = np.empty(N_SLOTS * rows.size, np.uint64), np.empty((N_SLOTS * rows.size, 2), np.int32)
+        n_unknown = take_neighbours(
+            table.headers.records, slab.records, bytes_of(slab.records), slab.free, slab.n_free, table.index.keys,
+            table.index.rows, values, rows, numbers, runs_of(NEIGHBOUR_PAGE), unknown, where,
+        )  # fmt: skip
+        if n_unknown:
+            self.ensure(np.unique(unknown[:n_unknown]))
+            page, slot = where[:n_unknown].T
+            slab.records["rows"][page, slot] = table.index.get_many(unknown[:n_unknown])
 
     def refresh_scan(self) -> None:
         """List the most popular recommendable items anew; called now and then, their order does not matter."""
@@ -173,11 +142,5 @@ class Replica(JoinedCatalog):
         self._scan_factors = np.empty((N_FACTORS + 1, rows.size), np.float32)
         self._scan_place = np.full(self.n_rows, -1, np.int32)
         self._scan_place[rows] = np.arange(rows.size)
-        self._copy_scan(np.arange(rows.size))
+        copy_scanned(self.table.headers.records, self._scan_place, self._scan, self._scan_factors)
         self._n_since_scan = 0
-
-    def _copy_scan(self, places: np.ndarray) -> None:
-        """Bring the factors and biases at these places of the list up to date."""
-        headers = self.table.headers.records[self._scan[places]]
-        self._scan_factors[:N_FACTORS, places] = headers["target"].T
-        self._scan_factors[N_FACTORS, places] = headers["bias"]

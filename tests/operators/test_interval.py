@@ -83,11 +83,13 @@ def test_pairs_go_both_ways(seed: int, n: int, n_shards: int) -> None:
             key = int(ids[one]), int(ids[other])
             wanted[key] = wanted.get(key, 0.0) + float(weight)
     got: dict[tuple[int, int], float] = {}
+    slot = acc.slot.copy()
     for update in summed_updates(acc, world.entities, 0, n_shards).values():
         for pair in update.pairs:
             key = int(update.counts["id"][pair["a"]]), int(pair["b"])
             assert key not in got
             got[key] = float(pair["weight"])
+    assert (acc.slot == slot).all()
     assert got.keys() == wanted.keys()
     assert all(np.isclose(got[key], wanted[key], rtol=1e-5) for key in got)
 

@@ -113,7 +113,7 @@ def test_bytes_do_not_depend_on_the_numbers(dtype: np.dtype, seed: int) -> None:
     assert (on_disk(again, np.arange(5, dtype=np.int32), other) == values).all()
     disk = values.view(disk_layout(dtype)).reshape(-1)
     for name in disk.dtype.names or ():
-        wanted = numbering.ids_of(records[name]) if name in ENTITY_FIELDS else records[name]
+        wanted = numbering.ids[records[name]] if name in ENTITY_FIELDS else records[name]
         assert disk[name].tobytes() == wanted.tobytes()
 
 

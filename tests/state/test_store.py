@@ -242,7 +242,7 @@ def test_all_pages_come_in_batches(tmp_path: Path) -> None:
 
 
 def test_what_waits_hides_what_is_on_disk(tmp_path: Path) -> None:
-    """A page that was changed or removed since the last write to disk is the new one, or none; others come from disk."""
+    """A page changed or removed since the last write to disk is the new one, or none; others come from disk."""
     with contextlib.closing(PageStore(tmp_path / "s")) as store:
         store.write([(A, b"1"), (B, b"2"), (C, b"3")], position=1, checkpoint=b"c")
     with contextlib.closing(PageStore(tmp_path / "s")) as store:
