@@ -1,5 +1,6 @@
 """The catalogue, joined to the rows of its items: where they stand, what describes them, since when they are listed."""
 
+import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -31,6 +32,8 @@ class ItemInfo(msgspec.Struct, frozen=True):
     item_id: str
     category: tuple[str, ...]
     title: str | None
+    label: str
+    """The category as one text, its levels separated by `` / ``."""
 
 
 class JoinedCatalog(EntityArrays):
@@ -144,7 +147,7 @@ class JoinedCatalog(EntityArrays):
             if known is not None and known.item_id != item_id:
                 self.n_collisions += 1
             if entry is not None:
-                self.info[item_hash] = ItemInfo(item_id, path, entry.title)
+                self.info[item_hash] = ItemInfo(item_id, path, entry.title, sys.intern(" / ".join(path)))
             elif known is not None:
                 del self.info[item_hash]
 

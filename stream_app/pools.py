@@ -1,6 +1,7 @@
 """Uniform negatives, the same for all events whose offsets lie in one block, however they are cut into batches."""
 
 from collections.abc import Iterator
+from functools import lru_cache
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -53,6 +54,12 @@ def pooled_runs(offsets: UInt64s, headers: Rows, seed: int, partition: int) -> I
     starts = [0, *(np.flatnonzero(np.diff(blocks)) + 1).tolist(), offsets.size]
     for start, end in pairwise(starts):
         block = int(blocks[start])
-        rows = np.random.default_rng([mixed, block]).integers(1, max(headers.shape[0], 2), 2 * POOL)
+        rows = _drawn(mixed, block, max(headers.shape[0], 2))
         known = (headers["n"][rows] > 0) & (headers["kind"][rows] == KIND_ITEM)
         yield Run(block, slice(start, end), rows[known][:POOL].astype(np.int32))
+
+
+@lru_cache(maxsize=64)
+def _drawn(mixed: int, block: int, n_rows: int) -> np.ndarray:
+    """Return twice as many rows as a pool has; kept, since small batches come from the same block again and again."""
+    return np.random.default_rng([mixed, block]).integers(1, n_rows, 2 * POOL)

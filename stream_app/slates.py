@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
+
 from operators.slate import REASON_CATEGORY, REASON_POPULAR, REASON_REPEAT, REASON_TASTE, REASON_TOGETHER
 from state.arrays import Rows, UInt64s
 from stream_app.records import AsOf, Event, Slate, SlateItem, encode_slate
@@ -18,6 +20,10 @@ REASONS = {
     REASON_POPULAR: "popular",
 }
 """Machine-readable reasons; "together" is followed by a colon and the item it goes with."""
+
+
+_DIGITS = 6
+"""Of a score, after the point."""
 
 
 class SlatePolicy(NamedTuple):
@@ -50,8 +56,9 @@ def unpack(slates: Rows, ids: UInt64s) -> Iterator[FilledSlate]:
     ids
         Id of every entity row.
     """
+    scores = slates["scores"].astype(np.float64).round(_DIGITS)
     columns = (
-        ids[slates["rows"]], slates["scores"], slates["propensities"], slates["reasons"], ids[slates["sources"]],
+        ids[slates["rows"]], scores, slates["propensities"], slates["reasons"], ids[slates["sources"]],
         slates["categories"],
     )  # fmt: skip
     lists = zip(*(column.tolist() for column in columns), strict=True)
@@ -99,19 +106,11 @@ def build_slate(
 def slate_items(slate: FilledSlate, replica: "Replica") -> list[SlateItem]:
     """Return the slots of a filled slate, without items that have left the catalogue."""
     items = []
-    for k, item in enumerate(slate.ids):
+    slots = zip(slate.ids, slate.scores, slate.propensities, slate.reasons, slate.sources, strict=True)
+    for item, score, propensity, reason, source in slots:
         info = replica.info.get(item)
-        if info is None:
-            continue
-        items.append(
-            SlateItem(
-                item_id=info.item_id,
-                category=" / ".join(info.category),
-                score=round(slate.scores[k], 6),
-                propensity=slate.propensities[k],
-                reason=_reason(slate, k, replica),
-            )
-        )
+        if info is not None:
+            items.append(SlateItem(info.item_id, info.label, score, propensity, _reason(reason, source, replica)))
     return items
 
 
@@ -121,9 +120,8 @@ def context_names(slate: FilledSlate, replica: "Replica") -> list[str]:
     return [" / ".join(paths[c]) for c in slate.categories]
 
 
-def _reason(slate: FilledSlate, k: int, replica: "Replica") -> str:
-    reason = slate.reasons[k]
+def _reason(reason: int, source: int, replica: "Replica") -> str:
     if reason == REASON_TOGETHER:
-        source = replica.item_name(slate.sources[k])
-        return f"together:{source}" if source is not None else REASONS[REASON_CATEGORY]
+        name = replica.item_name(source)
+        return f"together:{name}" if name is not None else REASONS[REASON_CATEGORY]
     return REASONS[reason]

@@ -54,7 +54,7 @@ def rank_popular(replica: Replica) -> list[PopularItem]:
     for (_, row), weight in zip(keys, weights, strict=True):
         info = replica.info.get(int(ids[row]))
         if info is not None:
-            found.append(PopularItem(info.item_id, " / ".join(info.category), weight / total))
+            found.append(PopularItem(info.item_id, info.label, weight / total))
     return found
 
 
