@@ -14,10 +14,9 @@ from state.pages import Pages
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-MAX_WAITING_BYTES = 4 << 20
-"""Of the pages that wait. More go to RocksDB, and to disk."""
-MAX_TAKEN_BYTES = 16 << 20
-"""Of all pages taken since the last ones went, repetitions counted: a crash costs reading so much of the changelog."""
+MAX_TAKEN_BYTES = 4 << 20
+"""Of pages taken since the last ones went to disk, repetitions counted: a crash costs reading so much of the changelog
+again, or twice that while they are on their way."""
 
 _ABSENT = object()
 
@@ -27,13 +26,12 @@ class WaitingPages:
 
     def __init__(self) -> None:
         self._pages: dict[bytes, bytes | None] = {}
-        self._n_bytes = 0
         self._n_taken = 0
 
     @property
     def is_full(self) -> bool:
-        """Whether they should go to RocksDB now."""
-        return self._n_bytes >= MAX_WAITING_BYTES or self._n_taken >= MAX_TAKEN_BYTES
+        """Whether they should go to RocksDB, and to disk, now."""
+        return self._n_taken >= MAX_TAKEN_BYTES
 
     def take(self, pages: Iterable[tuple[bytes, bytes | None]]) -> None:
         """Add pages; each replaces an earlier one with its key.
@@ -46,16 +44,12 @@ class WaitingPages:
         waiting = self._pages
         if isinstance(pages, Pages):
             for block, (keys, values) in zip(pages.blocks, pages.bytes_of_blocks(), strict=True):
-                width, n_before = KEY_BYTES + block.values.shape[1], len(waiting)
                 waiting.update(zip(keys, values, strict=True))
-                self._n_bytes += width * (len(waiting) - n_before)
-                self._n_taken += width * len(keys)
+                self._n_taken += len(keys) * (KEY_BYTES + block.values.shape[1])
             pages = pages.singles
         for key, page in pages:
-            width, n_before = len(key) + len(page or b""), len(waiting)
             waiting[key] = page
-            self._n_bytes += width * (len(waiting) - n_before)
-            self._n_taken += width
+            self._n_taken += len(key) + len(page or b"")
 
     def find(self, keys: Sequence[bytes]) -> tuple[list[bytes | None], list[int]]:
         """Return the page of each key, None where there is none, and the indices of the keys that do not wait here."""
@@ -73,4 +67,4 @@ class WaitingPages:
     def clear(self) -> None:
         """Forget them: they are in RocksDB."""
         self._pages.clear()
-        self._n_bytes = self._n_taken = 0
+        self._n_taken = 0
