@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 MAX_TAKEN_BYTES = 4 << 20
 """Of pages taken since the last ones went to disk, repetitions counted: a crash costs reading so much of the changelog
 again, or twice that while they are on their way."""
+_ENTRY_BYTES = 128
+"""What a page takes in memory besides its bytes, here and in RocksDB's table."""
 
 _ABSENT = object()
 
@@ -45,11 +47,11 @@ class WaitingPages:
         if isinstance(pages, Pages):
             for block, (keys, values) in zip(pages.blocks, pages.bytes_of_blocks(), strict=True):
                 waiting.update(zip(keys, values, strict=True))
-                self._n_taken += len(keys) * (KEY_BYTES + block.values.shape[1])
+                self._n_taken += len(keys) * (_ENTRY_BYTES + KEY_BYTES + block.values.shape[1])
             pages = pages.singles
         for key, page in pages:
             waiting[key] = page
-            self._n_taken += len(key) + len(page or b"")
+            self._n_taken += _ENTRY_BYTES + len(key) + len(page or b"")
 
     def find(self, keys: Sequence[bytes]) -> tuple[list[bytes | None], list[int]]:
         """Return the page of each key, None where there is none, and the indices of the keys that do not wait here."""

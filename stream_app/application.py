@@ -38,6 +38,10 @@ _SWITCH_S = 0.0005
 """How long a thread may keep the interpreter from another one. Python's 5 ms are the latency of a commit's requests."""
 
 
+_LEFT_S = 1.0
+"""How long what is left at the end of a worker may take to end once it is cancelled."""
+
+
 class WorkerStoppedError(Exception):
     """A worker ended because of an error that it cannot mend; the message names the remedy."""
 
@@ -84,7 +88,10 @@ class Worker(faust.Worker):
         await super()._stop_on_signal(signal)
 
     async def _sentinel_task(self) -> None:
-        await asyncio.sleep(0)
+        """Let tasks end that Faust has just cancelled: it closes the loop next, and those left are told as errors."""
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        if left:
+            await asyncio.wait(left, timeout=_LEFT_S)
 
 
 class App(faust.App):

@@ -119,6 +119,18 @@ def wait_ready(worker: harness.Worker) -> None:
     harness.wait_for(done, "the worker to be ready", COMPILE_S)
 
 
+def wait_replica(worker: harness.Worker, n_events: int) -> dict[str, Any]:
+    """Return what the worker's replica has of every item, once it holds all events; it may follow what is committed."""
+    found: dict[str, Any] = {}
+
+    def done() -> bool:
+        found.update({name: worker.get(f"/items/{name}")[1] for name in map(item_name, range(N_ITEMS))})
+        return sum(item.get("n_events", 0) for item in found.values()) == n_events
+
+    harness.wait_for(done, f"the replica to hold {n_events} events")
+    return found
+
+
 def slates(settings: Settings) -> list[Slate]:
     """Return all committed slates."""
     return [decode_slate(r.value) for r in harness.read_committed(settings, settings.topic_recommendations)]
@@ -126,6 +138,7 @@ def slates(settings: Settings) -> list[Slate]:
 
 def check_learned_once(settings: Settings, shop: Shop) -> None:
     """Assert that both stages have learned every event once, and that no slate was published twice."""
+    harness.wait_decided(settings, settings.topic_user_state, settings.topic_item_state, settings.topic_recommendations)
     found = totals(settings)
     assert found["n_events"] == found["item_events"] == shop.n_events
     assert found["by_type"] == dict(sorted(shop.by_type.items()))

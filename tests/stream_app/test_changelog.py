@@ -97,6 +97,7 @@ def test_replay_takes_over_committed_records_only(app_settings: Settings) -> Non
         second = await replay(app_settings, topic, 1, store, call)
         await producer.commit([Output(topic, 1, B, b"2")], {}, "group")
         await producer.discard()
+        await asyncio.to_thread(harness.wait_decided, app_settings, topic)
         return first, second, await replay(app_settings, topic, 1, store, call)
 
     first, second, third = asyncio.run(run())

@@ -18,6 +18,7 @@ from stream_app.cli import CommandError
 from stream_app.cli.lag import lag as lag_command
 from stream_app.lag import LagError, LagMeter, measure_lag
 from stream_app.partition_lag import PartitionLag
+from tests.stream_app import harness
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -98,7 +99,7 @@ class Transactions:
 
     @staticmethod
     async def _wait_for(read: Callable[[], Awaitable[int | None]], expected: int) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(harness.TIMEOUT_S):
             found = await read()
             while found != expected:
                 await asyncio.sleep(0.01)

@@ -124,12 +124,24 @@ def check_standing(settings: Settings, worker: Worker) -> None:
     assert values["discover"] > values["greedy"] + 0.1  # users buy from one arm only
 
     def exposed() -> bool:
-        with urllib.request.urlopen(f"http://127.0.0.1:{settings.web_port}/metrics", timeout=10) as page:
-            lines = dict(line.rsplit(" ", 1) for line in page.read().decode().splitlines() if line[:1] != "#")
+        lines = exposition(settings)
         found = [lines.get(f'crossaisle_ope_value{{arm="{arm}",estimator="snips"}}', "nan") for arm in values]
         return [float(text) for text in found] == list(values.values())
 
     harness.wait_for(exposed, "the estimates in /metrics")
+
+
+def exposition(settings: Settings) -> dict[str, str]:
+    """Return the values of /metrics by name and labels."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{settings.web_port}/metrics", timeout=10) as page:
+        return dict(line.rsplit(" ", 1) for line in page.read().decode().splitlines() if line[:1] != "#")
+
+
+def wait_followed(settings: Settings, version: int) -> None:
+    """Wait until the worker fills slates under a version of the policy, or a later one: it reads it as others do."""
+    harness.wait_for(
+        lambda: float(exposition(settings)["crossaisle_policy_version"]) >= version, "the worker to follow the policy"
+    )
 
 
 def wait_published(settings: Settings, worker: Worker) -> PolicyState:
@@ -173,6 +185,7 @@ def test_an_audience_changes_the_policy_and_later_slates(settings: Settings, tmp
         state = wait_published(settings, worker)
         check_statistics(settings, before)
         assert share_of(state, "discover") > max(0.6, first)
+        wait_followed(settings, state.version)
         seen = [slate for _ in range(2) for slate in viewers.round(USERS)]
         assert sum(slate.policy == "discover" for slate in seen) > 0.4 * len(seen)  # the start's share is 0.31
         assert all(slate.policy_version >= state.version for slate in seen)
@@ -184,7 +197,7 @@ def test_an_audience_changes_the_policy_and_later_slates(settings: Settings, tmp
         close_slates(settings, market, worker)
         check_standing(settings, worker)
         worker.signal(signal.SIGTERM)
-        assert worker.wait(5) == 0, worker.log
+        assert worker.wait(harness.stop_limit_s()) == 0, worker.log
 
 
 @pytest.mark.slow

@@ -168,7 +168,9 @@ def test_the_documented_rights_are_what_a_worker_needs(secured: tuple[Settings, 
             "the policy to be published",
         )
         shop.wait_learned(everything, market.n_events, worker)
-        assert {lag.lag_events for lag in asyncio.run(measure_lag(settings))} == {0}
+        harness.wait_for(
+            lambda: {lag.lag_events for lag in asyncio.run(measure_lag(settings))} == {0}, "the groups to be at the end"
+        )
         assert worker.terminate() == 0
         log = worker.log
     shop.check_learned_once(everything, market)

@@ -120,7 +120,7 @@ def test_what_is_sent_ahead_is_committed_with_the_rest(settings: Settings) -> No
         consumer = AIOKafkaConsumer(topic, **client_options(settings), auto_offset_reset="earliest")
         await consumer.start()
         while len(seen) < 3:
-            seen.append((await asyncio.wait_for(consumer.getone(), 10)).offset)
+            seen.append((await asyncio.wait_for(consumer.getone(), harness.TIMEOUT_S)).offset)
         await consumer.stop()
         assert await asyncio.to_thread(harness.read_committed, settings, topic) == []
         ends = await producer.commit([Output(topic, 0, None, b"3")], {}, "group")

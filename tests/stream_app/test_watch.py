@@ -19,6 +19,7 @@ from stream_app.cli.watch import render
 from stream_app.cli.watch import watch as watch_command
 from stream_app.records import decode_slate
 from stream_app.watch import SlateWatcher, WatchedSlate, WatchError, explain
+from tests.stream_app import harness
 
 if TYPE_CHECKING:
     from stream_app.settings import Settings
@@ -97,6 +98,7 @@ def test_slates_come_as_they_are_committed(topics: Settings) -> None:
     async def follow() -> list[WatchedSlate]:
         await send_catalog(topics)
         await send(topics, topics.topic_recommendations, {"old": slate(0, "old")})
+        await asyncio.to_thread(harness.wait_decided, topics, topics.topic_recommendations)  # until then it is to come
         async with SlateWatcher(topics) as watcher:
             await send(topics, topics.topic_recommendations, {"u1": slate(1, "u1"), "u2": slate(2, "u2")})
             return await take(watcher, 2)

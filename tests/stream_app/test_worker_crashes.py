@@ -6,7 +6,7 @@ import random
 import shutil
 import signal
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -125,18 +125,6 @@ def test_lost_stores_are_rebuilt(settings: Settings, tmp_path: Path, damage: str
     _finish(settings, market, tmp_path / "log")
 
 
-def _items(worker: Worker, n_events: int) -> dict[str, Any]:
-    """Return what the worker's replica holds of every item, once it holds all events."""
-    found: dict[str, Any] = {}
-
-    def done() -> bool:
-        found.update({name: worker.get(f"/items/{name}")[1] for name in map(shop.item_name, range(shop.N_ITEMS))})
-        return sum(item.get("n_events", 0) for item in found.values()) == n_events
-
-    harness.wait_for(done, f"the replica to hold {n_events} events")
-    return found
-
-
 @pytest.mark.parametrize("stores", ["kept", "stale", "lost", "damaged"])
 def test_a_killed_worker_knows_its_items(settings: Settings, tmp_path: Path, stores: str) -> None:
     """Whatever is left of its local stores, a worker that was killed has the same items when it is ready again."""
@@ -149,7 +137,7 @@ def test_a_killed_worker_knows_its_items(settings: Settings, tmp_path: Path, sto
     with Worker(settings, tmp_path / "log", REAL_WORKER) as worker:
         harness.send(settings, market.events(300))
         shop.wait_learned(settings, 600, worker)
-        before = _items(worker, 600)
+        before = shop.wait_replica(worker, 600)
         worker.process.kill()
         worker.wait()
     for store in folder.glob("item-*"):
@@ -161,7 +149,7 @@ def test_a_killed_worker_knows_its_items(settings: Settings, tmp_path: Path, sto
             shutil.copytree(tmp_path / "earlier" / store.name, store)
     with Worker(settings, tmp_path / "again", REAL_WORKER) as worker:
         shop.wait_ready(worker)
-        assert _items(worker, 600) == before
+        assert shop.wait_replica(worker, 600) == before
         assert worker.log.count("stored_items_read") == (harness.N_PARTITIONS if stores in {"kept", "stale"} else 0)
         assert worker.terminate() == 0, worker.log
     shop.check_learned_once(settings, market)

@@ -21,7 +21,7 @@ async def test_signals_stop_once_each_and_are_given_back(number: signal.Signals)
     before = signal.getsignal(number)
     with signals(stopped.set):
         os.kill(os.getpid(), number)
-        await asyncio.wait_for(stopped.wait(), timeout=10)
+        await asyncio.wait_for(stopped.wait(), timeout=60)
     assert signal.getsignal(number) is before
 
 

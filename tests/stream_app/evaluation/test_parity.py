@@ -112,6 +112,7 @@ def test_the_worker_and_evaluate_give_the_same_slates(app_settings: Settings, tm
     with Worker(settings, tmp_path / "log", REAL_WORKER) as worker:
         shop.wait_ready(worker)
         shop.wait_learned(settings, N_FIRST, worker)
+        shop.wait_replica(worker, N_FIRST)
         harness.send(settings, records[N_FIRST:])
         shop.wait_learned(settings, N_EVENTS, worker)
         worker.signal(signal.SIGTERM)

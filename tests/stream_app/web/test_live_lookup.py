@@ -13,6 +13,7 @@ from schemathesis import GenerationMode
 
 from stream_app.records import decode_slate
 from tests.stream_app import harness
+from tests.stream_app.web.conftest import wait_until
 
 if TYPE_CHECKING:
     from tests.stream_app.web.conftest import Pair
@@ -20,7 +21,9 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def newest(pair: Pair) -> dict[str, bytes]:
-    """Return the newest committed slate of each user, as the topic holds it."""
+    """Return the newest committed slate of each user, as the topic holds it once all events are learned."""
+    wait_until(lambda: sum(lag.lag_events for lag in pair.lags()) == 0, "everything to be learned")
+    harness.wait_decided(pair.settings[0], pair.settings[0].topic_recommendations)
     return {
         r.key.decode(): r.value
         for r in harness.read_committed(pair.settings[0], pair.settings[0].topic_recommendations)
