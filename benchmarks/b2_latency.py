@@ -36,7 +36,7 @@ SHARES = (0.1, 0.5, 0.8)
 LEVELS = ("read_uncommitted", "read_committed")
 PERCENTILES = (50, 99, 99.9)
 _TICK_S = 0.01
-_FALLBACK_RATE = 3_000.0
+_QUICK_RATE = 3_000.0
 _SETTLE_S = 10.0
 """A worker that had a backlog commits less often for a while (:mod:`operators.load`); here it gets back to normal."""
 
@@ -44,7 +44,7 @@ _SETTLE_S = 10.0
 async def measure(*, quick: bool) -> dict[str, Any]:
     """Return percentiles for both contestants at shares of the worker's B1 throughput."""
     n_warm, watch_s, shares = (2_000, 1.0, (0.1,)) if quick else (PAST_EAGER, 12.0, SHARES)
-    top = _FALLBACK_RATE if quick else _top_rate()
+    top = _QUICK_RATE if quick else _top_rate()
     found: dict[str, Any] = {"events_per_s_at_100_percent": top, "commit_interval_ms": None}
     async with cluster() as home:
         await home.fill(n_warm, until_now=True)

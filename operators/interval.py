@@ -198,17 +198,11 @@ def _fill_sections(
         record = records[k]
         _copy_counts(record, count)
         if record.has_target:
-            found = out.targets[mine[TARGET]]
+            _put_gradient(out.targets[mine[TARGET]], place[k], record.target_sq, record.target)
             mine[TARGET] += 1
-            found.at, found.square = place[k], record.target_sq
-            for f in range(N_FACTORS):
-                found.gradient[f] = _clipped(record.target[f])
         if record.has_context:
-            found = out.contexts[mine[CONTEXT]]
+            _put_gradient(out.contexts[mine[CONTEXT]], place[k], record.context_sq, record.context)
             mine[CONTEXT] += 1
-            found.at, found.square = place[k], record.context_sq
-            for f in range(N_FACTORS):
-                found.gradient[f] = _clipped(record.context[f])
     for k in range(pair_a.shape[0]):
         number = slot[pair_a[k]]
         mine = at[shards[number]]
@@ -227,6 +221,13 @@ def _copy_counts(record: Row, count: Row) -> None:
     count.cooc_count, count.log_gaps = record.cooc_count, record.log_gaps
     count.bias, count.bias_sq = record.bias, record.bias_sq
     count.blend_bias, count.blend_bias_sq = record.blend_bias, record.blend_bias_sq
+
+
+@inner_kernel
+def _put_gradient(found: Row, at: int, square: float, gradient: Floats) -> None:
+    found.at, found.square = at, square
+    for f in range(N_FACTORS):
+        found.gradient[f] = _clipped(gradient[f])
 
 
 @inner_kernel

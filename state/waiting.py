@@ -9,18 +9,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from state.codec import KEY_BYTES
-from state.pages import Pages
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
+
+    from state.pages import Pages
 
 MAX_TAKEN_BYTES = 4 << 20
 """Of pages taken since the last ones went to disk, repetitions counted: a crash costs reading so much of the changelog
 again, or twice that while they are on their way."""
 _ENTRY_BYTES = 128
 """What a page takes in memory besides its bytes, here and in RocksDB's table."""
-
-_ABSENT = object()
 
 
 class WaitingPages:
@@ -35,32 +34,19 @@ class WaitingPages:
         """Whether they should go to RocksDB, and to disk, now."""
         return self._n_taken >= MAX_TAKEN_BYTES
 
-    def take(self, pages: Iterable[tuple[bytes, bytes | None]]) -> None:
-        """Add pages; each replaces an earlier one with its key.
-
-        Parameters
-        ----------
-        pages
-            Key and bytes of each; None as bytes removes the page.
-        """
-        waiting = self._pages
-        if isinstance(pages, Pages):
-            for block, (keys, values) in zip(pages.blocks, pages.bytes_of_blocks(), strict=True):
-                waiting.update(zip(keys, values, strict=True))
-                self._n_taken += len(keys) * (_ENTRY_BYTES + KEY_BYTES + block.values.shape[1])
-            pages = pages.singles
-        for key, page in pages:
-            waiting[key] = page
+    def take(self, pages: Pages) -> None:
+        """Add pages; each replaces an earlier one with its key."""
+        for block, (keys, values) in zip(pages.blocks, pages.bytes_of_blocks(), strict=True):
+            self._pages.update(zip(keys, values, strict=True))
+            self._n_taken += len(keys) * (_ENTRY_BYTES + KEY_BYTES + block.values.shape[1])
+        for key, page in pages.singles:
+            self._pages[key] = page
             self._n_taken += _ENTRY_BYTES + len(key) + len(page or b"")
 
     def find(self, keys: Sequence[bytes]) -> tuple[list[bytes | None], list[int]]:
         """Return the page of each key, None where there is none, and the indices of the keys that do not wait here."""
-        get = self._pages.get
-        found = [get(key, _ABSENT) for key in keys]
-        absent = [k for k, page in enumerate(found) if page is _ABSENT]
-        for k in absent:
-            found[k] = None
-        return found, absent  # type: ignore[return-value]  # no longer has the mark
+        waiting = self._pages
+        return [waiting.get(key) for key in keys], [k for k, key in enumerate(keys) if key not in waiting]
 
     def sorted_items(self) -> list[tuple[bytes, bytes | None]]:
         """Return all that wait in the order of their keys, in which RocksDB takes them soonest."""

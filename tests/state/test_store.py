@@ -9,7 +9,6 @@ import struct
 import subprocess
 import sys
 import textwrap
-import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -27,6 +26,7 @@ from state.store import (
     StoreLockedError,
 )
 from state.waiting import MAX_TAKEN_BYTES
+from tests.stream_app.harness import wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -259,12 +259,11 @@ def test_waiting_pages_go_to_disk_when_enough_were_taken(tmp_path: Path, n_keys:
     """By what was written in all: a page that is written again and again does not wait forever."""
     page, n_written = bytes(100_000), 0
     with contextlib.closing(PageStore(tmp_path / "s")) as store:
-        while not list((tmp_path / "s").glob("*.sst")):
-            assert n_written * len(page) < 2 * MAX_TAKEN_BYTES
+        while n_written * len(page) < MAX_TAKEN_BYTES:
+            assert not list((tmp_path / "s").glob("*.sst"))
             store.write([(b"key-%04d" % (n_written % n_keys), page)], position=n_written + 1, checkpoint=None)
             n_written += 1
-            time.sleep(0.001)  # RocksDB writes the table in a thread of its own
-    assert n_written * len(page) > MAX_TAKEN_BYTES
+        wait_for(lambda: bool(list((tmp_path / "s").glob("*.sst"))), "the table, which a thread of RocksDB writes")
 
 
 def test_a_damaged_page_ends_the_batches(tmp_path: Path) -> None:
