@@ -14,7 +14,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from stream_app.broker.ports import free_port
-from stream_app.kafka import client_options
+from stream_app.kafka import client_options, stop_consumer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -95,7 +95,7 @@ async def consumer_of(
             await consumer.seek_to_end(*tps)
         yield consumer
     finally:
-        await consumer.stop()
+        await stop_consumer(consumer)
 
 
 async def committed(admin: AIOKafkaAdminClient, settings: Settings) -> int:

@@ -16,7 +16,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError, ProducerFenced
 from mode import Service
 
-from stream_app.kafka import client_options
+from stream_app.kafka import client_options, stop_consumer
 from stream_app.processor import Output
 from stream_app.records import KafkaRecord, Rejection, encode_reject
 from stream_app.transaction import TaskProducer
@@ -137,4 +137,4 @@ class CatalogRejects(Service):
             await consumer.start()
             return {tp: await consumer.committed(tp) or 0 for tp in tps}
         finally:
-            await consumer.stop()
+            await stop_consumer(consumer)

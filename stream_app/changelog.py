@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from stream_app.kafka import client_options
+from stream_app.kafka import client_options, stop_consumer
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -166,7 +166,7 @@ async def replay(
                 progress.position = position
         return Replayed(n_records, start, end)
     finally:
-        await consumer.stop()
+        await stop_consumer(consumer)
 
 
 def apply(store: Store, records: Sequence[KafkaRecord], position: int) -> None:

@@ -28,7 +28,7 @@ from state.layout import (
 )
 from state.table import RowTable
 from stream_app.changelog import CHECKPOINT_KEY
-from stream_app.kafka import client_options
+from stream_app.kafka import client_options, stop_consumer
 from stream_app.records import Checkpoint, EventLimits, decode_catalog
 from stream_app.topic_facts import fetch_topic_facts
 
@@ -72,7 +72,7 @@ async def read_latest(settings: "Settings", topic: str) -> AsyncIterator[Any]:
                 if await consumer.position(tp) >= ends[tp]:
                     left.discard(tp)
     finally:
-        await consumer.stop()
+        await stop_consumer(consumer)
 
 
 async def _checkpoints(settings: "Settings", topic: str) -> list[Checkpoint]:

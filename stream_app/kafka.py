@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from aiokafka import AIOKafkaConsumer
 from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import IncompatibleBrokerVersion, KafkaError, NodeNotReadyError
 from aiokafka.protocol.api import Request, RequestStruct, Response
@@ -75,6 +76,30 @@ def _tls_context(settings: "Settings") -> ssl.SSLContext:
         message = f"{what} cannot be used ({why}): set it to a PEM file that this user may read"
         raise TlsError(message) from error
     return context
+
+
+async def stop_consumer(consumer: AIOKafkaConsumer) -> None:
+    """Disconnect a consumer.
+
+    Where a request of it waits to be tried again, aiokafka cancels that and lets the CancelledError out, which would
+    end the task that called: after the end of a broker the page would never be fed again.
+
+    Raises
+    ------
+    asyncio.CancelledError
+        The calling task was cancelled.
+    aiokafka.errors.KafkaError
+        The group could not be left.
+    """
+    stopping = asyncio.ensure_future(consumer.stop())
+    try:
+        await asyncio.wait([stopping])
+    finally:
+        stopping.cancel()
+    if stopping.cancelled():
+        await consumer._client.close()  # noqa: SLF001  # what stop() did not come to
+    else:
+        stopping.result()
 
 
 async def wait_for_broker(settings: "Settings", log: Any) -> None:

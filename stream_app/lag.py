@@ -21,7 +21,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
-from stream_app.kafka import client_options
+from stream_app.kafka import client_options, stop_consumer
 from stream_app.lag_records import RecordFinder
 from stream_app.partition_lag import PartitionLag, Stage, lag_of
 from stream_app.unreachable import no_broker
@@ -134,7 +134,7 @@ class LagMeter:
     async def stop(self) -> None:
         """Disconnect. It may be called more than once."""
         if self._consumer is not None:
-            await self._consumer.stop()
+            await stop_consumer(self._consumer)
         if self._admin is not None:
             await self._admin.close()
         self._consumer = self._admin = None

@@ -14,7 +14,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from state.store import PageStore, StoreDamagedError, StoreLockedError
 from stream_app.changelog import RecoveryError, Replayed, RestoreProgress, StaleStoreError, replay, start_over
-from stream_app.kafka import client_options
+from stream_app.kafka import client_options, stop_consumer
 from stream_app.records import Checkpoint
 from stream_app.transaction import TaskProducer
 
@@ -237,7 +237,7 @@ async def _start_offset(
             return check_checkpoint(checkpoint, spec, partition, source, begin, end, remedy=start_over(settings))
         committed = await consumer.committed(tp)
     finally:
-        await consumer.stop()
+        await stop_consumer(consumer)
     if committed:
         msg = (
             f"stage {spec.name}, partition {partition}: the group {spec.group_id} has read {spec.input_topic} up to "

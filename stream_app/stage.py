@@ -12,7 +12,7 @@ from aiokafka.errors import KafkaError
 from mode import Service
 
 from stream_app.changelog import MAX_RECORD_BYTES, RecoveryError, start_over
-from stream_app.kafka import client_options
+from stream_app.kafka import client_options, stop_consumer
 from stream_app.members import client_id
 from stream_app.task import Task, TaskContext
 from stream_app.topic_facts import TopicFactsCache
@@ -115,7 +115,7 @@ class StageService(Service):
         try:
             await consumer.start()
         except BaseException:
-            await consumer.stop()
+            await stop_consumer(consumer)
             raise
         facts = TopicFactsCache(settings, [spec.input_topic, spec.changelog_topic])
         self._consumer = consumer
@@ -135,7 +135,7 @@ class StageService(Service):
         """Commit and close every task, then leave the group."""
         await self._close_tasks(_STOP_TIMEOUT_S)
         if self._consumer is not None:
-            stopping = asyncio.ensure_future(self._consumer.stop())
+            stopping = asyncio.ensure_future(stop_consumer(self._consumer))
             await asyncio.wait([stopping], timeout=_STOP_TIMEOUT_S)
             if not stopping.done():
                 stopping.cancel()

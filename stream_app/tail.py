@@ -11,7 +11,7 @@ from aiokafka.errors import KafkaError
 from mode import Service
 
 from stream_app.changelog import MAX_RECORD_BYTES
-from stream_app.kafka import client_options
+from stream_app.kafka import client_options, stop_consumer
 from stream_app.topic_facts import TopicFactsCache
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ class TailService(Service):
                 if not self.caught_up.is_set():
                     await self._note_progress(consumer, targets)
         finally:
-            stopping = asyncio.ensure_future(consumer.stop())
+            stopping = asyncio.ensure_future(stop_consumer(consumer))
             await asyncio.wait([stopping], timeout=_STOP_TIMEOUT_S)
 
     async def _begin(self, consumer: AIOKafkaConsumer) -> dict[TopicPartition, int]:

@@ -13,7 +13,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
-from stream_app.kafka import client_options
+from stream_app.kafka import client_options, stop_consumer
 from stream_app.records import Slate, decode_slate
 from stream_app.unreachable import no_broker
 
@@ -200,7 +200,7 @@ class SlateWatcher:
             consumer.assign(partitions)
             await consumer.seek_to_beginning()
         except BaseException:
-            await consumer.stop()
+            await stop_consumer(consumer)
             raise
         return consumer
 
@@ -210,7 +210,7 @@ class SlateWatcher:
             await asyncio.wait([self._tail])
         for consumer in (self._slates, self._catalog):
             if consumer is not None:
-                await consumer.stop()
+                await stop_consumer(consumer)
         self._slates = self._catalog = self._tail = None
 
     async def slates(self) -> AsyncIterator[WatchedSlate]:

@@ -16,7 +16,7 @@ from stream_app.demo.floor import Sale, read_sale
 from stream_app.demo.replay import baskets, replay_order
 from stream_app.demo.state import Gauge
 from stream_app.demo.stats import RateMeter
-from stream_app.kafka import client_options
+from stream_app.kafka import client_options, stop_consumer
 from stream_app.lag import LagError, LagMeter
 from stream_app.produce import Pacer, connect_producer
 from stream_app.reading import RecordFile
@@ -225,7 +225,7 @@ class SlateReader:
                 consumer.seek(place, offset)
             yield consumer
         finally:
-            await consumer.stop()
+            await stop_consumer(consumer)
 
 
 async def measure(

@@ -18,7 +18,7 @@ from aiokafka.errors import (
 )
 
 from stream_app.doctor.finding import Finding, error, ok, warning
-from stream_app.kafka import client_options
+from stream_app.kafka import client_options, stop_consumer
 from stream_app.settings import PREFIX
 from stream_app.topic_facts import fetch_topic_facts
 
@@ -79,7 +79,7 @@ async def check_clock_by_events(settings: Settings) -> list[Finding]:
         try:
             times = await _newest_times_ms(consumer, [TopicPartition(topic, p) for p in range(facts.n_partitions)])
         finally:
-            await consumer.stop()
+            await stop_consumer(consumer)
     now_ms = time.time_ns() // 1_000_000
     if not times:
         return [ok("clock", "no events yet to compare with", wanted)]

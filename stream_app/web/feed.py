@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from stream_app.kafka import client_options
+from stream_app.kafka import client_options, stop_consumer
 from stream_app.topic_facts import TopicFactsCache
 
 if TYPE_CHECKING:
@@ -58,13 +58,13 @@ class NewestRecords:
         try:
             await self._consumer.start()
         except BaseException:
-            await self._consumer.stop()
+            await stop_consumer(self._consumer)
             raise
         return self
 
     async def __aexit__(self, *_: object) -> None:
         """Disconnect."""
-        await self._consumer.stop()
+        await stop_consumer(self._consumer)
 
     async def take(self) -> list[Any]:
         """Return records that are new since the last call, oldest first; of many, the newest ones.

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING
 
 import pytest
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import NodeNotReadyError
 
 from stream_app import kafka
-from stream_app.kafka import TlsError, client_options, once_listed
+from stream_app.kafka import TlsError, client_options, once_listed, stop_consumer
 from stream_app.settings import Settings
+from tests.stream_app.harness import make_topics
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -56,3 +59,40 @@ def test_a_certificate_that_is_none_names_its_setting(tmp_path: Path) -> None:
     settings = Settings(security_protocol="SSL", ssl_certfile=path, ssl_keyfile=path)
     with pytest.raises(TlsError, match=r"CROSSAISLE_SSL_CERTFILE .* with CROSSAISLE_SSL_KEYFILE "):
         client_options(settings)
+
+
+def test_a_consumer_with_a_request_to_be_tried_again_disconnects(app_settings: Settings) -> None:
+    """What waits for its next try is cancelled; the task that stops the consumer is not."""
+
+    async def stop() -> None:
+        consumer = AIOKafkaConsumer(**client_options(app_settings), retry_backoff_ms=60_000)
+        await consumer.start()
+        consumer.assign([TopicPartition(app_settings.topic_events, 0)])
+        await consumer.seek_to_end()
+        await asyncio.sleep(0.2)  # until it has asked for records
+        for connection in list(consumer._client._conns.values()):
+            connection.close()
+        await asyncio.sleep(0.2)  # until that has failed, and waits for its minute
+        (waiting,) = consumer._fetcher._pending_tasks
+        await asyncio.wait_for(stop_consumer(consumer), 10.0)
+        assert waiting.cancelled()
+        assert not any(connection.connected() for connection in consumer._client._conns.values())
+
+    make_topics(app_settings)
+    asyncio.run(stop())
+
+
+def test_a_task_that_is_cancelled_while_it_stops_a_consumer_is_cancelled(app_settings: Settings) -> None:
+    """Its own cancellation is no business of aiokafka's."""
+
+    async def stop() -> None:
+        consumer = AIOKafkaConsumer(**client_options(app_settings))
+        await consumer.start()
+        stopping = asyncio.ensure_future(stop_consumer(consumer))
+        await asyncio.sleep(0)
+        stopping.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await stopping
+        assert stopping.cancelled()
+
+    asyncio.run(stop())
