@@ -54,10 +54,19 @@ class PartitionedModel(ReplayModel):
         self._tasks = [
             UserProcessor(settings, k, partitions, 1, MemoryPageStore(), self._replica) for k in range(partitions)
         ]
+        self._batch = partitions * settings.max_batch_events
         for task in self._tasks:
             task.restore(None)
 
     def _learn(self, events: Sequence[Event], first_index: int, scored: Bools, answers: Answers) -> None:
+        """Learn in batches as large as a worker's under load, each of which its lists follow at once."""
+        for start in range(0, len(events), self._batch):
+            part = slice(start, start + self._batch)
+            self._learn_batch(events[part], first_index + start, scored[part], answers)
+            for task in self._tasks:
+                task.fold()
+
+    def _learn_batch(self, events: Sequence[Event], first_index: int, scored: Bools, answers: Answers) -> None:
         of_event = np.array([hash_id(event.user_id) % len(self._tasks) for event in events])
         found: dict[int, Any] = {}
         for number, task in enumerate(self._tasks):

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from operators.arrays import ACCUMULATOR, Accumulators, Entities, new_accumulators
+from operators.factors import accumulator
 from state.arrays import Floats, Int32s, Row, Rows
 from state.kernel import inner_kernel, kernel
 from state.layout import KIND_CATEGORY, KIND_ITEM, N_FACTORS, N_POPULARITIES
@@ -51,6 +52,50 @@ def with_room(acc: Accumulators, n_rows: int, n_records: int, n_pairs: int) -> A
         new[:have_pairs] = old[:have_pairs]
     out.n_pairs[0] = have_pairs
     return out
+
+
+def merged(acc: Accumulators, batch: Accumulators, n_rows: int) -> Accumulators:
+    """Return accumulators with what both summed up to; both are as of the same time.
+
+    Parameters
+    ----------
+    acc
+        Not to be used any more: the result may share its arrays.
+    n_rows
+        Entity rows that may be touched.
+    """
+    out = with_room(acc, n_rows, int(batch.n[0]), int(batch.n_pairs[0]))
+    begin, end = int(out.n_pairs[0]), int(out.n_pairs[0] + batch.n_pairs[0])
+    for into, more in ((out.pair_a, batch.pair_a), (out.pair_b, batch.pair_b), (out.pair_weight, batch.pair_weight)):
+        into[begin:end] = more[: end - begin]
+    out.n_pairs[0] = end
+    _add_records(out, batch)
+    return out
+
+
+@kernel
+def _add_records(acc: Accumulators, batch: Accumulators) -> None:
+    for k in range(batch.n[0]):
+        more = batch.records[k]
+        record = acc.records[accumulator(acc, more.row)]
+        for f in range(N_FACTORS):
+            record.target[f] += more.target[f]
+            record.context[f] += more.context[f]
+        record.target_sq += more.target_sq
+        record.context_sq += more.context_sq
+        record.has_target |= more.has_target
+        record.has_context |= more.has_context
+        record.n += more.n
+        record.n_repeat += more.n_repeat
+        record.n_events += more.n_events
+        for p in range(N_POPULARITIES):
+            record.popularity[p] += more.popularity[p]
+        record.cooc_count += more.cooc_count
+        record.log_gaps += more.log_gaps
+        record.bias += more.bias
+        record.bias_sq += more.bias_sq
+        record.blend_bias += more.blend_bias
+        record.blend_bias_sq += more.blend_bias_sq
 
 
 def clear(acc: Accumulators) -> None:

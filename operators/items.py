@@ -6,10 +6,71 @@ import numpy as np
 
 from operators.numeric import decay
 from operators.params import MAX_NEIGHBOURS, POPULARITY_DAYS
-from state.arrays import Floats, Int32s, Rows, UInt64s
-from state.kernel import kernel
+from state.arrays import Floats, Int32s, Row, Rows, UInt64s
+from state.kernel import inner_kernel, kernel
 from state.layout import ENTITY_NEIGHBOURS, N_FACTORS, N_POPULARITIES, N_SLOTS
 from state.slab import pop_free
+
+
+@inner_kernel
+def add_counts(row: Row, counts: Row, as_of_s: int, rate: float) -> None:
+    """Add counts, decayed popularities and bias gradients to an entity row.
+
+    Parameters
+    ----------
+    counts
+        A record with the fields of :data:`state.updates.COUNTS`; popularities are as of ``as_of_s``.
+    rate
+        Learning rate of the biases.
+    """
+    row.n += counts.n
+    row.n_repeat += counts.n_repeat
+    row.n_events += counts.n_events
+    row.cooc_count += counts.cooc_count
+    row.log_gaps += counts.log_gaps
+    for p in range(N_POPULARITIES):
+        if as_of_s >= row.t_s:
+            kept = decay(float(as_of_s) - float(row.t_s), POPULARITY_DAYS[p])
+            row.popularity[p] = row.popularity[p] * kept + counts.popularity[p]
+        else:
+            late = decay(float(row.t_s) - float(as_of_s), POPULARITY_DAYS[p])
+            row.popularity[p] += counts.popularity[p] * late
+    row.t_s = max(row.t_s, np.uint32(as_of_s))
+    if counts.bias_sq > 0.0:
+        row.bias_g += counts.bias_sq
+        row.bias -= rate * counts.bias / math.sqrt(row.bias_g)
+    if counts.blend_bias_sq > 0.0:
+        row.blend_bias_g += counts.blend_bias_sq
+        row.blend_bias -= rate * counts.blend_bias / math.sqrt(row.blend_bias_g)
+
+
+@inner_kernel
+def step_target(row: Row, gradient: Floats, square: float, rate: float) -> None:
+    """Make one row-wise Adagrad step of the target factors: ``G += Σ mean(g²)``, ``E -= rate · Σ g / sqrt(G)``.
+
+    Parameters
+    ----------
+    gradient, square
+        Summed gradients, shape ``(n_factors,)``, and the sum of the events' mean squares. Where that is not finite the
+        row is left as it is.
+    """
+    if not math.isfinite(square) or square <= 0.0:
+        return
+    row.target_g += square
+    step = rate / math.sqrt(row.target_g)
+    for f in range(N_FACTORS):
+        row.target[f] -= step * gradient[f]
+
+
+@inner_kernel
+def step_context(row: Row, gradient: Floats, square: float, rate: float) -> None:
+    """Make one row-wise Adagrad step of the context factors; see :func:`step_target`."""
+    if not math.isfinite(square) or square <= 0.0:
+        return
+    row.context_g += square
+    step = rate / math.sqrt(row.context_g)
+    for f in range(N_FACTORS):
+        row.context[f] -= step * gradient[f]
 
 
 @kernel
@@ -27,60 +88,28 @@ def apply_counts(headers: Rows, rows: Int32s, counts: Rows, as_of_s: int, rate: 
     """
     for k in range(rows.shape[0]):
         row = headers[rows[k]]
-        c = counts[k]
-        row.kind = c.kind
-        row.n += c.n
-        row.n_repeat += c.n_repeat
-        row.n_events += c.n_events
-        row.cooc_count += c.cooc_count
-        row.log_gaps += c.log_gaps
-        for p in range(N_POPULARITIES):
-            if as_of_s >= row.t_s:
-                kept = decay(float(as_of_s) - float(row.t_s), POPULARITY_DAYS[p])
-                row.popularity[p] = row.popularity[p] * kept + c.popularity[p]
-            else:
-                late = decay(float(row.t_s) - float(as_of_s), POPULARITY_DAYS[p])
-                row.popularity[p] += c.popularity[p] * late
-        row.t_s = max(row.t_s, np.uint32(as_of_s))
-        if c.bias_sq > 0.0:
-            row.bias_g += c.bias_sq
-            row.bias -= rate * c.bias / math.sqrt(row.bias_g)
-        if c.blend_bias_sq > 0.0:
-            row.blend_bias_g += c.blend_bias_sq
-            row.blend_bias -= rate * c.blend_bias / math.sqrt(row.blend_bias_g)
+        row.kind = counts[k].kind
+        add_counts(row, counts[k], as_of_s, rate)
 
 
 @kernel
 def apply_targets(headers: Rows, rows: Int32s, gradients: Floats, squares: Floats, rate: float) -> None:
-    """Make one row-wise Adagrad step of the target factors: ``G += Σ mean(g²)``, ``E -= rate · Σ g / sqrt(G)``.
+    """Make a step of the target factors of each row; see :func:`step_target`.
 
     Parameters
     ----------
     gradients, squares
-        Summed gradients, shape ``(n, n_factors)``, and sums of the events' mean squares, shape ``(n,)``. A row whose
-        gradient is not finite is left as it is.
+        Shapes ``(n, n_factors)`` and ``(n,)``.
     """
     for k in range(rows.shape[0]):
-        row = headers[rows[k]]
-        if not math.isfinite(squares[k]) or squares[k] <= 0.0:
-            continue
-        row.target_g += squares[k]
-        step = rate / math.sqrt(row.target_g)
-        for f in range(N_FACTORS):
-            row.target[f] -= step * gradients[k, f]
+        step_target(headers[rows[k]], gradients[k], squares[k], rate)
 
 
 @kernel
 def apply_contexts(headers: Rows, rows: Int32s, gradients: Floats, squares: Floats, rate: float) -> None:
-    """Make one row-wise Adagrad step of the context factors; see :func:`apply_targets`."""
+    """Make a step of the context factors of each row; see :func:`step_target`."""
     for k in range(rows.shape[0]):
-        row = headers[rows[k]]
-        if not math.isfinite(squares[k]) or squares[k] <= 0.0:
-            continue
-        row.context_g += squares[k]
-        step = rate / math.sqrt(row.context_g)
-        for f in range(N_FACTORS):
-            row.context[f] -= step * gradients[k, f]
+        step_context(headers[rows[k]], gradients[k], squares[k], rate)
 
 
 @kernel

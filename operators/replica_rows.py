@@ -8,13 +8,26 @@ from state.arrays import Int32s, Row, Rows, UInt8s, UInt64s
 from state.codec import put_back
 from state.idmap import find
 from state.kernel import inner_kernel, kernel
-from state.layout import ENTITY_NEIGHBOURS, KIND_ITEM, N_FACTORS, N_SLOTS, NEIGHBOUR_PAGE, disk_layout
+from state.layout import (
+    ENTITY_HEADER,
+    ENTITY_NEIGHBOURS,
+    KIND_ITEM,
+    N_FACTORS,
+    N_SLOTS,
+    NEIGHBOUR_PAGE,
+    disk_bytes,
+    disk_layout,
+)
 from state.prefetch import field_at
-from state.raw import uint64_at
+from state.raw import copy_bytes, int32_at, uint64_at
 from state.slab import pop_free
 
 _IDS_AT: Final = field_at(disk_layout(NEIGHBOUR_PAGE), "ids")
 _ID_BYTES: Final = 8
+_EVENTS_AT: Final = field_at(disk_layout(ENTITY_HEADER), "n_events")
+_CHAINS_AT: Final = field_at(disk_layout(ENTITY_HEADER), "n_neighbours")
+"""From here to the end: what tells of the pages of neighbours, and of the name; as far from the start in memory."""
+_CHAINS_BYTES: Final = disk_bytes(ENTITY_HEADER) - _CHAINS_AT
 
 
 @kernel
@@ -22,6 +35,9 @@ def take_headers(
     headers: Rows, raw: UInt8s, values: UInt8s, rows: Int32s, runs: Int32s, changes: np.ndarray, totals: np.ndarray
 ) -> None:
     """Put headers into their rows; memory-only fields stay as they are.
+
+    A row that is ahead (:mod:`operators.ahead`) of a header with fewer events keeps what it has learned, and takes over
+    what tells of its pages.
 
     Parameters
     ----------
@@ -41,6 +57,11 @@ def take_headers(
     for k in range(rows.shape[0]):
         header = headers[rows[k]]
         before = header.n
+        if header.ahead and np.uint32(int32_at(values, k, _EVENTS_AT)) < header.n_events:
+            copy_bytes(raw, rows[k], _CHAINS_AT, values, k, _CHAINS_AT, _CHAINS_BYTES)
+            changes[k] = 0.0
+            continue
+        header.ahead = 0
         put_back(values, k, runs, raw, rows[k])
         changes[k] = float(header.n) - float(before)
         if header.kind == KIND_ITEM:

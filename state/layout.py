@@ -60,7 +60,7 @@ Place ``n`` is slot ``n % N_REPEATS`` of page ``n // N_REPEATS - 1`` of chain :d
 :data:`N_REPEATS`. An item that the user had once needs none: its fast count is its slow one.
 """
 
-MEMORY_FIELDS = ("heads", "tick", "dirty", "next", "rows")
+MEMORY_FIELDS = ("heads", "tick", "dirty", "ahead", "next", "rows")
 """Fields that exist in memory only: chain heads, LRU tick, dirty mark, next page, rows of the ids."""
 
 ENTITY_FIELDS = ("entity", "recent", "shown")
@@ -182,7 +182,8 @@ ENTITY_HEADER = np.dtype(
         ("heads", "<i4", (N_ENTITY_CHAINS,)),
         ("tick", "<u4"),
         ("dirty", "u1"),
-        ("_pad", "u1", (3,)),
+        ("ahead", "u1"),  # a replica's row holds what was learned here and is not in the last page that it took over
+        ("_pad", "u1", (2,)),
     ]
 )
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from operators.ahead import add_learned
 from operators.params import N_SCAN, P_LONG, POPULARITY_DAYS
 from operators.popular import update_top
 from operators.replica_rows import copy_scanned, take_headers, take_neighbours
@@ -19,6 +20,7 @@ from state.pages import KEYS, Pages
 from stream_app.joined_catalog import JoinedCatalog
 
 if TYPE_CHECKING:
+    from operators.arrays import Accumulators
     from stream_app.records import KafkaRecord
     from stream_app.settings import Settings
 
@@ -77,6 +79,30 @@ class Replica(JoinedCatalog):
                 self._apply_block(int(keys["kind"][0]), keys, block.values)
         self._apply_latest({key: value for key, value in pages.singles if len(key) == KEY_BYTES and value})
 
+    def add_learned(self, acc: "Accumulators", as_of_s: int, rate: float) -> None:
+        """Show what a task of this worker has learned before it is committed; see :mod:`operators.ahead`.
+
+        Parameters
+        ----------
+        acc
+            Of a batch.
+        as_of_s
+            Time of its decayed sums, in seconds since 2000.
+        rate
+            Learning rate of factors and biases.
+        """
+        records = acc.records[: int(acc.n[0])]
+        changes = np.empty(records.size, np.float64)
+        with self._lock.write_lock():
+            headers = self.table.headers.records
+            add_learned(headers, self._category_of_row, records, as_of_s, rate, changes, self.totals)
+            self._follow(records["row"].copy(), changes)
+
+    def forget_learned(self) -> None:
+        """Let the next page of each row take its place: what a task has learned may have been dropped."""
+        with self._lock.write_lock():
+            self.table.headers.records["ahead"] = 0
+
     def _apply_latest(self, latest: dict[bytes, bytes]) -> None:
         if not latest:
             return
@@ -102,6 +128,11 @@ class Replica(JoinedCatalog):
         headers = self.table.headers.records
         changes = np.empty(rows.size, np.float64)
         take_headers(headers, bytes_of(headers), values, rows, runs_of(ENTITY_HEADER), changes, self.totals)
+        self._follow(rows, changes)
+
+    def _follow(self, rows: Int32s, changes: np.ndarray) -> None:
+        """Bring up to date what is made of rows that have changed."""
+        headers = self.table.headers.records
         for lines in self._serving:
             lines["hour"][rows] = 0
         self._count_attributes(rows, changes)

@@ -7,7 +7,7 @@ import numpy as np
 
 from operators.arrays import Users
 from operators.draw import CHOICE, greedy_choices
-from operators.interval import clear, summed_updates, with_room
+from operators.interval import clear, merged, summed_updates, with_room
 from operators.learn import (
     DUPLICATE,
     LEARNED_LATE,
@@ -67,6 +67,8 @@ class UserProcessor(UserState):
             else:
                 run.append((event, records[index].offset))
         self.learn(run)
+        if self.load.level:
+            self.fold()
         self._drifts.tell(self.quality)
 
     def learn(self, run: list[tuple[Event, int]], wanted: UInt8s = NOTHING_WANTED) -> Rows:
@@ -114,6 +116,14 @@ class UserProcessor(UserState):
         self.policy.attribute(events, (status == DUPLICATE).astype(np.uint8), self._users())
         self._count(run, events, status)
         return lists
+
+    def fold(self) -> None:
+        """Let the worker's lists follow what was learned since the last time, long before it is committed."""
+        if not self._acc.n[0]:
+            return
+        self._replica.add_learned(self._acc, self._interval.as_of_s, self._learn.rate)
+        self._summed = merged(self._summed, self._acc, self._replica.n_rows)
+        clear(self._acc)
 
     def _watch(self, events: Rows, status: UInt8s, losses: np.ndarray, shown: np.ndarray, aucs: np.ndarray) -> None:
         """Note how well events were foreseen; see :mod:`stream_app.quality` and :mod:`stream_app.relearning`."""
@@ -242,11 +252,15 @@ class UserProcessor(UserState):
         return updates
 
     def _updates(self) -> list[Output]:
-        if not self._acc.n[0]:
+        acc = self._acc
+        if self._summed.n[0]:
+            acc = self._summed = merged(self._summed, acc, self._replica.n_rows)
+            clear(self._acc)
+        if not acc.n[0]:
             return []
         with self._replica.reading(self._reader) as entities:
-            updates = summed_updates(self._acc, entities, self._interval.as_of_s, self.n_item_shards)
-        clear(self._acc)
+            updates = summed_updates(acc, entities, self._interval.as_of_s, self.n_item_shards)
+        clear(acc)
         out = []
         for shard, update in updates.items():
             names = {k: v for k, v in self._interval.names.items() if (k >> 32) % self.n_item_shards == shard}

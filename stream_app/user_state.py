@@ -100,6 +100,7 @@ class UserState:
         self.newest = NewestSlates(settings.web_cached_slates)
         self._work = new_work(replica.n_rows, replica.n_categories)
         self._acc = new_accumulators(replica.n_rows, 1024, 1024)
+        self._summed = new_accumulators(replica.n_rows, 1, 1)
         self._newest_s = 0
         self._tick = 0
         self.load = Load()
@@ -113,6 +114,7 @@ class UserState:
 
     def restore(self, checkpoint: bytes | None) -> None:
         """Take counters and weights from the last commit; rows come from the store when they are needed."""
+        self._replica.forget_learned()
         state: dict[str, Any] = msgspec.json.decode(checkpoint)["state"] if checkpoint else {}
         self.tally.restore(state)
         self._newest_s = int(state.get("newest_s", 0))

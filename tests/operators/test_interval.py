@@ -6,9 +6,9 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from operators.arrays import Accumulators, new_accumulators
+from operators.arrays import ACCUMULATOR, Accumulators, new_accumulators
 from operators.factors import accumulator
-from operators.interval import MAX_GRADIENT, clear, summed_updates, with_room
+from operators.interval import MAX_GRADIENT, clear, merged, summed_updates, with_room
 from state.layout import KIND_CATEGORY, KIND_ITEM, N_FACTORS, N_POPULARITIES
 from state.updates import ItemUpdate, decode_update, encode_update
 from tests.operators.world import HISTORIES, N_AISLES, N_ITEMS, Step, World
@@ -38,7 +38,7 @@ def touched(world: World, seed: int, n: int) -> Accumulators:
     return acc
 
 
-def merged(updates: dict[int, ItemUpdate], name: str) -> dict[int, np.ndarray]:
+def field_by_id(updates: dict[int, ItemUpdate], name: str) -> dict[int, np.ndarray]:
     """Return one summed field by entity id, over all shards."""
     return {int(c["id"]): c[name] for update in updates.values() for c in update.counts}
 
@@ -63,9 +63,9 @@ def test_updates_hold_all_sums_each_in_its_shard(seed: int, n: int, n_shards: in
         assert all(np.array_equal(a, b) for a, b in zip(again[1:5], update[1:5], strict=True))
     for record in acc.records[: acc.n[0]]:
         row_id = int(headers["id"][record["row"]])
-        assert all(np.array_equal(merged(updates, name)[row_id], record[name]) for name in COPIED)
+        assert all(np.array_equal(field_by_id(updates, name)[row_id], record[name]) for name in COPIED)
         kind = KIND_CATEGORY if world.entities.category_of_row[record["row"]] >= 0 else KIND_ITEM
-        assert merged(updates, "kind")[row_id] == kind
+        assert field_by_id(updates, "kind")[row_id] == kind
     n_targets = sum(update.targets.size for update in updates.values())
     assert n_targets == int(acc.records["has_target"][: acc.n[0]].sum())
 
@@ -151,3 +151,27 @@ def test_sums_are_consistent_with_the_events(history: list[Step], n_per_commit: 
     rows = world.entities.category_rows[:N_AISLES]
     in_items = sum(int(headers["n"][world.item_row(k)]) for k in range(N_ITEMS))
     assert int(headers["n"][rows].sum()) == in_items == int(world.entities.totals[0])
+
+
+@settings(max_examples=60)
+@given(st.integers(0, 2**32 - 1), st.integers(0, 25), st.integers(0, 25))
+def test_two_batches_merged_hold_what_both_held(seed: int, n: int, m: int) -> None:
+    """Every field of every entity is the sum, every pair is there, and the second batch is as it was."""
+    world = World()
+    one, other = touched(world, seed, n), touched(world, seed + 1, m)
+    first, second = ({int(r["row"]): r.copy() for r in acc.records[: acc.n[0]]} for acc in (one, other))
+    pairs = [list(zip(acc.pair_a, acc.pair_b, acc.pair_weight, strict=True))[: acc.n_pairs[0]] for acc in (one, other)]
+    unchanged = other.records.tobytes()
+    both = merged(one, other, world.replica.n_rows)
+    assert other.records.tobytes() == unchanged
+    found = {int(record["row"]): record for record in both.records[: both.n[0]]}
+    assert found.keys() == first.keys() | second.keys()
+    nothing = np.zeros((), ACCUMULATOR)
+    for row, record in found.items():
+        assert both.records[both.slot[row]]["row"] == row
+        a, b = first.get(row, nothing), second.get(row, nothing)
+        for name in {*record.dtype.names} - {"row", "has_target", "has_context"}:
+            assert np.array_equal(record[name], a[name] + b[name]), name
+        assert all(record[name] == max(a[name], b[name]) for name in ("has_target", "has_context"))
+    n_pairs = int(both.n_pairs[0])
+    assert list(zip(both.pair_a, both.pair_b, both.pair_weight, strict=True))[:n_pairs] == pairs[0] + pairs[1]

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from operators.load import MAX_LEVEL, STRETCH
-from tests.stream_app.test_user_stage import ITEMS, NOW_MS, World, event, shoppers
+from state.ids import hash_id
+from state.updates import decode_update
+from tests.stream_app.test_user_stage import ITEMS, NOW_MS, Record, World, event, shoppers
 
 SECOND_MS = 1_000
 
@@ -78,3 +82,80 @@ def test_calm_without_events_ends_the_load() -> None:
         world.users.process((), NOW_MS + k * SECOND_MS)
     assert world.users.load.level == 0
     assert world.commit().outputs == []
+
+
+def learned_of(world: World, item: str) -> tuple[int, int]:
+    """Return how many events the replica's row of an item has, and whether it is ahead of its last page."""
+    row = world.replica.table.headers.records[world.replica.ensure(np.array([hash_id(item)], np.uint64))[0]]
+    return int(row["n_events"]), int(row["ahead"])
+
+
+def under_load(world: World, records: list[Record]) -> None:
+    """Let a task learn records as if very many waited."""
+    for k, record in enumerate(records):
+        world.users.process([record], NOW_MS + k * SECOND_MS, n_waiting=100_000)
+    assert world.users.load.level == MAX_LEVEL
+
+
+def test_lists_follow_before_the_commit_under_load() -> None:
+    """The replica has what was learned while nothing is committed, and after the commit the committed pages."""
+    world = World()
+    world.catalogue(ITEMS)
+    under_load(world, [event(k, "ann", "i4") for k in range(6)])
+    n_seen, ahead = learned_of(world, "i4")
+    assert n_seen >= 4  # the first came before there was any load
+    assert ahead
+    world.commit()
+    assert learned_of(world, "i4") == (6, 0)
+    assert world.items.item_events == 6
+
+
+def test_pages_of_earlier_commits_do_not_take_back_what_was_learned_since() -> None:
+    """An update that comes back while the task has gone on is older than the replica's row; the last one is not."""
+    world = World()
+    world.catalogue(ITEMS)
+    under_load(world, [event(k, "ann", "i4") for k in range(6)])
+    first = world.users.take_updates()
+    under_load(world, [event(k, "bob", "i4") for k in range(6, 9)])
+    second = world.users.take_updates()
+    for updates, wanted in ((first, (9, 1)), (second, (9, 0))):
+        world.items.process([Record(o.key, o.value) for o in updates], NOW_MS)
+        world.replica.apply_pages(world.items.flush(NOW_MS).pages)
+        world.items.committed()
+        assert learned_of(world, "i4") == wanted
+
+
+def test_what_was_dropped_leaves_the_replica() -> None:
+    """A task that fails and opens again learns its events again: the replica's row ends as the page says."""
+    world = World()
+    world.catalogue(ITEMS)
+    records = [event(k, "ann", "i4") for k in range(6)]
+    under_load(world, records)
+    world.open()
+    world.users.process(records, NOW_MS)
+    world.commit()
+    assert learned_of(world, "i4") == (6, 0)
+    assert world.items.item_events == 6
+
+
+def test_sums_of_many_batches_teach_items_as_one_batch_does() -> None:
+    """The item stage gets one update per commit, with the sums over all batches, to rounding."""
+    worlds = [World(), World()]
+    for world in worlds:
+        world.catalogue(ITEMS)
+        world.users.process(shoppers(400, 1), NOW_MS)
+        world.commit()
+    batches = [event(1_000 + k, f"u{k % 5}", f"i{k % 7}") for k in range(40)]
+    whole, cut = worlds
+    for part in (batches[:1], batches[1:]):  # an interval's sums are as of its first batch
+        whole.users.process(part, NOW_MS)
+    for record in batches:
+        cut.users.process([record], NOW_MS)
+        cut.users.fold()
+    one, other = (decode_update(world.users.take_updates()[0].value or b"") for world in worlds)
+    assert np.array_equal(np.sort(one.counts["id"]), np.sort(other.counts["id"]))
+    a, b = (update.counts[np.argsort(update.counts["id"])] for update in (one, other))
+    for name in ("n", "n_repeat", "n_events"):
+        assert np.array_equal(a[name], b[name])
+    assert np.allclose(a["popularity"], b["popularity"], rtol=1e-4)
+    assert np.isclose(one.pairs["weight"].sum(), other.pairs["weight"].sum(), rtol=1e-4)

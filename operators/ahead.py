@@ -1,0 +1,51 @@
+"""What a worker has learned and not committed yet, in the rows of its own replica.
+
+Under load a commit stands for many thousands of events. Until its pages come back from the item stage a replica would
+know nothing of them; so a task adds each batch's sums to the replica's rows at once, with the item stage's own
+arithmetic. Only that is told apart by ``ahead``: a page that has fewer events than such a row is older than the row is,
+and does not take its place (:func:`operators.replica_rows.take_headers`).
+"""
+
+import numpy as np
+
+from operators.items import add_counts, step_context, step_target
+from state.arrays import Int32s, Rows
+from state.kernel import kernel
+from state.layout import KIND_CATEGORY, KIND_ITEM
+
+
+@kernel
+def add_learned(
+    headers: Rows, category_of_row: Int32s, records: Rows, as_of_s: int, rate: float, changes: np.ndarray,
+    totals: np.ndarray,
+) -> None:  # fmt: skip
+    """Add a batch's sums to the rows of a replica.
+
+    Parameters
+    ----------
+    headers, category_of_row
+        Of all entities.
+    records
+        Of the batch's accumulators, those in use, shape ``(n,)``.
+    as_of_s
+        Time of the decayed sums, in seconds since 2000.
+    rate
+        Learning rate of factors and biases.
+    changes
+        Gets how many events each row has more than before, shape ``(n,)``, float64.
+    totals
+        Events of all items, and items that have any; added to.
+    """
+    for k in range(records.shape[0]):
+        record = records[k]
+        row = headers[record.row]
+        before = row.n
+        row.kind = KIND_CATEGORY if category_of_row[record.row] >= 0 else KIND_ITEM
+        row.ahead = 1
+        add_counts(row, record, as_of_s, rate)
+        step_target(row, record.target, record.target_sq, rate)
+        step_context(row, record.context, record.context_sq, rate)
+        changes[k] = float(record.n)
+        if row.kind == KIND_ITEM:
+            totals[0] += changes[k]
+            totals[1] += before == 0 and record.n > 0
