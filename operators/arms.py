@@ -20,7 +20,7 @@ class Arm(NamedTuple):
     discovery_slots
         Slots kept for items that the user never had.
     category_cap
-        Items of one category at the most; 0 is no cap.
+        Items of one category at the most, more where categories are few (:mod:`operators.cap`); 0 is no cap.
     """
 
     name: str

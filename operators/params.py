@@ -91,7 +91,7 @@ class SlateParams(NamedTuple):
     size
         Slots of a slate.
     category_cap
-        Items of one category at the most; 0 is no cap.
+        Items of one category at the most, more where categories are few (:mod:`operators.cap`); 0 is no cap.
     discovery_slots
         Slots kept for items that the user never had.
     discovery_worth

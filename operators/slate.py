@@ -5,6 +5,7 @@ import math
 import numpy as np
 
 from operators.arrays import Entities, Users, Work
+from operators.cap import cap_in_force
 from operators.draw import draw_slot, set_weights, slot_propensity, weigh_slot
 from operators.numeric import splitmix
 from operators.params import SlateParams
@@ -15,6 +16,8 @@ from state.layout import FLAG_BOUGHT, N_SLATE
 REASON_REPEAT, REASON_TOGETHER, REASON_TASTE, REASON_CATEGORY, REASON_POPULAR = 0, 1, 2, 3, 4
 TOGETHER_SHARE = 0.02
 """Conditional co-occurrence above which "bought together" is the reason."""
+
+_cap_in_force = inner_kernel(cap_in_force)
 
 
 @inner_kernel
@@ -63,6 +66,29 @@ def _eligible(
         out[m] = k
         m += 1
     return m
+
+
+@inner_kernel
+def _cap(categories: Int32s, left: Int32s, n: int, size: int, category_cap: int, found: Int32s) -> int:
+    """Return the cap in force for a slate drawn from ``n`` candidates; ``found`` has room for as many categories.
+
+    Categories are counted until more of them would change nothing: where there are many, that is soon.
+    """
+    m = 0
+    cap = category_cap
+    for k in range(n):
+        category = categories[left[k]]
+        at = 0
+        while at < m and found[at] != category:
+            at += 1
+        if at < m:
+            continue
+        found[m] = category
+        m += 1
+        cap = _cap_in_force(category_cap, size, m)
+        if cap == category_cap:
+            break
+    return cap
 
 
 @inner_kernel
@@ -123,7 +149,8 @@ def pick(
     All rules act before a draw: which candidates a slot is drawn from follows from the slots before it, so that
     ``propensities`` (shape ``(N_SLATE,)``, float64) are the exact probabilities of each slot given the ones before.
 
-    - What may not be shown is never eligible, and neither is a category that fills its cap already.
+    - What may not be shown is never eligible, and neither is a category that fills its cap already. The cap in force
+      follows from how many categories are eligible before the first slot (:func:`operators.cap.cap_in_force`).
     - An item that the user never had counts for ``discovery_worth`` times as likely as it is; not so where no
       discoveries are wanted.
     - When no more slots are left than discoveries are wanted, only items the user never had are eligible, as long as
@@ -144,6 +171,7 @@ def pick(
     if choice.discovery_slots > 0:
         _raise_new(candidates, scores, np.float32(math.log(params.discovery_worth)))
     n_left = _eligible(users, u, entities, work, n, now_s, params, ids, categories, left)
+    cap = _cap(categories, left, n_left, params.size, np.int64(choice.category_cap), only_new)
     temperature, epsilon = choice.temperature, choice.epsilon
     if temperature > 0.0:
         set_weights(scores, left, n_left, temperature, weights)
@@ -162,7 +190,7 @@ def pick(
         out[m] = source[at]
         n_new += 0 if candidates[out[m]].had else 1
         m += 1
-        n_left = _without(categories, left, n_left, out, m, int(choice.category_cap))
+        n_left = _without(categories, left, n_left, out, m, cap)
     return m
 
 

@@ -92,7 +92,13 @@ class Settings(BaseSettings):
         0, ge=0, le=32, description="Levels of the path that make a category; 0 is all of them."
     )
     slate_size: int = Field(10, ge=1, le=10, description="Items of a slate.")
-    category_cap: int = Field(2, ge=0, le=10, description="Items of one category in a slate, at most; 0 is no cap.")
+    category_cap: int = Field(
+        2,
+        ge=0,
+        le=10,
+        description="Items of one category in a slate, at most, or twice a category's even share of the slots where "
+        "that is more; 0 is no cap.",
+    )
     discovery_slots: int = Field(2, ge=0, le=10, description="Slots kept for items that the user never had.")
     discovery_worth: float = Field(
         2.5,

@@ -110,7 +110,9 @@ class ArmState(msgspec.Struct, frozen=True):
     temperature: Annotated[float, msgspec.Meta(description="Of the draw; 0 takes the best.")]
     epsilon: Annotated[float, msgspec.Meta(description="Share of uniform draws.")]
     discovery_slots: Annotated[int, msgspec.Meta(description="Slots kept for items the user never had.")]
-    category_cap: Annotated[int, msgspec.Meta(description="Items of one category at the most; 0 is no cap.")]
+    category_cap: Annotated[
+        int, msgspec.Meta(description="Items of one category at the most, more where categories are few; 0 is no cap.")
+    ]
     n: Annotated[float, msgspec.Meta(description="Decayed number of its slates.")]
     mean: Annotated[float, msgspec.Meta(description="Posterior mean of a slate's reward.")]
     deviation: Annotated[float, msgspec.Meta(description="Posterior standard deviation of that mean.")]

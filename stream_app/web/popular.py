@@ -6,6 +6,7 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from operators.cap import cap_in_force
 from stream_app.records import SlateItem
 from stream_app.web.answer import ProblemError, Recommendations
 
@@ -111,7 +112,8 @@ class PopularSlates:
         )
 
     def _capped(self, items: Sequence[PopularItem]) -> list[PopularItem]:
-        cap = self._settings.category_cap
+        n_categories = len({item.category for item in items})
+        cap = cap_in_force(self._settings.category_cap, self._settings.slate_size, n_categories)
         used: dict[str, int] = {}
         picked: list[PopularItem] = []
         for item in items:

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from state.arrays import Rows
 
 NOW_MS = 1_700_000_000_000
-N_AISLES = 14
 
 
 class Record(msgspec.Struct):
@@ -76,15 +75,15 @@ def _pick_all(users, u, entities, work, n, now_s, params, choices, out, propensi
         pick(users, u, entities, work, n, now_s, params, choices[k], out[k], propensities[k])
 
 
-@pytest.fixture(scope="module")
-def context() -> Context:
+@pytest.fixture(scope="module", params=[7, 14, 28], ids=lambda n_aisles: f"{n_aisles} aisles")
+def context(request: pytest.FixtureRequest) -> Context:
     """Return the candidates of one of forty users after 1,500 events in a shop of 140 items, four out of stock."""
     settings = Settings()
     replica = Replica(settings)
     users = UserProcessor(settings, 0, 1, 1, MemoryPageStore(), replica)
     items = ItemProcessor(settings, 0, 1, MemoryPageStore())
     catalogue = [
-        {"item_id": f"i{k}", "category": ["shop", f"aisle-{k % N_AISLES}"], "available": k % 35 != 0}
+        {"item_id": f"i{k}", "category": ["shop", f"aisle-{k % request.param}"], "available": k % 35 != 0}
         for k in range(140)
     ]
     replica.apply_catalog([Record(str(c["item_id"]).encode(), json.dumps(c).encode()) for c in catalogue])
@@ -118,6 +117,12 @@ def context() -> Context:
     return Context(arrays, u, entities, work, n, now_s)
 
 
+def cap_in_force(context: Context, arm: Arm, size: int = 10) -> int:
+    """Return the cap, or twice the even share of the categories that may be shown; no slot is a large one."""
+    _, category, _, may = context.arrays()
+    return max(arm.category_cap, math.ceil(2 * size / np.unique(category[may]).size)) if arm.category_cap else size
+
+
 def probabilities(context: Context, arm: Arm, taken: list[int], size: int = 10) -> np.ndarray:
     """Return the probability of each candidate for the slot after those taken, from the rules as they are written."""
     logits, category, had, may = context.arrays()
@@ -125,9 +130,9 @@ def probabilities(context: Context, arm: Arm, taken: list[int], size: int = 10) 
         logits[~had] += np.float32(math.log(SlateParams().discovery_worth))
     eligible = may.copy()
     eligible[taken] = False
-    if arm.category_cap:
-        n_taken = Counter(category[taken].tolist())
-        eligible &= np.array([n_taken[c] < arm.category_cap for c in category.tolist()])
+    cap = cap_in_force(context, arm, size)
+    n_taken = Counter(category[taken].tolist())
+    eligible &= np.array([n_taken[c] < cap for c in category.tolist()])
     n_new = sum(not had[k] for k in taken)
     if size - len(taken) <= arm.discovery_slots - n_new and (eligible & ~had).any():
         eligible &= ~had
@@ -184,6 +189,22 @@ def test_frequencies_match_the_logged_propensities(context: Context, arm: Arm) -
         taken.append(int(counts.argmax()))
         left = left[left[:, m] == taken[-1]]
     assert len(taken) >= 2
+
+
+@pytest.mark.parametrize("arm", ARMS, ids=lambda arm: arm.name)
+def test_no_category_takes_more_than_the_cap_in_force(context: Context, arm: Arm) -> None:
+    """Slates are full however few categories there are; where there are enough of them, the cap is the one set."""
+    _, category, _, may = context.arrays()
+    out, _ = context.draw(choices(arm, 300), SlateParams())
+    assert (out >= 0).all()
+    most = max(max(Counter(slate).values()) for slate in category[out].tolist())
+    n_categories = np.unique(category[may]).size
+    assert most <= cap_in_force(context, arm)
+    if arm.category_cap * n_categories >= 20:
+        assert most <= arm.category_cap
+    elif arm.category_cap:
+        assert n_categories < 10 or arm.category_cap == 1
+        assert most > arm.category_cap
 
 
 def test_what_is_new_may_count_more(context: Context) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from operators.cap import cap_in_force
 from stream_app.evaluation.history import UNKNOWN, Before, History, Numbering
 from stream_app.evaluation.protocol import LIST_SIZE, Answers, Bools, Rated, Scored
 
@@ -39,7 +40,8 @@ class Cut:
     numbering
         Categories of items; an item without one is never listed.
     cap, discovery_slots
-        Of the slate, as the settings say; a cap of 0 is none.
+        Of the slate, as the settings say; a cap of 0 is none. The categories that decide which cap is in force are
+        those of the catalogue outside the context: all that can be listed is a candidate.
     """
 
     def __init__(self, numbering: Numbering, catalog: Catalog, *, cap: int, discovery_slots: int) -> None:
@@ -47,6 +49,8 @@ class Cut:
         self._catalog = catalog
         self._cap, self._discovery_slots = cap, discovery_slots
         self._listable: dict[int, bool] = {}
+        items = filter(self._may_list, map(numbering.item, catalog.entries))
+        self._categories = frozenset(numbering.category_of[item] for item in items)
 
     def lists(self, ranked: Iterable[int], before: Before, had: set[int]) -> dict[str, list[str]]:
         """Return item ids per list, and ask for no more of the ranking than is needed."""
@@ -54,7 +58,8 @@ class Cut:
         x: list[int] = []
         o: list[int] = []
         e: list[int] = []
-        slate = Slate(self._cap, self._discovery_slots)
+        n_categories = len(self._categories - before.context_categories)
+        slate = Slate(cap_in_force(self._cap, LIST_SIZE, n_categories), self._discovery_slots)
         for item in ranked:
             if item in before.context or not self._may_list(item):
                 continue
@@ -84,7 +89,10 @@ class Cut:
 
 
 class Slate:
-    """A slate in the making: at most ``cap`` items of a category, the last slots kept for items never had."""
+    """A slate in the making: at most ``cap`` items of a category, the last slots kept for items never had.
+
+    The cap is the one in force, see :func:`operators.cap.cap_in_force`.
+    """
 
     def __init__(self, cap: int, discovery_slots: int) -> None:
         self._cap = cap

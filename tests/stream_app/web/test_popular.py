@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -46,7 +47,7 @@ def ask(world: World, executor: ThreadPoolExecutor, *excluded: str, replica: Any
 
 
 def test_the_most_popular_come_first(world: World, executor: ThreadPoolExecutor) -> None:
-    """Items by how often they were bought, two of an aisle at the most, shares falling."""
+    """Items by how often they were bought, shares falling."""
     slate = ask(world, executor)
     assert [item.item_id for item in slate.items] == [f"i{k}" for k in range(29, 19, -1)]
     assert (slate.source, slate.slate_id, slate.user_id) == ("popular", None, "new")
@@ -63,6 +64,26 @@ def test_excluded_categories_are_left_out(world: World, executor: ThreadPoolExec
     with pytest.raises(ProblemError, match="exclude fewer") as problem:
         ask(world, executor, "shop")
     assert problem.value.code == "nothing_popular"
+
+
+@pytest.mark.parametrize(("size", "most"), [(10, 4), (6, 2), (5, 2)])
+def test_the_cap_in_force(executor: ThreadPoolExecutor, size: int, most: int) -> None:
+    """Six aisles, five liked things of one: ten slots take twice its even share, up to six the cap that is set."""
+    world = World(category_cap=2, slate_size=size)
+    world.catalogue(ITEMS)
+    liked = [k for k in range(30) if k % 6 == 0]
+    bought = [*range(30), *liked, *liked]
+    world.users.process([event(n, f"u{n}", f"i{k}") for n, k in enumerate(bought)], NOW_MS)
+    world.commit()
+    slate = ask(world, executor)
+    assert len(slate.items) == size
+    assert Counter(item.category for item in slate.items).most_common(1) == [("shop / aisle-0", most)]
+
+
+def test_two_aisles_fill_a_slate(world: World, executor: ThreadPoolExecutor) -> None:
+    """Where all aisles but two are excluded, ten slots are filled from these."""
+    slate = ask(world, executor, *(f"shop / aisle-{k}" for k in range(4)))
+    assert Counter(item.category for item in slate.items) == {"shop / aisle-4": 5, "shop / aisle-5": 5}
 
 
 def test_a_name_that_only_begins_alike_is_not_excluded() -> None:
