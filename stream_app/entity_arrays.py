@@ -1,7 +1,7 @@
 """The arrays of all entities that a worker knows, as kernels read them: rows, lists, and room for both.
 
-One thread changes them, all compute threads read them: kernels run under :meth:`EntityArrays.reading`, which keeps
-changes out, and everything that changes a row or a list waits for them.
+All compute threads read them: kernels run under :meth:`EntityArrays.reading`, which keeps changes out, and whatever
+changes a row or a list waits for them, and for other changes.
 """
 
 from collections.abc import Iterator

@@ -140,7 +140,7 @@ class Runtime(Service):
 
     @property
     def replica_executor(self) -> Executor:
-        """The one thread that changes the replica; tasks that read it are there, too."""
+        """The thread that applies pages and catalogue records to the replica; tasks that read it are there, too."""
         return self._replica_executor
 
     def processors(self, stage: str) -> dict[int, Processor]:
