@@ -109,6 +109,13 @@ def test_a_user_and_an_item_are_looked_up_with_the_keyboard(page: Page, pair: Pa
     assert page.locator("#found img").count() == 0
 
 
+def test_things_of_one_name_are_told_apart(page: Page, pair: Pair) -> None:
+    """Two items of a slate with the same title have their ids behind it; others have the title alone."""
+    opened(page, pair)
+    items = [{"item_id": "a", "title": "Milk"}, {"item_id": "b", "title": "Milk"}, {"item_id": "c", "title": "Eggs"}]
+    assert page.evaluate("(items) => items.map((item) => told(item, items))", items) == ["Milk (a)", "Milk (b)", "Eggs"]
+
+
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (1280, "dark"), (390, "light"), (390, "dark")])
 def test_axe_finds_nothing(page: Page, pair: Pair, width: int, scheme: str) -> None:
     """No violation of accessibility at desktop and phone width, light and dark; nothing sticks out of the screen."""
