@@ -1,8 +1,9 @@
 """B1's other half: what the lists of a worker under B1's load are worth, beside those that ``evaluate`` measures.
 
-Under a backlog the replica of items follows a commit interval later, which is thousands of events, and each of the
-partitions has rankers of its own. Both models see the same events; one is ``evaluate``'s own (one partition, the
-replica at most 50 events behind), the other one has B1's partitions and takes its updates only after every interval.
+Under a backlog what users teach about items comes back a commit interval later, which is thousands of events, and each
+of the partitions has rankers of its own. Both models see the same events; one is ``evaluate``'s own (one partition, the
+replica at most 50 events behind), the other one has B1's partitions. Those commit one after the other, each once in an
+interval; its pages come back when the next one commits, and until then the replica has what each batch added to it.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import numpy as np
 
 from benchmarks.cluster import purchases, say
 from state.ids import hash_id
+from state.pages import Pages
 from state.store import MemoryPageStore
 from stream_app.evaluation.comparison import compare
 from stream_app.evaluation.files import LONGEST_LAG
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
 
 
 class PartitionedModel(ReplayModel):
-    """The product with several partitions, whose updates reach the replica after every interval.
+    """The product as a worker under load runs it, with several partitions.
 
     Parameters
     ----------
@@ -44,29 +46,24 @@ class PartitionedModel(ReplayModel):
     partitions
         Of the events.
     interval
-        Events of all partitions together between two updates of the replica.
+        Events of all partitions together between two commits of a partition.
     """
 
     name = "B1"
 
     def __init__(self, settings: Settings, catalog: Iterable[KafkaRecord], *, partitions: int, interval: int) -> None:
-        super().__init__(settings, catalog, replica_lag=interval)
+        super().__init__(settings, catalog, replica_lag=max(1, interval // partitions))
         self._tasks = [
             UserProcessor(settings, k, partitions, 1, MemoryPageStore(), self._replica) for k in range(partitions)
         ]
-        self._batch = partitions * settings.max_batch_events
+        self._batch = settings.max_batch_events
+        self._n_learned = [0] * partitions
+        self._turn = 0
+        self._coming_pages = Pages()
         for task in self._tasks:
             task.restore(None)
 
     def _learn(self, events: Sequence[Event], first_index: int, scored: Bools, answers: Answers) -> None:
-        """Learn in batches as large as a worker's under load, each of which its lists follow at once."""
-        for start in range(0, len(events), self._batch):
-            part = slice(start, start + self._batch)
-            self._learn_batch(events[part], first_index + start, scored[part], answers)
-            for task in self._tasks:
-                task.fold()
-
-    def _learn_batch(self, events: Sequence[Event], first_index: int, scored: Bools, answers: Answers) -> None:
         of_event = np.array([hash_id(event.user_id) % len(self._tasks) for event in events])
         found: dict[int, Any] = {}
         for number, task in enumerate(self._tasks):
@@ -74,11 +71,23 @@ class PartitionedModel(ReplayModel):
             wanted = scored[mine].astype(np.uint8)
             lists = task.learn([(events[k], first_index + k) for k in mine], wanted)
             found |= {mine[k]: lists[k] for k in np.flatnonzero(wanted).tolist()}
+            self._n_learned[number] += len(mine)
+            if self._n_learned[number] >= self._batch:
+                self._fold(number)
         answers.scored += [self._answer(first_index + k, found[k]) for k in sorted(found)]
 
+    def _fold(self, number: int) -> None:
+        self._tasks[number].fold()
+        self._n_learned[number] = 0
+
     def _publish(self) -> None:
-        updates = [output.value for task in self._tasks for output in task.take_updates()]
-        self._apply([Update(value) for value in updates])
+        """Let the pages of the partition that committed before come back, and the next one commit."""
+        self._replica.apply_pages(self._coming_pages)
+        number, self._turn = self._turn, (self._turn + 1) % len(self._tasks)
+        self._fold(number)
+        self._items.process([Update(output.value) for output in self._tasks[number].take_updates()], 0)
+        self._coming_pages = self._items.flush(0).pages
+        self._items.committed()
 
 
 def measure_quality(n_events: int, *, partitions: int, interval: int, score_every: int = 10) -> dict[str, Any]:

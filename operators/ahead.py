@@ -2,8 +2,14 @@
 
 Under load a commit stands for many thousands of events. Until its pages come back from the item stage a replica would
 know nothing of them; so a task adds each batch's sums to the replica's rows at once, with the item stage's own
-arithmetic. Only that is told apart by ``ahead``: a page that has fewer events than such a row is older than the row is,
-and does not take its place (:func:`operators.replica_rows.take_headers`).
+arithmetic. A page that has fewer events than such a row does not take its place
+(:func:`operators.replica_rows.take_headers`): where all events are this worker's own it is older than the row is.
+Where others have events of the item, too, their news wait until there are more of them than of this worker's that are
+still on their way. What was learned without an event of the row itself (as a negative, or as context) goes with the
+next page.
+
+A task that fails drops what it has learned, and it is learned again. Whose row was ahead then holds some of it twice,
+whatever is added meanwhile: the next page takes its place, whichever it is.
 """
 
 import numpy as np
@@ -12,6 +18,9 @@ from operators.items import add_counts, step_context, step_target
 from state.arrays import Int32s, Rows
 from state.kernel import kernel
 from state.layout import KIND_CATEGORY, KIND_ITEM
+
+AHEAD, DOUBTFUL = 1, 2
+"""What a row's ``ahead`` says, if not 0: it has more than its last page had; it may have some of that twice."""
 
 
 @kernel
@@ -41,7 +50,7 @@ def add_learned(
         row = headers[record.row]
         before = row.n
         row.kind = KIND_CATEGORY if category_of_row[record.row] >= 0 else KIND_ITEM
-        row.ahead = 1
+        row.ahead = max(row.ahead, AHEAD)
         add_counts(row, record, as_of_s, rate)
         step_target(row, record.target, record.target_sq, rate)
         step_context(row, record.context, record.context_sq, rate)

@@ -224,7 +224,7 @@ partition, else the slate's offset plus 1.
 
 
 class Accumulators(NamedTuple):
-    """Summed gradients and counts of a commit interval: ``slot`` maps entity rows to records, -1 where untouched."""
+    """Summed gradients and counts of a batch or an interval: ``slot`` maps rows to records, -1 where untouched."""
 
     slot: Int32s
     records: Rows

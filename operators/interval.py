@@ -1,4 +1,4 @@
-"""The accumulators of one commit interval: room for a batch, and what they sum up to, split by item shard."""
+"""Accumulators of a batch or a commit interval: room for more, and what they sum up to, split by item shard."""
 
 import math
 from itertools import pairwise

@@ -4,6 +4,7 @@ from typing import Final
 
 import numpy as np
 
+from operators.ahead import AHEAD
 from state.arrays import Int32s, Row, Rows, UInt8s, UInt64s
 from state.codec import put_back
 from state.idmap import find
@@ -24,6 +25,7 @@ from state.slab import pop_free
 
 _IDS_AT: Final = field_at(disk_layout(NEIGHBOUR_PAGE), "ids")
 _ID_BYTES: Final = 8
+_N_AT: Final = field_at(disk_layout(ENTITY_HEADER), "n")
 _EVENTS_AT: Final = field_at(disk_layout(ENTITY_HEADER), "n_events")
 _CHAINS_AT: Final = field_at(disk_layout(ENTITY_HEADER), "n_neighbours")
 """From here to the end: what tells of the pages of neighbours, and of the name; as far from the start in memory."""
@@ -34,10 +36,10 @@ _CHAINS_BYTES: Final = disk_bytes(ENTITY_HEADER) - _CHAINS_AT
 def take_headers(
     headers: Rows, raw: UInt8s, values: UInt8s, rows: Int32s, runs: Int32s, changes: np.ndarray, totals: np.ndarray
 ) -> None:
-    """Put headers into their rows; memory-only fields stay as they are.
+    """Put headers into their rows; chains and ticks stay as they are.
 
     A row that is ahead (:mod:`operators.ahead`) of a header with fewer events keeps what it has learned, and takes over
-    what tells of its pages.
+    what tells of its pages. Any other is ahead no more.
 
     Parameters
     ----------
@@ -57,7 +59,7 @@ def take_headers(
     for k in range(rows.shape[0]):
         header = headers[rows[k]]
         before = header.n
-        if header.ahead and np.uint32(int32_at(values, k, _EVENTS_AT)) < header.n_events:
+        if header.ahead == AHEAD and _n_learned(values, k) < np.int64(header.n) + np.int64(header.n_events):
             copy_bytes(raw, rows[k], _CHAINS_AT, values, k, _CHAINS_AT, _CHAINS_BYTES)
             changes[k] = 0.0
             continue
@@ -67,6 +69,12 @@ def take_headers(
         if header.kind == KIND_ITEM:
             totals[0] += changes[k]
             totals[1] += before == 0 and header.n > 0
+
+
+@inner_kernel
+def _n_learned(values: UInt8s, k: int) -> np.int64:
+    """Return how much has taught an on-disk header: events, and purchases, as a category has no events of its own."""
+    return np.int64(int32_at(values, k, _N_AT)) + np.int64(int32_at(values, k, _EVENTS_AT))
 
 
 @kernel

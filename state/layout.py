@@ -182,7 +182,7 @@ ENTITY_HEADER = np.dtype(
         ("heads", "<i4", (N_ENTITY_CHAINS,)),
         ("tick", "<u4"),
         ("dirty", "u1"),
-        ("ahead", "u1"),  # a replica's row holds what was learned here and is not in the last page that it took over
+        ("ahead", "u1"),  # of a replica's row: operators.ahead
         ("_pad", "u1", (2,)),
     ]
 )

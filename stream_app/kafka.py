@@ -89,16 +89,17 @@ async def stop_consumer(consumer: AIOKafkaConsumer) -> None:
     asyncio.CancelledError
         The calling task was cancelled.
     aiokafka.errors.KafkaError
-        The group could not be left.
+        A task of the consumer had failed before.
     """
     stopping = asyncio.ensure_future(consumer.stop())
     try:
         await asyncio.wait([stopping])
     finally:
         stopping.cancel()
-    if stopping.cancelled():
-        await consumer._client.close()  # noqa: SLF001  # what stop() did not come to
-    else:
+        await asyncio.wait([stopping])
+        if stopping.cancelled() or stopping.exception() is not None:
+            await consumer._client.close()  # noqa: SLF001  # what stop() did not come to
+    if not stopping.cancelled():
         stopping.result()
 
 

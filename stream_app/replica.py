@@ -1,4 +1,6 @@
-"""The worker's read replica: every item's learned row and every catalogue entry, kept up to date by two tails.
+"""The worker's read replica: every item's learned row and every catalogue entry.
+
+Two tails keep it up to date; under load its own tasks are ahead of them (:mod:`operators.ahead`).
 
 Which threads may do what: :mod:`stream_app.entity_arrays`. What Python reads alone (names, paths, catalogue entries)
 needs no lock.
@@ -9,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from operators.ahead import add_learned
+from operators.ahead import AHEAD, DOUBTFUL, add_learned
 from operators.params import N_SCAN, P_LONG, POPULARITY_DAYS
 from operators.popular import update_top
 from operators.replica_rows import copy_scanned, take_headers, take_neighbours
@@ -44,6 +46,7 @@ class Replica(JoinedCatalog):
         self.names: dict[int, str] = {}
         self._scan_place: Int32s = np.zeros(0, np.int32)
         self._n_since_scan = 0
+        self._is_ahead = False
 
     def item_name(self, item_hash: int) -> str | None:
         """Return the string of an item's id, or None where neither catalogue nor item stage knows it."""
@@ -94,14 +97,21 @@ class Replica(JoinedCatalog):
         records = acc.records[: int(acc.n[0])]
         changes = np.empty(records.size, np.float64)
         with self._lock.write_lock():
+            self._is_ahead = True
             headers = self.table.headers.records
             add_learned(headers, self._category_of_row, records, as_of_s, rate, changes, self.totals)
             self._follow(records["row"].copy(), changes)
 
     def forget_learned(self) -> None:
-        """Let the next page of each row take its place: what a task has learned may have been dropped."""
+        """Let the next page of each row that is ahead take its place: a task opens, and one may have failed before.
+
+        What it had added here is learned again, by this worker or another one.
+        """
         with self._lock.write_lock():
-            self.table.headers.records["ahead"] = 0
+            if self._is_ahead:
+                ahead = self.table.headers.records["ahead"]
+                ahead[ahead == AHEAD] = DOUBTFUL
+                self._is_ahead = False
 
     def _apply_latest(self, latest: dict[bytes, bytes]) -> None:
         if not latest:

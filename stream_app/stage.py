@@ -46,7 +46,7 @@ class StageService(Service):
     executors
         Threads for processors and stores of the stage, one each; a partition is always in the same one.
     replica_executor
-        The thread that changes the replica.
+        The thread that applies pages and catalogue records to the replica.
     """
 
     mundane_level = "debug"  # what it starts and stops is told by events of our own

@@ -61,7 +61,7 @@ class TaskContext:
     executor: Executor
     """One thread: everything that touches the processor or the store of the task runs in it."""
     replica_executor: Executor
-    """The thread that changes the replica."""
+    """The thread that applies pages and catalogue records to the replica."""
     facts: TopicFactsCache
     on_fenced: Callable[[int], None]
     """Told the partition when another owner has taken it: the stage rejoins its group."""

@@ -55,7 +55,7 @@ class UserState:
     store
         The local pages of this partition.
     replica
-        The worker's read replica; read here, and rows of unknown items are added.
+        The worker's read replica; rows of unknown items are added, and under load what was learned.
     reader
         Number of the thread that it is read in, from 0 on.
     policy

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from operators.ahead import add_learned
+from operators.ahead import AHEAD, DOUBTFUL, add_learned
 from operators.arrays import ACCUMULATOR
 from operators.items import apply_contexts, apply_counts, apply_targets
 from operators.replica_rows import take_headers
@@ -70,7 +70,7 @@ def test_rows_learn_what_the_item_stage_will_write(seed: int, n: int) -> None:
     apply_counts(theirs, at, counts, NOW_S, RATE)
     apply_targets(theirs, at, batch["target"].copy(), batch["target_sq"].copy(), RATE)
     apply_contexts(theirs, at, batch["context"].copy(), batch["context_sq"].copy(), RATE)
-    assert (mine["ahead"] == 1).all()
+    assert (mine["ahead"] == AHEAD).all()
     mine["ahead"] = 0
     assert mine.tobytes() == theirs.tobytes()
     items = theirs["kind"] == KIND_ITEM
@@ -82,18 +82,20 @@ def test_rows_learn_what_the_item_stage_will_write(seed: int, n: int) -> None:
 @settings(max_examples=60)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 12))
 def test_an_older_page_does_not_take_a_row_that_is_ahead(seed: int, n: int) -> None:
-    """It brings what tells of the pages of neighbours; one that has as many events or more takes the row's place."""
+    """It brings what tells of its pages of neighbours; one with as many events replaces the row, or any one in doubt."""
     rng = np.random.default_rng(seed)
     mine, page = rows_of(seed, n), rows_of(seed + 2, n)
+    mine["ahead"] = rng.choice([0, AHEAD, DOUBTFUL], n)
+    was = mine["ahead"].copy()
     learned(mine, batch_of(seed + 1, n))
-    mine["ahead"] = rng.integers(0, 2, n)
-    page["kind"], page["n_events"] = mine["kind"], rng.integers(0, 12, n)
+    assert np.array_equal(mine["ahead"], np.maximum(was, AHEAD))
+    page["kind"], page["n"], page["n_events"] = mine["kind"], rng.integers(0, 8, n), rng.integers(0, 12, n)
     page["n_neighbours"], page["named"] = rng.integers(0, 64, n), 1
     page["n_pages"] = rng.integers(0, 4, page["n_pages"].shape)
     before, rows = mine.copy(), np.arange(n, dtype=np.int32)
     changes = np.zeros(n)
     take_headers(mine, bytes_of(mine), on_disk(page, rows), rows, runs_of(ENTITY_HEADER), changes, np.zeros(3))
-    older = (before["ahead"] == 1) & (page["n_events"] < before["n_events"])
+    older = (before["ahead"] == AHEAD) & (page["n"] + page["n_events"] < before["n"] + before["n_events"])
     for name in ("target", "context", "bias", "popularity", "n", "n_events", "t_s"):
         assert np.array_equal(mine[name][older], before[name][older])
         assert np.array_equal(mine[name][~older], page[name][~older])

@@ -94,5 +94,6 @@ def test_a_task_that_is_cancelled_while_it_stops_a_consumer_is_cancelled(app_set
         with contextlib.suppress(asyncio.CancelledError):
             await stopping
         assert stopping.cancelled()
+        assert not any(connection.connected() for connection in consumer._client._conns.values())
 
     asyncio.run(stop())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from operators.ahead import DOUBTFUL
 from operators.load import MAX_LEVEL, STRETCH
 from state.ids import hash_id
 from state.updates import decode_update
@@ -85,9 +86,13 @@ def test_calm_without_events_ends_the_load() -> None:
 
 
 def learned_of(world: World, item: str) -> tuple[int, int]:
-    """Return how many events the replica's row of an item has, and whether it is ahead of its last page."""
-    row = world.replica.table.headers.records[world.replica.ensure(np.array([hash_id(item)], np.uint64))[0]]
-    return int(row["n_events"]), int(row["ahead"])
+    """Return how many purchases the replica's row of an item has, and whether it is ahead; its category has as many."""
+    row = int(world.replica.ensure(np.array([hash_id(item)], np.uint64))[0])
+    entities = world.replica.entities()
+    found = [entities.headers[k] for k in (row, entities.category_rows[entities.category[row]])]
+    assert found[0]["n"] == found[1]["n"]
+    assert found[0]["ahead"] == found[1]["ahead"]
+    return int(found[0]["n"]), int(found[0]["ahead"])
 
 
 def under_load(world: World, records: list[Record]) -> None:
@@ -126,13 +131,16 @@ def test_pages_of_earlier_commits_do_not_take_back_what_was_learned_since() -> N
 
 
 def test_what_was_dropped_leaves_the_replica() -> None:
-    """A task that fails and opens again learns its events again: the replica's row ends as the page says."""
+    """A task that fails and opens again learns its events again, also under load; its next pages put the row right."""
     world = World()
     world.catalogue(ITEMS)
     records = [event(k, "ann", "i4") for k in range(6)]
     under_load(world, records)
     world.open()
-    world.users.process(records, NOW_MS)
+    under_load(world, records)
+    n_seen, ahead = learned_of(world, "i4")
+    assert n_seen > 6
+    assert ahead == DOUBTFUL
     world.commit()
     assert learned_of(world, "i4") == (6, 0)
     assert world.items.item_events == 6
