@@ -2,7 +2,7 @@
 
 Level 0 is normal. On level 1 the task commits less often, so that one slate per user stands for more events. On level 2
 it commits less often still, and fills slates from fewer popular and fewer category candidates. Every event is learned,
-from all candidates, on every level. On both, lists follow each batch before it is committed (:mod:`operators.ahead`).
+from all candidates, on every level. On both, lists follow before anything is committed (:mod:`operators.ahead`).
 
 A backlog that lasts raises the level by one. A deep one, which takes many seconds to work off whatever is done, raises
 it to the top at once: a worker that starts behind a day of events does not first publish slates for each hour of it.

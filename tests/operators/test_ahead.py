@@ -82,7 +82,7 @@ def test_rows_learn_what_the_item_stage_will_write(seed: int, n: int) -> None:
 @settings(max_examples=60)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 12))
 def test_an_older_page_does_not_take_a_row_that_is_ahead(seed: int, n: int) -> None:
-    """It brings what tells of its pages of neighbours; one with as many events replaces the row, or any one in doubt."""
+    """It brings what tells of its pages of neighbours; one with as many events replaces the row, or one in doubt."""
     rng = np.random.default_rng(seed)
     mine, page = rows_of(seed, n), rows_of(seed + 2, n)
     mine["ahead"] = rng.choice([0, AHEAD, DOUBTFUL], n)
