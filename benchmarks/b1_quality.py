@@ -3,8 +3,7 @@
 Under a backlog what users teach about items comes back a commit interval later, which is thousands of events, and each
 of the partitions has rankers of its own. Both models see the same events; one is ``evaluate``'s own (one partition, the
 replica at most 50 events behind), the other one has B1's partitions. Those commit one after the other, each once in an
-interval; its pages come back when the next one commits, and until then the replica has what each block of events added
-to it.
+interval; its pages come back when the next one commits, and until then the replica has what each batch added to it.
 """
 
 from __future__ import annotations
@@ -25,7 +24,6 @@ from stream_app.evaluation.protocol import Answers
 from stream_app.evaluation.replay import ReplayModel, Update
 from stream_app.evaluation.run import Evaluation, Plan
 from stream_app.evaluation.source import read_catalog, read_events
-from stream_app.pools import BLOCK
 from stream_app.settings import Settings
 from stream_app.user_stage import UserProcessor
 
@@ -58,6 +56,7 @@ class PartitionedModel(ReplayModel):
         self._tasks = [
             UserProcessor(settings, k, partitions, 1, MemoryPageStore(), self._replica) for k in range(partitions)
         ]
+        self._batch = settings.max_batch_events
         self._n_learned = [0] * partitions
         self._turn = 0
         self._coming_pages = Pages()
@@ -73,7 +72,7 @@ class PartitionedModel(ReplayModel):
             lists = task.learn([(events[k], first_index + k) for k in mine], wanted)
             found |= {mine[k]: lists[k] for k in np.flatnonzero(wanted).tolist()}
             self._n_learned[number] += len(mine)
-            if self._n_learned[number] >= BLOCK:
+            if self._n_learned[number] >= self._batch:
                 self._fold(number)
         answers.scored += [self._answer(first_index + k, found[k]) for k in sorted(found)]
 

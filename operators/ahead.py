@@ -1,8 +1,8 @@
 """What a worker has learned and not committed yet, in the rows of its own replica.
 
 Under load a commit stands for many thousands of events. Until its pages come back from the item stage a replica would
-know nothing of them; so a task adds the sums of each block of events to the replica's rows at once, with the item
-stage's own arithmetic. A page that has fewer events than such a row does not take its place
+know nothing of them; so a task adds the sums of each batch to the replica's rows at once, with the item stage's own
+arithmetic. A page that has fewer events than such a row does not take its place
 (:func:`operators.replica_rows.take_headers`): where all events are this worker's own it is older than the row is.
 Where others have events of the item, too, their news wait until there are more of them than of this worker's that are
 still on their way. What was learned without an event of the row itself (as a negative, or as context) goes with the

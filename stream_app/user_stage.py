@@ -67,6 +67,8 @@ class UserProcessor(UserState):
             else:
                 run.append((event, records[index].offset))
         self.learn(run)
+        if self.load.level:
+            self.fold()
         self._drifts.tell(self.quality)
 
     def learn(self, run: list[tuple[Event, int]], wanted: UInt8s = NOTHING_WANTED) -> Rows:
@@ -111,8 +113,6 @@ class UserProcessor(UserState):
                     wanted[part], lists[part],
                 )  # fmt: skip
             self._watch(events[part], status[part], losses[part], shown[part], aucs[part])
-            if self.load.level:
-                self.fold()
         self.policy.attribute(events, (status == DUPLICATE).astype(np.uint8), self._users())
         self._count(run, events, status)
         return lists
