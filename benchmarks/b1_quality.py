@@ -85,9 +85,7 @@ class PartitionedModel(ReplayModel):
         self._replica.apply_pages(self._coming_pages)
         number, self._turn = self._turn, (self._turn + 1) % len(self._tasks)
         self._fold(number)
-        self._items.process([Update(output.value) for output in self._tasks[number].take_updates()], 0)
-        self._coming_pages = self._items.flush(0).pages
-        self._items.committed()
+        self._coming_pages = self._taught([Update(output.value) for output in self._tasks[number].take_updates()])
 
 
 def measure_quality(n_events: int, *, partitions: int, interval: int, score_every: int = 10) -> dict[str, Any]:

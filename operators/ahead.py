@@ -14,7 +14,7 @@ whatever is added meanwhile: the next page takes its place, whichever it is.
 
 import numpy as np
 
-from operators.items import add_counts, step_context, step_target
+from operators.items import adagrad_step, add_counts
 from state.arrays import Int32s, Rows
 from state.kernel import kernel
 from state.layout import KIND_CATEGORY, KIND_ITEM
@@ -52,8 +52,8 @@ def add_learned(
         row.kind = KIND_CATEGORY if category_of_row[record.row] >= 0 else KIND_ITEM
         row.ahead = max(row.ahead, AHEAD)
         add_counts(row, record, as_of_s, rate)
-        step_target(row, record.target, record.target_sq, rate)
-        step_context(row, record.context, record.context_sq, rate)
+        row.target_g = adagrad_step(row.target, row.target_g, record.target, record.target_sq, rate)
+        row.context_g = adagrad_step(row.context, row.context_g, record.context, record.context_sq, rate)
         changes[k] = float(record.n)
         if row.kind == KIND_ITEM:
             totals[0] += changes[k]

@@ -45,32 +45,29 @@ def add_counts(row: Row, counts: Row, as_of_s: int, rate: float) -> None:
 
 
 @inner_kernel
-def step_target(row: Row, gradient: Floats, square: float, rate: float) -> None:
-    """Make one row-wise Adagrad step of the target factors: ``G += Σ mean(g²)``, ``E -= rate · Σ g / sqrt(G)``.
+def adagrad_step(factors: Floats, sum_sq: float, gradient: Floats, square: float, rate: float) -> float:
+    """Make one row-wise Adagrad step: ``G += Σ mean(g²)``, ``E -= rate · Σ g / sqrt(G)``.
 
     Parameters
     ----------
+    factors, sum_sq
+        ``E`` of the row, changed in place, shape ``(n_factors,)``, and ``G``.
     gradient, square
         Summed gradients, shape ``(n_factors,)``, and the sum of the events' mean squares. Where that is not finite the
         row is left as it is.
+
+    Returns
+    -------
+    float
+        The row's ``G`` from now on.
     """
     if not math.isfinite(square) or square <= 0.0:
-        return
-    row.target_g += square
-    step = rate / math.sqrt(row.target_g)
+        return sum_sq
+    sum_sq += square
+    step = rate / math.sqrt(sum_sq)
     for f in range(N_FACTORS):
-        row.target[f] -= step * gradient[f]
-
-
-@inner_kernel
-def step_context(row: Row, gradient: Floats, square: float, rate: float) -> None:
-    """Make one row-wise Adagrad step of the context factors; see :func:`step_target`."""
-    if not math.isfinite(square) or square <= 0.0:
-        return
-    row.context_g += square
-    step = rate / math.sqrt(row.context_g)
-    for f in range(N_FACTORS):
-        row.context[f] -= step * gradient[f]
+        factors[f] -= step * gradient[f]
+    return sum_sq
 
 
 @kernel
@@ -94,7 +91,7 @@ def apply_counts(headers: Rows, rows: Int32s, counts: Rows, as_of_s: int, rate: 
 
 @kernel
 def apply_targets(headers: Rows, rows: Int32s, gradients: Floats, squares: Floats, rate: float) -> None:
-    """Make a step of the target factors of each row; see :func:`step_target`.
+    """Make a step of the target factors of each row; see :func:`adagrad_step`.
 
     Parameters
     ----------
@@ -102,14 +99,16 @@ def apply_targets(headers: Rows, rows: Int32s, gradients: Floats, squares: Float
         Shapes ``(n, n_factors)`` and ``(n,)``.
     """
     for k in range(rows.shape[0]):
-        step_target(headers[rows[k]], gradients[k], squares[k], rate)
+        row = headers[rows[k]]
+        row.target_g = adagrad_step(row.target, row.target_g, gradients[k], squares[k], rate)
 
 
 @kernel
 def apply_contexts(headers: Rows, rows: Int32s, gradients: Floats, squares: Floats, rate: float) -> None:
-    """Make a step of the context factors of each row; see :func:`step_target`."""
+    """Make a step of the context factors of each row; see :func:`apply_targets`."""
     for k in range(rows.shape[0]):
-        step_context(headers[rows[k]], gradients[k], squares[k], rate)
+        row = headers[rows[k]]
+        row.context_g = adagrad_step(row.context, row.context_g, gradients[k], squares[k], rate)
 
 
 @kernel

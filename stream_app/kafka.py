@@ -1,4 +1,4 @@
-"""What every Kafka client of the project shares: options from settings, waiting for a broker, ids of topics."""
+"""What every Kafka client of the project shares: options, waiting for a broker, stopping a consumer, ids of topics."""
 
 import asyncio
 import ssl

@@ -25,6 +25,7 @@ from stream_app.user_stage import UserProcessor
 
 if TYPE_CHECKING:
     from state.arrays import Row
+    from state.pages import Pages
     from stream_app.records import Event, KafkaRecord
     from stream_app.settings import Settings
 
@@ -111,14 +112,14 @@ class ReplayModel:
 
     def _publish(self) -> None:
         """Hand over what users taught about items, and let the replica follow."""
-        self._apply([Update(output.value) for output in self._users.take_updates()])
+        self._replica.apply_pages(self._taught([Update(output.value) for output in self._users.take_updates()]))
 
-    def _apply(self, updates: Sequence[Update]) -> None:
-        """Take updates through the item stage to the replica."""
+    def _taught(self, updates: Sequence[Update]) -> Pages:
+        """Take updates through the item stage; return the pages that are for the replica."""
         self._items.process(updates, 0)
         pages = self._items.flush(0).pages
         self._items.committed()
-        self._replica.apply_pages(pages)
+        return pages
 
     def _answer(self, index: int, lists: Row) -> Scored:
         names = {
