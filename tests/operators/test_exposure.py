@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -20,8 +21,10 @@ from operators.exposure import (
     expose_batch,
     new_sums,
 )
+from operators.policy_posterior import GuardParams
+from operators.policy_state import Observed, learn_policy
 from operators.rank import SLATE
-from operators.standing import SLATES, VV, WR, WWRR, Offers, V, W
+from operators.standing import N_STANDING, SLATES, VV, WR, WWRR, Offers, V, W
 from state.layout import N_EXPOSURES, USER_HEADER, USER_PAGES
 from state.table import RowTable
 from stream_app.replica import Replica
@@ -290,7 +293,7 @@ def test_standing_sums_become_final_with_their_period() -> None:
 
 
 def test_old_observations_fade() -> None:
-    """Thirty half-lives later the sums are taken to a new time, and what was there weighs 2 ** -30."""
+    """Thirty half-lives later the newest slate weighs 1, and what was there 2 ** -30; its reward is weighed alike."""
     world = World()
     world.show(1, 1000, 0, [3])
     world.show(2, 1000 + 30 * 86_400, 0, [3])
@@ -298,3 +301,44 @@ def test_old_observations_fade() -> None:
     assert world.sums.as_of_s[0] == 1000 + 30 * 86_400
     world.attribute(3, 5, 1000 + 30 * 86_400)
     np.testing.assert_allclose(world.sums.cells[0, 3], [1 + 2**-30, 1, 1], rtol=1e-12)
+
+
+@given(st.lists(st.tuples(st.integers(0, 1), st.integers(-86_400, 10 * 86_400)), min_size=1, max_size=20))
+def test_the_newest_slate_weighs_one(steps: list[tuple[int, int]]) -> None:
+    """In whatever order slates come, each weighs what its age against the newest one says: never more than 1."""
+    world = World()
+    times = np.cumsum([30 * 86_400, *(passed for _, passed in steps)])[1:]
+    for n, (arm, _) in enumerate(steps):
+        world.show(n, int(times[n]), arm, [1])
+    weights = 2.0 ** ((times - times.max()) / 86_400)
+    assert world.sums.as_of_s[0] == times.max()
+    for arm in (0, 1):
+        wanted = weights[[a == arm for a, _ in steps]].sum()
+        np.testing.assert_allclose(world.sums.cells[arm, :, 0].sum(), wanted, rtol=1e-9, atol=1e-15)
+
+
+@pytest.mark.parametrize("landmark_days", [0, 1, 300, 590])
+def test_a_year_of_slates_is_what_the_policy_learns_from(landmark_days: int) -> None:
+    """A hundred slates a day count as those of 43 days, wherever the sums of an earlier version had their time."""
+    params = AttributionParams(half_life_days=30.0)
+    world, day = World(), 86_400
+    world.sums.as_of_s[0] = 1000 * day - landmark_days * day
+    users, _ = world.table.ensure(np.arange(1, 101, dtype=np.uint64), None)
+    slates, shown = np.zeros(users.size, SLATE), np.zeros(users.size, SHOWN)
+    slates["n"], shown["arm"], shown["propensity"] = 1, ARMS[0], 0.75
+    for today in range(365):
+        world.table.reserve_pages(5 * users.size)
+        world.table.headers.records["last_s"][users] = (1000 + today) * day
+        shown["offset"] = np.arange(users.size) + users.size * today
+        expose_batch(world.users(), users, slates, shown, world.entities, world.sums, params, OFFERS)
+    sums = Observed(
+        int(world.sums.as_of_s[0]),
+        world.sums.cells,
+        np.zeros((2, 2, 4)),
+        np.zeros((2, 2, 4)),
+        np.zeros((2, N_STANDING)),
+    )
+    learned = learn_policy([sums, sums], 2, params.half_life_days, GuardParams())
+    n = learned.cells[:, :, 0].sum(axis=1)
+    np.testing.assert_allclose(n, [2 * 100 * (1 - 2.0 ** (-365 / 30)) / (1 - 2.0 ** (-1 / 30)), 0], rtol=1e-9)
+    assert n[0] < 2 * 100 * 1.02 * params.half_life_days / np.log(2)

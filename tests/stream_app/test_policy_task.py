@@ -157,6 +157,108 @@ def test_statistics_of_another_version(version: str) -> None:
     assert 0 < sums.open[:, 0, SLATES].sum() <= 10
 
 
+HALF_LIFE_DAYS = 5.0
+
+
+def months() -> World:
+    """Let ten users come once a day for a hundred days, some of them with a click on what they were shown."""
+    world = World(policy_half_life_days=HALF_LIFE_DAYS, holdout_share=0.3)
+    world.catalogue(ITEMS)
+    for day in range(100):
+        visit(world, day)
+    return world
+
+
+def visit(world: World, day: int) -> None:
+    """Let ten users come on a day, and every third one click on the slate that answers."""
+    now_ms = NOW_MS + (day - 200) * 86_400_000
+    first = len(world.slates)
+    world.users.process(
+        [event(100 * day + k, f"u{k}", f"i{k + day % 20}", event_time_ms=now_ms) for k in range(10)], NOW_MS
+    )
+    world.commit()
+    shown = [decode_slate(raw) for raw in world.slates[first:]]
+    clicks = [
+        event(100 * day + 50 + k, s.user_id, s.items[0].item_id, "click", slate_id=s.slate_id, position=0, event_time_ms=now_ms)
+        for k, s in enumerate(shown[::3])
+    ]  # fmt: skip
+    world.users.process(clicks, NOW_MS)
+    world.commit()
+
+
+def weighed(world: World, half_life_days: float = HALF_LIFE_DAYS) -> dict[str, float]:
+    """Return the number of each arm's slates, each weighed by its age against the newest one."""
+    slates = [decode_slate(raw) for raw in world.slates]
+    newest_ms = max(s.event_time_ms for s in slates)
+    weights = [2.0 ** ((s.event_time_ms - newest_ms) / 86_400_000 / half_life_days) for s in slates]
+    return {
+        arm.name: sum(w for s, w in zip(slates, weights, strict=True) if s.policy == arm.name)
+        for arm in world.settings.arms
+    }
+
+
+def published(world: World, *raws: bytes) -> dict[str, float]:
+    """Return the arms' numbers of slates in the policy that follows from statistics."""
+    return {arm.name: arm.n for arm in decode_policy_state(encode_state(world.settings, 1, raws)).arms}
+
+
+def as_of(raw: bytes, days: float) -> bytes:
+    """Return statistics as an earlier version left them: as of a time before that of the newest slate."""
+    page = json.loads(raw)
+    page["as_of_s"] -= round(days * 86_400)
+    for arm in page["arms"].values():
+        arm["cells"] = (np.array(arm["cells"]) * 2.0 ** (days / page["half_life_days"])).tolist()
+    return json.dumps(page).encode()
+
+
+def test_months_of_slates_count_by_their_age() -> None:
+    """What the agent publishes of a partition is the number of its slates, each weighed by its age: no slate over 1."""
+    world = months()
+    raw = world.user_store.get_many([POLICY_KEY])[0] or b""
+    found = published(world, raw)
+    assert found == pytest.approx(weighed(world), rel=1e-9)
+    assert sum(found.values()) < 20 * 1.1 * HALF_LIFE_DAYS / np.log(2)
+    later = published(world, raw, as_of(raw.replace(b'"partition":0', b'"partition":1'), 0.0))
+    assert later == pytest.approx({name: 2 * n for name, n in found.items()}, rel=1e-9)
+
+
+@pytest.mark.parametrize("days", [0.5, 60.0])
+def test_statistics_of_an_earlier_time(days: float) -> None:
+    """Those that an earlier version left count by the newest period, and exactly from the next slate on."""
+    world = months()
+    raw = world.user_store.get_many([POLICY_KEY])[0] or b""
+    old = as_of(raw, days)
+    wanted, found = weighed(world), published(world, old)
+    a_window = 2.0 ** (1 / HALF_LIFE_DAYS)
+    assert all(wanted[name] * (1 - 1e-9) <= n <= wanted[name] * a_window for name, n in found.items())
+    world.user_store.write([(POLICY_KEY, old)], position=1, checkpoint=world.checkpoints[0])
+    world.open()
+    assert published(world, encode_policy(world.users.policy.statistics())) == pytest.approx(found, rel=1e-9)
+    visit(world, 100)
+    raw = world.user_store.get_many([POLICY_KEY])[0] or b""
+    assert published(world, raw) == pytest.approx(weighed(world), rel=1e-9)
+
+
+@pytest.mark.parametrize("days", [0.0, 60.0])
+def test_another_half_life_holds_from_the_restart_on(days: float) -> None:
+    """What was observed before counts by the half-life of its time, and fades by the new one; whatever time it is of."""
+    world = months()
+    before = weighed(world)
+    old = as_of(world.user_store.get_many([POLICY_KEY])[0] or b"", days)
+    world.user_store.write([(POLICY_KEY, old)], position=1, checkpoint=world.checkpoints[0])
+    world.settings = world.settings.model_copy(update={"policy_half_life_days": 1.0})
+    world.open()
+    n_slates = len(world.slates)
+    visit(world, 100)
+    world.slates = world.slates[n_slates:]
+    wanted = {name: n + before[name] / 2 for name, n in weighed(world, 1.0).items()}
+    a_window = 1.0 if days == 0.0 else 2.0 ** (1 / HALF_LIFE_DAYS)
+    found = published(world, world.user_store.get_many([POLICY_KEY])[0] or b"")
+    assert all(wanted[name] * (1 - 1e-9) <= n <= 2 * a_window * wanted[name] for name, n in found.items())
+    if days == 0.0:
+        assert found == pytest.approx(wanted, rel=1e-9)
+
+
 def test_the_model_is_what_was_known_before(monkeypatch: pytest.MonkeyPatch) -> None:
     """A slate is judged by the posterior that was published before it was made, whatever is published afterwards."""
     world = World(holdout_share=0.0)
