@@ -7,9 +7,10 @@ event: the slot's mask has a bit for every type.
 
 A slate counts as one observation from the moment it is made; what it earns is added as it comes, and its square
 is kept right: if a slate's reward goes from ``a`` to ``b``, the sums grow by ``b - a`` and ``b**2 - a**2``. The sums
-that the bandit learns from are weighted by forward decay [1]_, ``2 ** ((t - as_of) / half-life)``, with the time of the
-slate for all of its rewards. The sums for comparing groups have no weights. They are kept by window-long periods of the
-slates' times and become final :data:`N_OPEN` periods later, when no event can change them: every slate is counted
+that the bandit learns from are weighted by ``2 ** ((t - as_of) / half-life)``, with the time of the slate for all of
+its rewards, as in forward decay [1]_, but always as of the newest slate: it weighs 1 and all others less, so that a sum
+of weights is a number of slates. The sums for comparing groups have no weights. They are kept by window-long periods of
+the slates' times and become final :data:`N_OPEN` periods later, when no event can change them: every slate is counted
 then, whatever it earned and whether or not its user came back. The same periods hold the sums of
 :mod:`operators.standing`, which say what each arm would earn if it filled all slates.
 
@@ -71,7 +72,7 @@ class PolicySums(NamedTuple):
     arms
         Lower halves of the hashes of the arms' names, shape ``(n_arms,)``, uint32.
     as_of_s
-        Time at which an observation weighs 1, shape ``(1,)``, int64; 0 before the first.
+        Time of the newest slate, which weighs 1, shape ``(1,)``, int64; 0 before the first.
     cells
         Shape ``(n_arms, n_cells, N_MOMENTS)``, float64.
     final
@@ -117,14 +118,13 @@ def _arm_of(sums: PolicySums, arm: int) -> int:
 
 @inner_kernel(allocates=True)
 def _weight(sums: PolicySums, t_s: float, half_life_days: float) -> float:
-    """Return the weight of a slate of ``t_s``; when time has gone far, all sums are taken to a new time first."""
+    """Return the weight of a slate of ``t_s``; if it is the newest one, all sums are taken to its time first."""
     ahead = t_s - float(sums.as_of_s[0])
-    if sums.as_of_s[0] == 0 or ahead > 20.0 * half_life_days * 86_400.0:
-        if sums.as_of_s[0] != 0:
-            sums.cells[:] *= growth(-ahead, half_life_days)
-        sums.as_of_s[0] = int(t_s)
-        return 1.0
-    return growth(ahead, half_life_days)
+    if ahead <= 0.0:
+        return growth(ahead, half_life_days)
+    sums.cells[:] *= growth(-ahead, half_life_days)
+    sums.as_of_s[0] = int(t_s)
+    return 1.0
 
 
 @inner_kernel(allocates=True)

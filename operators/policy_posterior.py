@@ -87,7 +87,8 @@ def fit(cells: np.ndarray) -> Posterior:
     Parameters
     ----------
     cells
-        Weighted numbers, sums and sums of squares, shape ``(n_arms, N_CELLS, 3)``, float64.
+        Weighted numbers, sums and sums of squares, shape ``(n_arms, N_CELLS, 3)``, float64. No slate may weigh more
+        than 1: weights are taken for slates.
 
     Raises
     ------

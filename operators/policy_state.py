@@ -19,7 +19,7 @@ class Observed(NamedTuple):
     Attributes
     ----------
     as_of_s
-        Time at which an observation in ``cells`` weighs 1; 0 before the first.
+        Time of the newest slate, which weighs 1 in ``cells``; 0 before the first.
     cells
         Shape ``(n_arms, N_CELLS, 3)``, float64.
     final, pending
@@ -49,13 +49,18 @@ class Learned(NamedTuple):
     worse: np.ndarray
 
 
+def fade(cells: np.ndarray, as_of_s: int, t_s: int, half_life_days: float) -> np.ndarray:
+    """Return weighted sums as of ``t_s`` that are as of ``as_of_s``, both in seconds."""
+    return cells * 2.0 ** ((as_of_s - t_s) / (half_life_days * _DAY_S))
+
+
 def add_up(partitions: Sequence[Observed], n_arms: int, half_life_days: float) -> Observed:
-    """Return the sum of all partitions, decayed to the newest of their times; the order does not matter.
+    """Return the sum of all partitions, as of the newest slate of all; the order does not matter.
 
     Parameters
     ----------
     half_life_days
-        Of an observation's weight; the partitions' sums are of it.
+        By which a partition's sums fade from its newest slate on.
     """
     as_of_s = max((p.as_of_s for p in partitions), default=0)
     cells = np.zeros((n_arms, N_CELLS, N_MOMENTS))
@@ -64,7 +69,7 @@ def add_up(partitions: Sequence[Observed], n_arms: int, half_life_days: float) -
     standing = np.zeros((n_arms, N_STANDING))
     for p in sorted(partitions, key=lambda p: (p.as_of_s, *(array.tobytes() for array in p[1:]))):
         if p.as_of_s > 0:
-            cells += p.cells * 2.0 ** ((p.as_of_s - as_of_s) / (half_life_days * _DAY_S))
+            cells += fade(p.cells, p.as_of_s, as_of_s, half_life_days)
         final += p.final
         pending += p.pending
         standing += p.standing

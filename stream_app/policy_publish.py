@@ -11,6 +11,7 @@ from operators.standing import N_STANDING
 from state.layout import EPOCH_2000_S
 from stream_app.policy_standing import final_sums, standing_state
 from stream_app.policy_view import guard_of
+from stream_app.policy_weights import weighted_sums
 from stream_app.records.policy import (
     FORMAT_VERSION,
     ArmState,
@@ -64,12 +65,13 @@ def checked_statistics(raw: bytes) -> PolicyStatistics:
 def observed(record: PolicyStatistics, names: list[str]) -> Observed:
     """Return the statistics of the arms with these names, as arrays."""
     arms = record.arms
+    as_of_s, cells = weighted_sums(record)
     final = {n: np.array([a.final[g] for g in GROUPS]) for n, a in arms.items()}
     pending = {n: np.array([np.sum(a.open[g], axis=0) for g in GROUPS]) for n, a in arms.items()}
     groups = (len(GROUPS), 4)
     return Observed(
-        as_of_s=record.as_of_s,
-        cells=arrays_of(names, {n: np.array(a.cells) for n, a in arms.items()}, (N_CELLS, 3)),
+        as_of_s=as_of_s,
+        cells=arrays_of(names, cells, (N_CELLS, 3)),
         final=arrays_of(names, final, groups).transpose(1, 0, 2),
         pending=arrays_of(names, pending, groups).transpose(1, 0, 2),
         standing=arrays_of(names, {n: final_sums(a.standing) for n, a in arms.items()}, (N_STANDING,)),

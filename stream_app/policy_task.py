@@ -23,6 +23,7 @@ from operators.standing import Offers
 from state.codec import KIND_POLICY, page_key
 from state.ids import hash_id
 from stream_app.policy_standing import restore_standing, standing_statistics
+from stream_app.policy_weights import weighted_sums
 from stream_app.processor import Output
 from stream_app.records.policy import (
     FORMAT_VERSION,
@@ -101,20 +102,24 @@ class PartitionPolicy:
         self._changed = False
 
     def restore(self, raw: bytes | None) -> None:
-        """Take up the statistics of the last commit; arms that the settings no longer list are left out."""
+        """Take up the statistics of the last commit; arms that the settings no longer list are left out.
+
+        With another half-life than before, what they hold fades by the new one from their newest slate on.
+        """
         self.sums = new_sums(arm_marks(self.arms), N_CELLS, len(GROUPS))
         self._changed = False
         if raw is None:
             return
         record = decode_statistics(raw)
         sums = self.sums
-        sums.as_of_s[0], sums.period[0] = record.as_of_s, record.period
+        as_of_s, cells = weighted_sums(record)
+        sums.as_of_s[0], sums.period[0] = as_of_s, record.period
         same_window = record.window_s == self._params.window_s
         for k, arm in enumerate(self.arms):
             known = record.arms.get(arm.name)
             if known is None:
                 continue
-            sums.cells[k] = known.cells
+            sums.cells[k] = cells[arm.name]
             restore_standing(known.standing, sums.standing, k, same_window=same_window)
             for g, group in enumerate(GROUPS):
                 sums.final[g, k] = known.final[group]

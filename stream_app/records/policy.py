@@ -65,7 +65,8 @@ class PolicyStatistics(msgspec.Struct, frozen=True):
     partition
         Partition of the events topic.
     as_of_s
-        Time at which an observation in ``cells`` weighs 1, in seconds since 2000 UTC; 0 before the first.
+        Time of the newest slate, which weighs 1 in ``cells``, in seconds since 2000 UTC; 0 before the first. In records
+        of earlier versions up to 20 half-lives before that.
     half_life_days
         Half-life of an observation's weight, in days.
     window_s
@@ -78,7 +79,9 @@ class PolicyStatistics(msgspec.Struct, frozen=True):
 
     format_version: Annotated[int, msgspec.Meta(description="Version of this record.")]
     partition: Annotated[int, msgspec.Meta(description="Partition of the events topic.")]
-    as_of_s: Annotated[int, msgspec.Meta(description="Time at which an observation weighs 1, seconds since 2000 UTC.")]
+    as_of_s: Annotated[
+        int, msgspec.Meta(description="Time of the newest slate, which weighs 1, seconds since 2000 UTC.")
+    ]
     half_life_days: Annotated[float, msgspec.Meta(gt=0, description="Half-life of an observation's weight.")]
     window_s: Annotated[int, msgspec.Meta(ge=1, description="Length of a period in seconds.")]
     period: Annotated[int, msgspec.Meta(description="Number of the newest period.")]
