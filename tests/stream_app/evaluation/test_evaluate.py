@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from stream_app.cli.main import app
 from stream_app.evaluation.files import Request, evaluate_files
 from stream_app.evaluation.source import EvaluationError
-from stream_app.settings import Settings
+from stream_app.settings import MAX_SEED, Settings
 from stream_app.synthetic.files import write_synthetic
 from stream_app.synthetic.params import KINDS, with_sizes
 from tests.stream_app.evaluation.files_of import NOW_MS, event, write_catalog, write_lines
@@ -82,6 +82,16 @@ def test_twice_the_same_bytes(shop: Path, tmp_path: Path) -> None:
     assert names == sorted(["metrics.json", "report.html", "slates.jsonl", *(f"slates.{m}.jsonl" for m in models[1:])])
     for name in names:
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes(), name
+
+
+def test_the_largest_seed(shop: Path, tmp_path: Path) -> None:
+    """All models take it; one that is larger is refused."""
+    settings = Settings(seed=MAX_SEED)
+    evaluate_files(request_of(shop, tmp_path, ("crossaisle", "biased-mf", "funk-mf"), limit=200), settings)
+    files = [str(shop / "events.jsonl"), "--catalog", str(shop / "catalog.jsonl"), "--out", str(tmp_path)]
+    refused = CliRunner().invoke(app, ["evaluate", *files, "--seed", str(MAX_SEED + 1)])
+    assert refused.exit_code == 2
+    assert "--seed" in refused.output
 
 
 def test_order_of_models_does_not_matter(shop: Path, tmp_path: Path) -> None:
