@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from stream_app.cli.main import app
+from stream_app.evaluation import files
 from stream_app.evaluation.files import Request, evaluate_files
 from stream_app.evaluation.source import EvaluationError
 from stream_app.settings import MAX_SEED, Settings
@@ -92,6 +93,28 @@ def test_the_largest_seed(shop: Path, tmp_path: Path) -> None:
     refused = CliRunner().invoke(app, ["evaluate", *files, "--seed", str(MAX_SEED + 1)])
     assert refused.exit_code == 2
     assert "--seed" in refused.output
+
+
+@pytest.mark.parametrize("where", ["replay", "report"])
+def test_a_run_that_fails_leaves_the_earlier_files_alone(
+    shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    """Interrupted in the middle or at the very end: the files of before are there byte for byte, and no others."""
+    evaluate_files(request_of(shop, tmp_path, limit=500), Settings())
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+
+    def fail(*_: object) -> str:
+        raise KeyboardInterrupt
+
+    def show(what: str, _share: float) -> None:
+        if where == "replay" and what.endswith(" events"):
+            fail()
+
+    if where == "report":
+        monkeypatch.setattr(files, "render", fail)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate_files(request_of(shop, tmp_path, limit=1_500), Settings(), show)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 def test_order_of_models_does_not_matter(shop: Path, tmp_path: Path) -> None:
