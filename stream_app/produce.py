@@ -55,7 +55,10 @@ class Pacer:
 
     def __init__(self, rate: float | None, now_s: float) -> None:
         if rate is not None and not 0 < rate < inf:
-            message = f"the rate must be a number of records/s above 0, got {rate}; leave it out to produce as fast as possible"
+            message = (
+                f"the rate must be a number of records/s above 0, got {rate}; "
+                "leave it out to produce as fast as possible"
+            )
             raise ProduceError(message)
         self._rate = rate
         self._start_s = now_s

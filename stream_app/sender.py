@@ -227,8 +227,8 @@ class BatchSender:
             if isinstance(failure, TimeoutError) or (isinstance(failure, KafkaError) and failure.retriable):
                 raise self._stalled() from failure
             message = (
-                f"the broker refused records for topic {self._topic!r}: {failure or type(failure).__name__}; mend that, "
-                "then produce the rest (events sent twice are recognised by their event_id)"
+                f"the broker refused records for topic {self._topic!r}: {failure or type(failure).__name__}; mend "
+                "that, then produce the rest (events sent twice are recognised by their event_id)"
             )
             raise ProduceError(message, self.n_confirmed) from failure
 
