@@ -150,8 +150,10 @@ def create_app(
     )
     metrics = Metrics(lambda: runtime.status, lambda: observer.latest)
     if make_plan is None:
-        topics, make_plan = [settings.topic_item_updates], default_plan(settings, metrics.collector)
-    runtime = Runtime(settings, topics or [], make_plan)
+        runtime = Runtime(settings, [settings.topic_item_updates], default_plan(settings, metrics.collector))
+        metrics.collector.set_processors(runtime.processors)
+    else:
+        runtime = Runtime(settings, topics or [], make_plan)
     app.service(cast("Any", runtime))
     observer = Observer(settings, lambda: runtime.tail_positions(settings.topic_item_state))
     _add_web(app, settings, runtime, metrics, observer, guard)
@@ -197,14 +199,10 @@ def default_plan(settings: Settings, collector: WorkerCollector) -> Callable[[Ma
 
         def open_user(partition: int, n_partitions: int, store: PageStore) -> Processor:
             reader = user.thread_of(partition)
-            processor = UserProcessor(settings, partition, n_partitions, n_shards, store, replica, policy, reader)
-            collector.add_user(processor)
-            return processor
+            return UserProcessor(settings, partition, n_partitions, n_shards, store, replica, policy, reader)
 
         def open_item(partition: int, n_partitions: int, store: PageStore) -> Processor:
-            processor = ItemProcessor(settings, partition, n_partitions, store)
-            collector.add_item(processor)
-            return processor
+            return ItemProcessor(settings, partition, n_partitions, store)
 
         user = StageSpec(
             name="user",

@@ -47,7 +47,7 @@ def csv_value(name: str, text: str) -> Any:
         if text.lstrip().startswith("["):
             try:
                 return json.loads(text)
-            except ValueError:
+            except (ValueError, RecursionError):
                 return text
         parts: Sequence[str] = [part.strip() for part in text.split("|")]
         return [_number(part) for part in parts] if name == "embedding" else parts

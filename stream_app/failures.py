@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import traceback
 from typing import TYPE_CHECKING, Any, Final
 
 from aiokafka.errors import KafkaError
@@ -23,6 +24,16 @@ _WARN_EVERY_S = 30.0
 
 class TaskFailedError(Exception):
     """A task fails every time it tries to go on; the message names the place and the remedy."""
+
+
+def forget_frames(error: BaseException) -> None:
+    """Let go of the variables in an error's traceback: who keeps the error would keep the rows of a closed task."""
+    cleared: list[BaseException] = []
+    chain: BaseException | None = error
+    while chain is not None and chain not in cleared:
+        traceback.clear_frames(chain.__traceback__)
+        cleared.append(chain)
+        chain = chain.__cause__ or chain.__context__
 
 
 class Failures:

@@ -9,7 +9,6 @@ No label holds a user or an item.
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
-from weakref import WeakSet
 
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 from prometheus_client.core import (
@@ -26,12 +25,11 @@ from stream_app.meters import Histogram, StageMeters
 from stream_app.policy_metrics import ArmReport, arm_reports, policy_metrics
 
 if TYPE_CHECKING:
-    from stream_app.item_stage import ItemProcessor
     from stream_app.observer import Observation
     from stream_app.partition_lag import PartitionLag
     from stream_app.policy_view import PolicyView
+    from stream_app.processor import Processor
     from stream_app.replica import Replica
-    from stream_app.user_stage import UserProcessor
 
 _USER_COUNTERS = {
     "n_duplicates": ("crossaisle_duplicates", "Events passed over because their id was seen before"),
@@ -83,21 +81,17 @@ class WorkerCollector(Collector):
     ) -> None:
         self._status = status
         self._observation = observation
-        self._users: WeakSet[UserProcessor] = WeakSet()
-        self._items: WeakSet[ItemProcessor] = WeakSet()
+        self._processors: Callable[[str], Mapping[int, Processor]] = lambda _stage: {}
+        self._told: dict[tuple[str, ...], float] = {}
         self.replica: Replica | None = None
         """The worker's replica, None before there is one."""
         self._arms: Callable[[], Sequence[ArmReport]] = tuple
         self.meters = {"user": StageMeters(), "item": StageMeters()}
         self._policy: PolicyView | None = None
 
-    def add_user(self, processor: "UserProcessor") -> None:
-        """Report a user task as long as it lives."""
-        self._users.add(processor)
-
-    def add_item(self, processor: "ItemProcessor") -> None:
-        """Report an item task as long as it lives."""
-        self._items.add(processor)
+    def set_processors(self, processors: "Callable[[str], Mapping[int, Processor]]") -> None:
+        """Report the open tasks: this function returns the processors of a stage by partition, at each scrape."""
+        self._processors = processors
 
     def set_replica(self, replica: "Replica") -> None:
         """Report the worker's replica."""
@@ -119,17 +113,30 @@ class WorkerCollector(Collector):
 
     def quality(self) -> dict[str, dict[str, float]]:
         """Return the prequential quality of each user task, by partition."""
-        return {str(p.partition): p.quality.summary() for p in sorted(self._users, key=lambda p: p.partition)}
+        return {str(p.partition): p.quality.summary() for p in self._open("user")}
 
     def learned(self) -> dict[str, Any]:
         """Return what the worker's user tasks have learned, for the page: sums over its partitions."""
-        users = list(self._users)
+        users = self._open("user")
         sums = {name: sum(user.counters[name] for user in users) for name in ("n_events", "n_users", *_USER_COUNTERS)}
         return {
             **sums,
             "by_type": _summed(user.tally.by_type for user in users),
             "rejects": _summed(user.tally.rejects_by_code for user in users),
         }
+
+    def _open(self, stage: str) -> list[Any]:
+        """Return the processors of a stage's open tasks, by partition."""
+        return [processor for _, processor in sorted(self._processors(stage).items())]
+
+    def _add_risen(self, family: CounterMetricFamily, labels: Sequence[str], value: float) -> None:
+        """Add a counter that does not go back: a task that recovers learns again what it had not committed.
+
+        Prometheus takes a counter that falls for one that began again at 0, and would count all of it twice.
+        """
+        key = (family.name, *labels)
+        self._told[key] = max(value, self._told.get(key, 0.0))
+        family.add_metric(labels, self._told[key])
 
     def collect(self) -> Iterable[Metric]:
         """Yield all metric families."""
@@ -184,16 +191,16 @@ class WorkerCollector(Collector):
         yield from (stale, behind)
 
     def _learned(self) -> Iterable[Metric]:
-        users = sorted(self._users, key=lambda p: p.partition)
+        users = self._open("user")
         events = CounterMetricFamily("crossaisle_events", "Events learned, by type", labels=["partition", "type"])
         rejects = CounterMetricFamily(
             "crossaisle_rejects", "Events sent to the rejects topic, by code", labels=["partition", "code"]
         )
         for user in users:
             for kind, n in sorted(user.tally.by_type.items()):
-                events.add_metric([str(user.partition), kind], float(n))
+                self._add_risen(events, [str(user.partition), kind], float(n))
             for code, n in sorted(user.tally.rejects_by_code.items()):
-                rejects.add_metric([str(user.partition), code], float(n))
+                self._add_risen(rejects, [str(user.partition), code], float(n))
         yield from (events, rejects)
         catalog = CounterMetricFamily(
             "crossaisle_catalog_rejects", "Catalogue records met that could not be read, by code", labels=["code"]
@@ -204,7 +211,7 @@ class WorkerCollector(Collector):
         for counter, (name, text) in _USER_COUNTERS.items():
             family = CounterMetricFamily(name, text, labels=["partition"])
             for user in users:
-                family.add_metric([str(user.partition)], float(user.counters[counter]))
+                self._add_risen(family, [str(user.partition)], float(user.counters[counter]))
             yield family
         load = GaugeMetricFamily(
             "crossaisle_load_level", "0 normal, 1 fewer slates, 2 from fewer candidates too", labels=["partition"]
@@ -252,7 +259,7 @@ class WorkerCollector(Collector):
             "Events for which it still learns faster after a drift alarm, 0 where it does not",
             labels=["partition"],
         )
-        for user in sorted(self._users, key=lambda p: p.partition):
+        for user in self._open("user"):
             left.add_metric([str(user.partition)], float(user.relearning.n_left))
         return left
 
@@ -266,15 +273,16 @@ class WorkerCollector(Collector):
     def _weights(self) -> Iterable[Metric]:
         rows = GaugeMetricFamily("crossaisle_rows", "Rows in memory", labels=["table", "partition"])
         size = GaugeMetricFamily("crossaisle_rows_bytes", "Memory of rows", labels=["table", "partition"])
-        tables = [("users", str(p.partition), p.table) for p in self._users]
-        tables += [("items", str(p.shard), p.table) for p in self._items]
+        users = self._open("user")
+        tables = [("users", str(p.partition), p.table) for p in users]
+        tables += [("items", str(p.shard), p.table) for p in self._open("item")]
         if self.replica is not None:
             tables.append(("replica", "all", self.replica.table))
         for kind, partition, table in tables:
             rows.add_metric([kind, partition], float(table.n_rows))
             size.add_metric([kind, partition], float(table.n_bytes))
         cached = GaugeMetricFamily("crossaisle_cached_slates", "Slates kept ready for HTTP", labels=["partition"])
-        for user in self._users:
+        for user in users:
             cached.add_metric([str(user.partition)], float(len(user.newest)))
         yield from (rows, size, cached)
 

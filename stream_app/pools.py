@@ -49,7 +49,7 @@ def pooled_runs(offsets: UInt64s, headers: Rows, seed: int, partition: int) -> I
     seed, partition
         What the pools hang on besides.
     """
-    mixed = int(splitmix(np.uint64(seed * 1_000_003 + partition)))
+    mixed = int(splitmix(np.uint64((seed * 1_000_003 + partition) & 0xFFFFFFFFFFFFFFFF)))
     blocks = offsets // np.uint64(BLOCK)
     starts = [0, *(np.flatnonzero(np.diff(blocks)) + 1).tolist(), offsets.size]
     for start, end in pairwise(starts):

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from itertools import islice
+from itertools import chain, islice
+from math import inf
 from typing import TYPE_CHECKING, Final
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from stream_app.kafka import client_options
-from stream_app.sender import BatchSender, KeyReader, ProduceError
+from stream_app.sender import STALL_TIMEOUT_S, BatchSender, KeyReader, ProduceError
 from stream_app.unreachable import no_broker
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 CONNECT_TIMEOUT_S: Final = 20.0
 """How long a broker may take to answer at the start."""
 
+_REQUEST_TIMEOUT_S = STALL_TIMEOUT_S + 10.0
+"""Batches expire after this, too: later than the sender gives up."""
 _CHUNK_RECORDS = 256
 _BATCH_BYTES = 131_072
 _MAX_DEBT_S = 0.5
@@ -51,8 +54,11 @@ class Pacer:
     """
 
     def __init__(self, rate: float | None, now_s: float) -> None:
-        if rate is not None and not rate > 0:
-            message = f"the rate must be above 0 records/s, got {rate}; leave it out to produce as fast as possible"
+        if rate is not None and not 0 < rate < inf:
+            message = (
+                f"the rate must be a number of records/s above 0, got {rate}; "
+                "leave it out to produce as fast as possible"
+            )
             raise ProduceError(message)
         self._rate = rate
         self._start_s = now_s
@@ -65,8 +71,8 @@ class Pacer:
         behind_s = now_s - self._start_s - self._n_released / self._rate
         if behind_s > _MAX_DEBT_S:
             self._start_s += behind_s - _MAX_DEBT_S
-        n_due = int((now_s - self._start_s) * self._rate) + 1 - self._n_released
-        n_due = max(0, min(n_due, _CHUNK_RECORDS))
+        n_allowed = min((now_s - self._start_s) * self._rate, self._n_released + _CHUNK_RECORDS)
+        n_due = max(0, min(int(n_allowed) + 1 - self._n_released, _CHUNK_RECORDS))
         self._n_released += n_due
         return n_due
 
@@ -90,7 +96,7 @@ async def connect_producer(settings: Settings) -> AIOKafkaProducer:
         **client_options(settings),
         enable_idempotence=True,
         max_batch_size=_BATCH_BYTES,
-        request_timeout_ms=int(CONNECT_TIMEOUT_S * 1_000),
+        request_timeout_ms=int(_REQUEST_TIMEOUT_S * 1_000),
     )
     try:
         async with asyncio.timeout(CONNECT_TIMEOUT_S):
@@ -148,19 +154,22 @@ async def produce_records(
 
 
 async def _pump(sender: BatchSender, records: Iterator[Record], keys: KeyReader, pacer: Pacer) -> None:
-    """Feed the sender until the records end; no record waits in an open batch for longer than ``_LINGER_S``."""
+    """Feed the sender until the records end; no record waits in an open batch for longer than ``_LINGER_S``.
+
+    One record is read ahead: after the last one nothing is waited for.
+    """
     flushed_s = time.monotonic()
-    while True:
+    ahead = list(islice(records, 1))
+    while ahead:
         n_due = pacer.due(time.monotonic())
-        n_taken = 0
-        for record in islice(records, n_due):
-            n_taken += 1
+        for record in islice(chain(ahead, records), n_due):
             await sender.add(*keys.encode(record))
-        if n_taken < n_due:
-            return
         now_s = time.monotonic()
         wait_s = pacer.wait_s(now_s)
         if wait_s > 0 or now_s - flushed_s > _LINGER_S:
             await sender.flush()
             flushed_s = now_s
-        await asyncio.sleep(wait_s)
+        if n_due:
+            ahead = list(islice(records, 1))
+        if ahead:
+            await asyncio.sleep(wait_s)

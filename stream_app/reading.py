@@ -161,13 +161,13 @@ class RecordFile:
         first = next(lines, "")
         delimiter = max(",;\t", key=first.count)
         rows = csv.reader(_chain(first, lines), delimiter=delimiter, strict=True)
-        header = [name.strip() for name in next(rows, [])]
-        if not any(header) or len(set(header)) != len(header):
-            self.line = 1
-            problem = "the first line must name the columns, each once (user_id, item_id, event_time_ms, ...)"
-            raise self._error(problem)
-        self._check_columns(header)
         try:
+            header = [name.strip() for name in next(rows, [])]
+            if not any(header) or len(set(header)) != len(header):
+                self.line = 1
+                problem = "the first line must name the columns, each once (user_id, item_id, event_time_ms, ...)"
+                raise self._error(problem)
+            self._check_columns(header)
             for row in rows:
                 if not row:
                     continue
@@ -192,7 +192,7 @@ class RecordFile:
                     self.line += 1
                     self._row_fraction = self.line / n_rows
                     yield {name: parquet_value(name, value) for name, value in row.items() if not is_missing(value)}
-        except (pa.ArrowException, OSError) as error:
+        except (pa.ArrowException, OSError, OverflowError) as error:
             problem = f"the Parquet file cannot be read from this row on ({error}); write it again"
             raise self._error(problem) from error
 

@@ -10,6 +10,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
+from aiokafka.errors import KafkaError
 from aiokafka.partitioner import DefaultPartitioner
 
 if TYPE_CHECKING:
@@ -223,7 +224,12 @@ class BatchSender:
         if self._on_progress is not None and self.n_confirmed != before:
             self._on_progress(self.n_confirmed)
         if failure is not None:
-            message = f"the broker refused records for topic {self._topic!r}: {failure or type(failure).__name__}"
+            if isinstance(failure, TimeoutError) or (isinstance(failure, KafkaError) and failure.retriable):
+                raise self._stalled() from failure
+            message = (
+                f"the broker refused records for topic {self._topic!r}: {failure or type(failure).__name__}; mend "
+                "that, then produce the rest (events sent twice are recognised by their event_id)"
+            )
             raise ProduceError(message, self.n_confirmed) from failure
 
     def _stalled(self) -> ProduceError:

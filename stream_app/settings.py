@@ -13,10 +13,24 @@ from operators.arms import Arm, parse_arms
 from operators.rewards import DEFAULT_REWARDS, parse_rewards
 
 PREFIX = "CROSSAISLE_"
+MAX_SEED = 2**63 - 1
+"""Kernels take seeds as signed integers of 64 bits."""
 MARKERS = ("<!-- settings:begin -->", "<!-- settings:end -->")
 _OWN_TOPICS = ("item_updates", "item_state", "policy_updates", "policy_state", "policy_table", "user_state")
-_ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):[0-9]{1,5}")
+_ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):([0-9]{1,5})")
 _TOPIC_NAME = re.compile(r"[A-Za-z0-9._-]{1,249}")
+_DAY_MS = 86_400_000
+_MAX_PORT = 65_535
+
+
+def _is_address(text: str) -> bool:
+    """Return whether a text is ``host:port``."""
+    found = _ADDRESS.fullmatch(text)
+    return found is not None and 1 <= int(found[2]) <= _MAX_PORT
+
+
+def _default_state_dir() -> Path:
+    return user_data_path("crossaisle") / "state"
 
 
 class Settings(BaseSettings):
@@ -39,7 +53,7 @@ class Settings(BaseSettings):
         description="Prefix of groups, transactional ids and own topics: two apps with different ids share a cluster.",
     )
     state_dir: Path = Field(
-        default_factory=lambda: user_data_path("crossaisle") / "state",
+        default_factory=_default_state_dir,
         description="Directory of the local stores: a cache of the changelogs.",
     )
     commit_interval_ms: int = Field(
@@ -72,11 +86,19 @@ class Settings(BaseSettings):
     max_batch_events: int = Field(2_000, ge=1, le=100_000, description="Records a task learns from at once, at most.")
     partitions: int = Field(4, ge=1, le=10_000, description="Partitions of new topics (`topics create`, `demo`).")
     replication_factor: int = Field(1, ge=1, le=100, description="Replicas of new topics.")
-    hot_rows: int = Field(200_000, ge=1_000, description="Rows (users or items) that a task keeps in memory, at most.")
-    seed: int = Field(0, ge=0, description="Seed of all that is drawn at random.")
+    hot_rows: int = Field(
+        200_000,
+        ge=1_000,
+        le=1_000_000_000,
+        description="Rows (users or items) that a task keeps in memory, at most.",
+    )
+    seed: int = Field(0, ge=0, le=MAX_SEED, description="Seed of all that is drawn at random.")
 
     max_future_ms: int = Field(
-        3_600_000, ge=0, description="An event further in the future than this is rejected, in milliseconds."
+        3_600_000,
+        ge=0,
+        le=365 * _DAY_MS,
+        description="An event further in the future than this is rejected, in milliseconds.",
     )
     max_id_bytes: int = Field(256, ge=8, le=4_096, description="Longest id, in bytes of UTF-8.")
     max_record_bytes: int = Field(
@@ -85,6 +107,7 @@ class Settings(BaseSettings):
     session_gap_ms: int = Field(
         86_400_000,
         ge=1_000,
+        le=365 * _DAY_MS,
         description="Without session ids, events further apart start a new session, in milliseconds.",
     )
 
@@ -116,6 +139,7 @@ class Settings(BaseSettings):
     relearn_events: int = Field(
         20_000,
         ge=0,
+        le=1_000_000_000,
         description="Events for which a partition learns faster after a drift alarm; 0: never.",
     )
 
@@ -153,7 +177,7 @@ class Settings(BaseSettings):
     attribution_window_ms: int = Field(
         86_400_000,
         ge=1_000,
-        le=30 * 86_400_000,
+        le=30 * _DAY_MS,
         description="An event this long after a slate can be attributed to it, in milliseconds.",
     )
     rewards: str = Field(DEFAULT_REWARDS, description="Reward of each type of event; a rating's from -1 to 1 times it.")
@@ -162,10 +186,9 @@ class Settings(BaseSettings):
     )
 
     web_host: str = Field("127.0.0.1", description="Address that the worker's HTTP server binds to.")
-    web_port: int = Field(6066, ge=1, le=65_535, description="Port of the worker's HTTP server.")
+    web_port: int = Field(6066, ge=1, le=_MAX_PORT, description="Port of the worker's HTTP server.")
     web_advertise: str = Field(
         "",
-        pattern=r"^$|^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):[0-9]{1,5}$",
         description="host:port at which other workers reach this one's HTTP server; empty: `web_host` and `web_port`, "
         "with the machine's name where `web_host` is all addresses.",
     )
@@ -215,10 +238,23 @@ class Settings(BaseSettings):
     @field_validator("bootstrap_servers")
     @classmethod
     def _check_addresses(cls, value: str) -> str:
-        if not all(_ADDRESS.fullmatch(address.strip()) for address in value.split(",")):
-            msg = "must be host:port, or several of them separated by commas"
+        if not all(_is_address(address.strip()) for address in value.split(",")):
+            msg = f"must be host:port, or several of them separated by commas, ports from 1 to {_MAX_PORT}"
             raise ValueError(msg)
         return value
+
+    @field_validator("web_advertise")
+    @classmethod
+    def _check_advertised(cls, value: str) -> str:
+        if value and not _is_address(value):
+            msg = f"must be host:port, the port from 1 to {_MAX_PORT}, or empty"
+            raise ValueError(msg)
+        return value
+
+    @field_validator("state_dir", mode="before")
+    @classmethod
+    def _take_empty_for_unset(cls, value: Any) -> Any:
+        return _default_state_dir() if value == "" else value
 
     @model_validator(mode="after")
     def _check_topics(self) -> "Settings":

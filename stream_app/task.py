@@ -23,7 +23,7 @@ from state.store import StoreFormatError, StoreFullError
 from stream_app import faults
 from stream_app.changelog import RecoveryError, RestoreProgress
 from stream_app.commit import Committer, now_ms
-from stream_app.failures import Failures, TaskFailedError
+from stream_app.failures import Failures, TaskFailedError, forget_frames
 from stream_app.recovery import Opened, open_task
 
 if TYPE_CHECKING:
@@ -184,6 +184,7 @@ class Task:
                 except TaskFailedError as fatal:
                     self._context.on_failed(fatal)
                     return
+                forget_frames(error)
             finally:
                 await self._close()
             if not self._stopping:

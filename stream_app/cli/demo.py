@@ -1,5 +1,6 @@
 """``crossaisle demo``: everything at once, to watch."""
 
+import math
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -38,6 +39,10 @@ def demo(
     if (events is None) != (catalog is None):
         message = "--events and --catalog belong together: give both, or neither for the real purchases"
         raise CommandError(message)
+    for name, value in (("--rate", rate), ("--duration", duration)):
+        if value is not None and not math.isfinite(value):
+            message = f"{name} must be a finite number, got {value}"
+            raise CommandError(f"{message}; leave it out for as long as you like" if name == "--duration" else message)
     from stream_app.demo.options import DemoError, DemoOptions
     from stream_app.demo.words import command_name
 

@@ -33,9 +33,14 @@ def inspect(
 ) -> None:
     """Show committed state, read from the changelogs: right whether or not a worker runs."""
     from stream_app.cli import CommandError
+    from stream_app.cli.terminal import check_text
     from stream_app.inspect import UnknownIdError, inspect_item, inspect_totals, inspect_user
     from stream_app.settings import Settings
 
+    check_text(identifier or "", "ID")
+    if subject is Subject.TOTALS and identifier is not None:
+        msg = f"inspect totals takes no ID, got {identifier!r}; say: crossaisle inspect user ID, or item ID"
+        raise CommandError(msg)
     settings = Settings()
     if subject is not Subject.TOTALS and not identifier:
         msg = f"inspect {subject}: which one? Say: crossaisle inspect {subject} ID"

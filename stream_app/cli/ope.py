@@ -43,7 +43,7 @@ def ope(
     clip: Annotated[float | None, typer.Option(help="Largest weight; larger ones are set to it.")] = None,
     alpha: Annotated[float, typer.Option(help="One minus the confidence of the intervals.")] = 0.05,
     interval: Annotated[IntervalKind, typer.Option(help="Kind of interval.")] = IntervalKind.SKEW_CORRECTED,
-    seed: Annotated[int, typer.Option(help="Seed of the bootstrap.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the bootstrap.")] = 0,
     resamples: Annotated[int, typer.Option(help="Logs that the bootstrap draws.")] = 2_000,
     reward_range: Annotated[
         tuple[float, float] | None,

@@ -1,4 +1,6 @@
-"""Texts of others on a terminal: what would steer it is written out."""
+"""Texts of others on a terminal: what would steer it is written out, and what it cannot have meant is refused."""
+
+from stream_app.cli import CommandError
 
 
 def printable(text: str) -> str:
@@ -14,3 +16,18 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def check_text(text: str, what: str) -> None:
+    """Refuse an argument whose bytes are no UTF-8: no id is like that.
+
+    Raises
+    ------
+    CommandError
+        It has such bytes.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        message = f"{what} {printable(text)}: not UTF-8 at character {error.start}; ids are UTF-8, type it anew"
+        raise CommandError(message) from error

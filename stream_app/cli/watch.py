@@ -26,9 +26,11 @@ def watch(
     import asyncio
 
     from stream_app.cli import CommandError
+    from stream_app.cli.terminal import check_text
     from stream_app.settings import Settings
     from stream_app.watch import WatchError
 
+    check_text(user or "", "--user")
     try:
         asyncio.run(_follow(Settings(), user=user, limit=limit, as_json=json, from_beginning=from_beginning))
     except WatchError as error:

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib.metadata import version
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import platformdirs
 
 from stream_app.dataset import CATALOG_FILE, EVENTS_FILE, DatasetError, write_complete_journey
+from stream_app.demo.floor import read_sale
 from stream_app.demo.words import number
+from stream_app.reading import ReadingError, read_records
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+_LOOKED_AT = 1_000
 _WHOLE = "whole"
 """Written last: a folder without it was interrupted, and is made again."""
 
@@ -64,3 +68,21 @@ def prepare_files(folder: Path, note: Callable[[str], None]) -> DemoFiles:
         message = f"{error}; or bring your own data with --events and --catalog"
         raise DatasetError(message) from error
     return files
+
+
+def check_own_files(files: DemoFiles) -> str | None:
+    """Look into a user's own files; return a note where their catalogue lists none of the items of their first events.
+
+    Raises
+    ------
+    ReadingError
+        A file cannot be read, or there is no event.
+    """
+    wanted = {read_sale(record).item_id for record in islice(read_records(files.events), _LOOKED_AT)}
+    if not wanted:
+        message = f"{files.events}: there is no event in it; give a file with events to --events"
+        raise ReadingError(message)
+    wanted.discard("")  # of events that cannot be read
+    if any(read_sale(record).item_id in wanted for record in read_records(files.catalog)):
+        return None
+    return f"{files.catalog} lists no item of the first events: there will be no slates; do both files name them alike?"

@@ -17,7 +17,7 @@ from aiokafka.errors import KafkaError
 
 from stream_app.broker import EmbeddedBroker
 from stream_app.demo.control import Threads, failure, signals
-from stream_app.demo.data import DemoFiles, prepare_files
+from stream_app.demo.data import DemoFiles, check_own_files, prepare_files
 from stream_app.demo.floor import ShopFloor, read_titles
 from stream_app.demo.folder import FolderError, claim
 from stream_app.demo.options import DemoError, DemoOptions, Summary, View
@@ -174,6 +174,9 @@ class Demo:
         options = self._options
         if options.events is not None and options.catalog is not None:
             files = DemoFiles(options.events, options.catalog, str(options.events))
+            note = await self._threads.run(lambda: check_own_files(files))
+            if note is not None:
+                self.state.notices.append(Notice(note, time.monotonic()))
         else:
             files = await self._threads.run(lambda: prepare_files(options.cache_dir, self._threads.noting(DATA)))
         for path in (files.events, files.catalog):

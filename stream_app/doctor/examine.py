@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from typing import TYPE_CHECKING
 
@@ -13,9 +14,12 @@ from stream_app.doctor import cluster, local, rights, topics, transactions
 from stream_app.doctor.environment import check_environment, check_together, wrong_settings
 from stream_app.doctor.finding import Finding, Severity, error, skipped
 from stream_app.settings import Settings
+from stream_app.topic_facts import fetch_topic_facts
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from stream_app.topic_facts import TopicFacts
 
 TIMEOUT_S = 20.0
 """How long one check of the cluster may take."""
@@ -52,7 +56,10 @@ async def _examine_cluster(settings: Settings, *, probe: bool) -> AsyncIterator[
     brokers = await cluster.check_broker(settings)
     for finding in brokers:
         yield finding
-    if any(finding.severity is Severity.ERROR for finding in brokers):
+    is_away = any(finding.severity is Severity.ERROR for finding in brokers)
+    for finding in local.check_memory(settings, *(await _numbers_of_tasks(settings, is_away=is_away))):
+        yield finding
+    if is_away:
         yield skipped("topics", "the broker comes first; so with rights, transactions, offsets and clock")
         return
     checks: list[tuple[str, Callable[[Settings], Awaitable[list[Finding]]]]] = [
@@ -67,6 +74,17 @@ async def _examine_cluster(settings: Settings, *, probe: bool) -> AsyncIterator[
     for name, check in checks:
         for finding in await _within_time(name, check(settings)):
             yield finding
+
+
+async def _numbers_of_tasks(settings: Settings, *, is_away: bool) -> list[int]:
+    """Return how many user and item tasks there are; for topics that cannot be seen as many as new ones will have."""
+    topics = (settings.topic_events, settings.topic_item_updates)
+    facts: dict[str, TopicFacts] = {}
+    if not is_away:
+        with contextlib.suppress(KafkaError, TimeoutError):
+            async with asyncio.timeout(TIMEOUT_S):
+                facts = await fetch_topic_facts(settings, topics)
+    return [facts[topic].n_partitions if topic in facts else settings.partitions for topic in topics]
 
 
 async def _within_time(name: str, findings: Awaitable[list[Finding]]) -> list[Finding]:

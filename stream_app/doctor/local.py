@@ -70,16 +70,22 @@ def judge_space(directory: Path, free: int) -> list[Finding]:
     return [ok("disk", found, wanted)]
 
 
-def check_memory(settings: Settings) -> list[Finding]:
-    """Compare the memory that is available with what all tasks may take, were they all in one worker."""
-    needed = rows_bytes(settings.hot_rows, settings.partitions)
+def check_memory(settings: Settings, n_user: int, n_item: int) -> list[Finding]:
+    """Compare the memory that is available with what all tasks may take, were they all in one worker.
+
+    Parameters
+    ----------
+    n_user, n_item
+        Tasks of each stage: partitions of its input topic.
+    """
+    needed = rows_bytes(settings.hot_rows, n_user, n_item)
     available = psutil.virtual_memory().available
     limit = _container_limit()
     if limit is not None:
         available = min(available, limit)
     found = (
-        f"{_size(available)} available; {settings.hot_rows:,} hot rows in each of {settings.partitions} user and "
-        f"{settings.partitions} item tasks may take {_size(needed)}"
+        f"{_size(available)} available; {settings.hot_rows:,} hot rows in each of {n_user} user and "
+        f"{n_item} item tasks may take {_size(needed)}"
     )
     wanted = "room for all tasks in one worker"
     if needed <= available:
@@ -88,11 +94,11 @@ def check_memory(settings: Settings) -> list[Finding]:
     return [warning("memory", found, wanted, remedy)]
 
 
-def rows_bytes(hot_rows: int, partitions: int) -> int:
+def rows_bytes(hot_rows: int, n_user: int, n_item: int) -> int:
     """Return what full tables take, in bytes, when each row has its header and one page of each chain."""
     user = USER_HEADER.itemsize + sum(page.itemsize for page in USER_PAGES)
     entity = ENTITY_HEADER.itemsize + sum(page.itemsize for page in ENTITY_PAGES)
-    return hot_rows * partitions * (user + entity)
+    return hot_rows * (n_user * user + n_item * entity)
 
 
 def check_web(settings: Settings) -> list[Finding]:
@@ -169,8 +175,7 @@ def _size(n_bytes: int) -> str:
 CHECKS: Final[tuple[Callable[[Settings], list[Finding]], ...]] = (
     check_versions,
     check_disk,
-    check_memory,
     check_web,
     check_embedded,
 )
-"""All of them, in their order."""
+"""All of them that ask no broker, in their order."""

@@ -16,7 +16,7 @@ from stream_app.evaluation.source import EvaluationError, read_catalog, read_eve
 from stream_app.evaluation.summary import Inputs, summarize
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from stream_app.settings import Settings
 
@@ -72,10 +72,31 @@ def slates_name(model: str, *, first: bool) -> str:
     return SLATES_FILE if first else f"slates.{model}.jsonl"
 
 
+@contextlib.contextmanager
+def _all_or_none(folder: Path) -> Iterator[Callable[[str], IO[bytes]]]:
+    """Hand out what begins a file; all of them get their names at the end, or none if this is interrupted."""
+    begun: dict[str, IO[bytes]] = {}
+    with contextlib.ExitStack() as stack:
+
+        def unfinished(name: str) -> Path:
+            return folder / f".{name}.unfinished"
+
+        def begin(name: str) -> IO[bytes]:
+            stack.callback(unfinished(name).unlink, missing_ok=True)
+            begun[name] = stack.enter_context(unfinished(name).open("wb"))
+            return begun[name]
+
+        yield begin
+        for file in begun.values():
+            file.close()
+        for name in begun:
+            unfinished(name).replace(folder / name)
+
+
 def evaluate_files(
     request: Request, settings: Settings, on_progress: Callable[[str, float], None] | None = None
 ) -> dict[str, Any]:
-    """Evaluate, write all files and return what ``metrics.json`` holds.
+    """Evaluate, write all files and return what ``metrics.json`` holds. A run that fails leaves earlier files alone.
 
     Parameters
     ----------
@@ -104,21 +125,18 @@ def evaluate_files(
     models = [open_model(name, catalog, settings, replica_lag=replica_lag) for name in request.models]
     try:
         request.out.mkdir(parents=True, exist_ok=True)
-        with contextlib.ExitStack() as stack:
-            files: dict[str, IO[bytes]] = {
-                name: stack.enter_context((request.out / slates_name(name, first=k == 0)).open("wb"))
-                for k, name in enumerate(request.models)
-            }
+        with _all_or_none(request.out) as begin:
+            files = {name: begin(slates_name(name, first=k == 0)) for k, name in enumerate(request.models)}
             outcome = Evaluation(log, catalog, plan, models).run(
                 files, lambda done: show(f"{done:,} of {n:,} events", done / n)
             )
-        inputs = Inputs(
-            request.events.name, request.catalog.name, log, catalog, plan,
-            settings.seed, request.limit, replica_lag,
-        )  # fmt: skip
-        result = summarize(inputs, outcome)
-        (request.out / METRICS_FILE).write_bytes(msgspec.json.format(msgspec.json.encode(result), indent=1) + b"\n")
-        (request.out / REPORT_FILE).write_text(render(result), encoding="utf-8")
+            inputs = Inputs(
+                request.events.name, request.catalog.name, log, catalog, plan,
+                settings.seed, request.limit, replica_lag,
+            )  # fmt: skip
+            result = summarize(inputs, outcome)
+            begin(METRICS_FILE).write(msgspec.json.format(msgspec.json.encode(result), indent=1) + b"\n")
+            begin(REPORT_FILE).write(render(result).encode())
     except OSError as error:
         message = f"{error.filename or request.out}: {error.strerror or error}; choose another folder with --out"
         raise EvaluationError(message) from error

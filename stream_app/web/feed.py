@@ -35,15 +35,23 @@ class NewestRecords:
     topic
         A topic that exists.
     look_back
-        How many offsets before the end of each partition the first call reads; later ones read what is new, at most
-        :data:`LOOK_BACK` offsets.
+        How many offsets before the end of each partition the first call reads, at most; later ones read what is new,
+        at most :data:`LOOK_BACK` offsets.
+    seen
+        Offsets up to which records were taken before; kept up to date. What lies before them is not taken again.
     """
 
-    def __init__(self, settings: Settings, topic: str, look_back: int = LOOK_BACK) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        topic: str,
+        look_back: int = LOOK_BACK,
+        seen: dict[TopicPartition, int] | None = None,
+    ) -> None:
         self._settings = settings
         self._topic = topic
         self._look_back = look_back
-        self._seen: dict[TopicPartition, int] = {}
+        self._seen = {} if seen is None else seen
         self._consumer = AIOKafkaConsumer(
             **client_options(settings),
             enable_auto_commit=False,
@@ -82,11 +90,10 @@ class NewestRecords:
         begins, ends = await consumer.beginning_offsets(tps), await consumer.end_offsets(tps)
         starts: dict[TopicPartition, int] = {}
         for tp in tps:
-            back = LOOK_BACK if tp in self._seen else self._look_back
-            starts[tp] = max(begins[tp], self._seen.get(tp, 0), ends[tp] - back)
+            starts[tp] = max(begins[tp], self._seen.get(tp, 0), ends[tp] - self._look_back)
         left = {tp for tp in tps if starts[tp] < ends[tp]}
-        self._seen.update(ends)
         if not left:
+            self._take_note(ends)
             return []
         consumer.assign(sorted(left))
         for tp in left:
@@ -97,4 +104,9 @@ class NewestRecords:
             for batch in (await consumer.getmany(*left, timeout_ms=_POLL_MS)).values():
                 records += batch
             left = {tp for tp in left if await consumer.position(tp) < ends[tp]}
+        self._take_note(ends)
         return sorted(records, key=lambda record: (record.timestamp, record.partition, record.offset))
+
+    def _take_note(self, ends: dict[TopicPartition, int]) -> None:
+        self._seen.update(ends)
+        self._look_back = LOOK_BACK

@@ -23,6 +23,8 @@ from stream_app.web.health import health_words
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 
+    from aiokafka import TopicPartition
+
     from stream_app.metrics import WorkerCollector
     from stream_app.observer import Observation, Observer
     from stream_app.settings import Settings
@@ -85,6 +87,8 @@ class Hub(Service):
         self._is_interrupted = False
         self._points: deque[dict[str, Any]] = deque(maxlen=HISTORY)
         self._rejects: deque[dict[str, Any]] = deque(maxlen=REJECTS_KEPT)
+        self._slates: deque[dict[str, Any]] = deque(maxlen=SLATES_PER_S)
+        self._seen: dict[TopicPartition, int] = {}
 
     def report(self) -> dict[str, Any]:
         """Return what this worker tells the page of another one: readiness, tasks, quality and what it has learned."""
@@ -127,7 +131,7 @@ class Hub(Service):
         }
 
     async def watch(self) -> AsyncGenerator[bytes, None]:
-        """Yield server-sent events: the history first, then the state every second, slates and rejects as they come.
+        """Yield server-sent events: history, rejects and slates of before, then the state every second, and what comes.
 
         Raises
         ------
@@ -144,6 +148,8 @@ class Hub(Service):
         try:
             yield sse("history", list(self._points))
             yield sse("rejects", list(self._rejects))
+            if self._slates:
+                yield sse("slates", list(self._slates))
             while True:
                 try:
                     message = await asyncio.wait_for(queue.get(), _KEEP_ALIVE_S)
@@ -199,13 +205,15 @@ class Hub(Service):
     async def _feed(self) -> None:
         settings = self._settings
         async with (
-            NewestRecords(settings, settings.topic_recommendations) as slates,
-            NewestRecords(settings, settings.topic_rejects, REJECTS_KEPT) as rejects,
+            NewestRecords(settings, settings.topic_recommendations, seen=self._seen) as slates,
+            NewestRecords(settings, settings.topic_rejects, REJECTS_KEPT, self._seen) as rejects,
         ):
             while self._watchers and not self.should_stop:
                 newest = [msgspec.json.decode(record.value) for record in await slates.take() if record.value]
                 if newest:
-                    self._send("slates", [self._with_titles(each) for each in newest[-SLATES_PER_S:]])
+                    titled = [self._with_titles(each) for each in newest[-SLATES_PER_S:]]
+                    self._slates.extend(titled)
+                    self._send("slates", titled)
                 refused = [_reject_row(record) for record in await rejects.take()]
                 if refused:
                     self._rejects.extend(refused)

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from stream_app.cli import CommandError
+from stream_app.cli.main import app
 from tests.conftest import free_port
 from tests.stream_app.harness import environment
 
@@ -140,6 +142,23 @@ def test_a_dotenv_that_cannot_be_read_is_named(app_settings: Settings, tmp_path:
         assert done.returncode == 1
         assert ".env: not UTF-8 at byte 0" in done.stdout + done.stderr
         assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("inspect", "user", "\udcff"), "ID \\udcff: not UTF-8"),
+        (("watch", "--user", "\udcff"), "--user \\udcff: not UTF-8"),
+        (("inspect", "totals", "extra"), "takes no ID, got 'extra'; say"),
+        (("demo", "--rate", "inf"), "--rate must be a finite number, got inf"),
+        (("demo", "--duration", "inf"), "--duration must be a finite number, got inf; leave it out"),
+    ],
+)
+def test_arguments_without_a_meaning_are_refused(arguments: tuple[str, ...], words: str) -> None:
+    """One sentence says what is wrong with an argument, before anything is asked or started."""
+    with pytest.raises(CommandError) as raised:
+        app(arguments, standalone_mode=False)
+    assert words in str(raised.value)
 
 
 def test_missing_file_is_named(app_settings: Settings, tmp_path: Path) -> None:

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import weakref
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 import structlog
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaConnectionError
 
 from state.store import StoreDamagedError, StoreError
-from stream_app.failures import MAX_FAILURES, Failures, TaskFailedError
+from stream_app import task
+from stream_app.failures import MAX_FAILURES, Failures, TaskFailedError, forget_frames
+from stream_app.recovery import Opened
 
 
 def failures() -> Failures:
@@ -60,3 +67,93 @@ def test_a_damaged_store_is_to_be_rebuilt() -> None:
     assert not found.rebuild
     found.note(StoreDamagedError("a page cannot be read"), 1)
     assert found.rebuild
+
+
+class Rows:
+    """Stands for a processor and all its rows."""
+
+
+class LostBroker:
+    """A consumer whose broker is gone; like a client it keeps the error that it raises."""
+
+    def __init__(self, source: TopicPartition) -> None:
+        self.kept = KafkaConnectionError()
+        self._source = source
+
+    def assignment(self) -> set[TopicPartition]:
+        """Return the one partition."""
+        return {self._source}
+
+    def seek(self, *_: object) -> None:
+        """Do nothing."""
+
+    def resume(self, *_: object) -> None:
+        """Do nothing."""
+
+    async def getmany(self, *_: object, **__: object) -> Any:
+        """Raise the error that is kept."""
+        raise self.kept
+
+
+def test_a_task_that_failed_lets_go_of_its_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its memory is free before it recovers, whoever still keeps the error, and without a collection of garbage."""
+    left: list[bool] = []
+    consumer = LostBroker(TopicPartition("events", 0))
+    meters = SimpleNamespace()
+    spec = SimpleNamespace(name="user", input_topic="events", changelog_topic="c", handover=None, meters=meters)
+
+    async def nothing(*_: object) -> None:
+        return None
+
+    async def run() -> None:
+        opened_again, rows = asyncio.Event(), [Rows()]
+        seen = weakref.ref(rows[0])
+
+        async def open_task(*_: object, **__: object) -> Opened:
+            if not rows:
+                left.append(seen() is not None)
+                opened_again.set()
+                await asyncio.Event().wait()
+            producer, store = SimpleNamespace(discard=nothing), SimpleNamespace(close=None, position=0)
+            replayed = SimpleNamespace(end=0, n_records=0)
+            parts: Any = (producer, store, rows.pop(), 1, None, 0, 0, replayed, 0.0)
+            return Opened(*parts)
+
+        async def no_pause(*_: object) -> None:
+            await asyncio.sleep(0)
+
+        monkeypatch.setattr(task, "open_task", open_task)
+        monkeypatch.setattr(task.Task, "_pause", no_pause)
+        context: Any = SimpleNamespace(spec=spec, settings=SimpleNamespace(max_batch_events=1), consumer=consumer)
+        context.facts, context.call = None, nothing
+        running = task.Task(context, 0)
+        running.start()
+        await opened_again.wait()
+        await running.stop(1.0)
+
+    asyncio.run(run())
+    assert left == [False]
+
+
+def test_frames_of_causes_are_forgotten_too() -> None:
+    """An error that was raised from another one, or from itself, keeps nothing alive."""
+
+    def look_up(rows: Rows) -> None:
+        raise KeyError(id(rows))
+
+    def fail(rows: Rows) -> None:
+        try:
+            look_up(rows)
+        except KeyError as error:
+            raise ValueError from error
+
+    rows = Rows()
+    seen = weakref.ref(rows)
+    with pytest.raises(ValueError, match=r"^$") as raised:
+        fail(rows)
+    del rows
+    assert seen() is not None
+    assert raised.value.__cause__ is not None
+    raised.value.__cause__.__cause__ = raised.value
+    forget_frames(raised.value)
+    assert seen() is None

@@ -58,12 +58,10 @@ def metrics() -> Metrics:
     found = Metrics(lambda: status, lambda: observed)
     world.users.tally.rejects_by_code["not_json"] = 2
     world.replica.catalog_rejects["no_key"] = 3
-    found.collector.add_user(world.users)
-    found.collector.add_item(world.items)
+    found.collector.set_processors(lambda stage: {0: world.users if stage == "user" else world.items})
     found.collector.set_replica(world.replica)
     found.collector.set_policy(policy())
     found.collector.meters["user"].note_latencies([NOW_MS - 120], NOW_MS)
-    found.world = world  # type: ignore[attr-defined]  # the collector holds tasks weakly
     return found
 
 
@@ -90,6 +88,25 @@ def test_what_was_learned_is_counted(metrics: Metrics) -> None:
     assert found["crossaisle_arm_slates_total", (("arm", "greedy"),)] == 10
     assert found["crossaisle_policy_share", (("arm", "greedy"),)] == 0.75
     assert found["crossaisle_latency_seconds_bucket", (("le", "0.15"), ("stage", "user"))] == 1
+
+
+def test_only_open_tasks_are_reported_and_no_counter_goes_back() -> None:
+    """A closed task is gone, though something still holds it; one that was opened again begins where it was."""
+    closed, opened = World().users, World().users
+    closed.tally.by_type["view"], opened.tally.by_type["view"] = 9, 7
+    opened_by_stage = {"user": {0: closed}}
+    found = Metrics(lambda: {"ready": True, "stages": {}})
+    found.collector.set_processors(lambda stage: opened_by_stage.get(stage, {}))
+    views = ("crossaisle_events_total", (("partition", "0"), ("type", "view")))
+    assert samples(found.render()[0])[views] == 9
+    opened_by_stage["user"] = {}
+    assert views not in samples(found.render()[0])
+    assert found.collector.quality() == {}
+    opened_by_stage["user"] = {0: opened}
+    assert samples(found.render()[0])[views] == 9
+    assert found.collector.learned()["by_type"]["view"] == 7
+    opened.tally.by_type["view"] = 10
+    assert samples(found.render()[0])[views] == 10
 
 
 def test_standing_estimates_are_gauges(metrics: Metrics) -> None:

@@ -6,6 +6,7 @@ import numpy as np
 
 from state.layout import ENTITY_HEADER, KIND_ITEM
 from stream_app.pools import BLOCK, pooled_runs
+from stream_app.settings import MAX_SEED
 
 
 def known(n: int) -> np.ndarray:
@@ -32,6 +33,13 @@ def test_the_cut_does_not_matter() -> None:
     for seed, partition in ((4, 1), (3, 2)):
         [other] = pooled_runs(np.arange(10, dtype=np.uint64), known(50), seed, partition)
         assert whole.pool.tolist() != other.pool.tolist()
+
+
+def test_the_largest_seed_has_pools() -> None:
+    """What a seed and a partition make together may be more than 64 bits hold."""
+    offsets = np.arange(10, dtype=np.uint64)
+    [large], [largest] = (list(pooled_runs(offsets, known(50), seed, 1)) for seed in (20261130055841, MAX_SEED))
+    assert large.pool.tolist() != largest.pool.tolist()
 
 
 def test_a_pool_holds_items_that_were_seen() -> None:

@@ -17,6 +17,7 @@ import pytest
 import typer
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import LeaderNotAvailableError, MessageSizeTooLargeError
 from aiokafka.partitioner import murmur2
 from hypothesis import given
 from hypothesis import strategies as st
@@ -25,8 +26,8 @@ from typer.testing import CliRunner
 from stream_app import produce, sender
 from stream_app.cli import CommandError
 from stream_app.cli.produce import produce as produce_command
-from stream_app.produce import Pacer, produce_records
-from stream_app.sender import BatchSender, KeyReader, ProduceError, RecordError
+from stream_app.produce import Pacer, connect_producer, produce_records
+from stream_app.sender import STALL_TIMEOUT_S, BatchSender, KeyReader, ProduceError, RecordError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -204,16 +205,22 @@ def test_cancelling_confirms_what_was_sent(topics: Settings) -> None:
 
 
 class StuckProducer:
-    """Takes batches and never confirms one."""
+    """Takes batches and never confirms one, or fails each."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self._error = error
 
     def create_batch(self) -> FullBatch:
         """Make a batch."""
         return FullBatch()
 
     async def send_batch(self, batch: FullBatch, topic: str, *, partition: int) -> asyncio.Future[None]:
-        """Return what will never be done."""
+        """Return what will never be done, or has failed."""
         del batch, topic, partition
-        return asyncio.get_running_loop().create_future()
+        sent = asyncio.get_running_loop().create_future()
+        if self._error is not None:
+            sent.set_exception(self._error)
+        return sent
 
 
 class FullBatch:
@@ -250,6 +257,60 @@ def test_a_broker_that_confirms_nothing_is_an_error(monkeypatch: pytest.MonkeyPa
         asyncio.run(send())
 
 
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (LeaderNotAvailableError(), "confirmed nothing for 30 s.*check that it runs"),
+        (TimeoutError(), "confirmed nothing for 30 s.*check that it runs"),
+        (MessageSizeTooLargeError(), "refused records for topic 'events'.*mend that"),
+    ],
+)
+def test_a_broker_that_is_gone_has_refused_nothing(error: Exception, words: str) -> None:
+    """What would pass with time is told as a broker that does not answer; anything else with its own words."""
+
+    async def send() -> None:
+        batches = BatchSender(StuckProducer(error), "events", None)
+        batches._partitions = [0]
+        await batches.add(b"u", b"{}")
+        await batches.drain()
+
+    with pytest.raises(ProduceError, match=words):
+        asyncio.run(send())
+
+
+def test_batches_do_not_expire_before_the_sender_gives_up(app_settings: Settings) -> None:
+    """A broker may be away for as long as the sender promises."""
+
+    async def batch_lives_s() -> float:
+        producer = await connect_producer(app_settings)
+        await producer.stop()
+        return float(producer._request_timeout_ms) / 1_000
+
+    assert asyncio.run(batch_lives_s()) > STALL_TIMEOUT_S
+
+
+def test_nothing_is_waited_for_after_the_last_record(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At one record in 100 s the first goes out at once; a pause comes before the second, and none after it."""
+    pauses_s: list[float] = []
+
+    async def pump() -> None:
+        clock_s = 0.0
+        batches = BatchSender(StuckProducer(), "events", None)
+        batches._partitions = [0]
+
+        async def sleep(delay_s: float) -> None:
+            nonlocal clock_s
+            pauses_s.append(delay_s)
+            clock_s += delay_s
+
+        monkeypatch.setattr(produce.asyncio, "sleep", sleep)
+        monkeypatch.setattr(produce.time, "monotonic", lambda: clock_s)
+        await produce._pump(batches, iter([event(0, "u"), event(1, "u")]), KeyReader("user_id"), Pacer(0.01, clock_s))
+
+    asyncio.run(pump())
+    assert pauses_s == [100.0]
+
+
 @given(
     rate=st.floats(min_value=0.1, max_value=50_000),
     steps_s=st.lists(st.floats(min_value=0.0, max_value=0.4), max_size=50),
@@ -274,7 +335,7 @@ def test_the_pacer_does_not_make_up_for_a_long_hold_up() -> None:
     assert pacer.due(60.0) <= 51
 
 
-@pytest.mark.parametrize("rate", [0.0, -1.0, float("nan")])
+@pytest.mark.parametrize("rate", [0.0, -1.0, float("nan"), float("inf")])
 def test_a_rate_that_is_none_is_refused(rate: float) -> None:
     """The error says what to do instead."""
     with pytest.raises(ProduceError, match="leave it out"):

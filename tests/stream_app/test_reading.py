@@ -140,6 +140,13 @@ def test_csv_cells_are_converted_by_their_column(tmp_path: Path) -> None:
     ]
 
 
+def test_a_list_within_lists_without_end_stays_text(tmp_path: Path) -> None:
+    """The worker rejects what no reader of JSON can take."""
+    cell = "[" * 100_000
+    path = written(tmp_path / "catalog.csv", f"item_id,category\n1,{cell}\n".encode())
+    assert list(read_records(path)) == [{"item_id": "1", "category": cell}]
+
+
 @pytest.mark.parametrize("suffix", [".csv", ".csv.gz", ".csv.zst", ".tsv"])
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
 def test_csv_with_other_delimiters(tmp_path: Path, suffix: str, delimiter: str) -> None:
@@ -154,6 +161,7 @@ def test_csv_with_other_delimiters(tmp_path: Path, suffix: str, delimiter: str) 
         (b"user_id,item_id\na,b\n\na,b,c\n", r":4: 3 fields where the header names 2"),
         (b"user_id,item_id\na,\xff\n", r":2: not UTF-8"),
         (b'user_id,item_id\na,"b" c\n', r":2: not CSV"),
+        (b'"user_id"x,item_id\n1,2\n', r":1: not CSV"),
         (b"", r":1: the first line must name the columns"),
         (b"user_id,user_id\n", r":1: the first line must name the columns"),
     ],
@@ -196,6 +204,14 @@ def test_parquet_values_become_plain_json_values(tmp_path: Path) -> None:
         {"user_id": "8", "event_time_ms": time_ms, "type": "view"},
     ]
     assert json.loads(json.dumps(rows)) == rows
+
+
+def test_a_date_that_no_calendar_has_is_an_error(tmp_path: Path) -> None:
+    """Parquet can hold days that Python cannot."""
+    path = tmp_path / "events.parquet"
+    pq.write_table(pa.table({"day": pa.array([10**9], pa.int32()).cast(pa.date32())}), path)
+    with pytest.raises(ReadingError, match=r"events\.parquet:0: .*write it again"):
+        list(read_records(path))
 
 
 def test_a_damaged_parquet_file_is_an_error(tmp_path: Path) -> None:

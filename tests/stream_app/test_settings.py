@@ -57,12 +57,36 @@ def test_settings_are_frozen() -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("web_port", 0), ("slate_size", 11), ("app_id", "a b"), ("commit_interval_ms", 1), ("security_protocol", "TLS")],
+    [
+        ("web_port", 0),
+        ("slate_size", 11),
+        ("app_id", "a b"),
+        ("commit_interval_ms", 1),
+        ("security_protocol", "TLS"),
+        ("seed", 2**63),
+        ("session_gap_ms", 2**63),
+        ("max_future_ms", 2**63),
+        ("relearn_events", 2**63),
+        ("hot_rows", 2**63),
+        ("bootstrap_servers", "kafka:99999"),
+        ("bootstrap_servers", "kafka-1:9092,kafka-2:0"),
+        ("web_advertise", "shop:65536"),
+        ("web_advertise", "shop"),
+    ],
 )
 def test_wrong_values_name_the_field(name: str, value: object) -> None:
     """A value outside its bounds is refused, and the message names the setting."""
     with pytest.raises(ValidationError, match=name):
         Settings(**{name: value})  # type: ignore[arg-type]  # wrong on purpose
+
+
+def test_an_empty_state_dir_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A variable that is set to nothing does not put the stores into the working directory."""
+    monkeypatch.delenv("CROSSAISLE_STATE_DIR", raising=False)
+    default = Settings().state_dir
+    monkeypatch.setenv("CROSSAISLE_STATE_DIR", "")
+    assert Settings().state_dir == default
+    assert default.is_absolute()
 
 
 def test_sasl_needs_user_and_password() -> None:

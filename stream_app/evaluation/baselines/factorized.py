@@ -24,6 +24,9 @@ N_POPULAR: Final = 200
 N_NEGATIVES: Final = 2
 """Random items learned as 0 for each positive without stars."""
 
+_RIVER_SEEDS: Final = 0xFFFFFFFF
+"""River's initializers take seeds of 32 bits: larger ones are cut."""
+
 
 class RiverFactors:
     """Ranks candidates by a model of ``river.reco``.
@@ -79,9 +82,10 @@ class RiverFactors:
 
 def biased_mf(seed: int) -> RiverFactors:
     """Return River's BiasedMF with its own rates and 32 factors."""
-    return RiverFactors(reco.BiasedMF(n_factors=N_FACTORS, seed=seed), seed)
+    return RiverFactors(reco.BiasedMF(n_factors=N_FACTORS, seed=seed & _RIVER_SEEDS), seed)
 
 
 def funk_mf(seed: int) -> RiverFactors:
     """Return River's FunkMF with 32 factors, and a tenth of its own rate, at which it diverges on stars."""
-    return RiverFactors(reco.FunkMF(n_factors=N_FACTORS, optimizer=optim.SGD(FUNK_RATE), seed=seed), seed)
+    model = reco.FunkMF(n_factors=N_FACTORS, optimizer=optim.SGD(FUNK_RATE), seed=seed & _RIVER_SEEDS)
+    return RiverFactors(model, seed)

@@ -8,7 +8,8 @@ import pytest
 
 from stream_app.dataset import CATALOG_FILE, EVENTS_FILE, DatasetError
 from stream_app.demo import data
-from stream_app.demo.data import prepare_files
+from stream_app.demo.data import DemoFiles, check_own_files, prepare_files
+from stream_app.reading import ReadingError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -72,3 +73,18 @@ def test_without_the_package_the_error_offers_both_ways(tmp_path: Path, monkeypa
     monkeypatch.setattr(data, "write_complete_journey", refuse)
     with pytest.raises(DatasetError, match=r"crossaisle\[dataset\].*--events and --catalog"):
         prepare_files(tmp_path, lambda _: None)
+
+
+def test_own_files_are_looked_into(tmp_path: Path) -> None:
+    """Without an event there is nothing to show; a catalogue of other items gets a note, a fitting one gets none."""
+    files = DemoFiles(tmp_path / "events.jsonl", tmp_path / "catalog.csv", "own")
+    files.events.write_text("")
+    files.catalog.write_text("item_id,category\nbread,Food\n")
+    with pytest.raises(ReadingError, match="there is no event in it; give a file"):
+        check_own_files(files)
+    files.events.write_text('{"event_id":"e","user_id":"ann","item_id":"milk"}\n')
+    note = check_own_files(files)
+    assert note is not None
+    assert "lists no item of the first events" in note
+    files.catalog.write_text("item_id,category\nbread,Food\nmilk,Food\n")
+    assert check_own_files(files) is None

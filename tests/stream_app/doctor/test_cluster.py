@@ -64,7 +64,9 @@ def test_all_is_well(app_settings: Settings, tmp_path: Path) -> None:
     assert {f["check"] for f in findings} == set(CHECKS)
     assert [f for f in findings if f["severity"] != "ok"] == []
     assert "a transaction was committed" in findings[-1]["found"]
-    assert "all is well" in run_doctor(app_settings, tmp_path).stdout
+    plain = run_doctor(app_settings, tmp_path, CROSSAISLE_PARTITIONS="8").stdout
+    assert "all is well" in plain
+    assert f"in each of {harness.N_PARTITIONS} user and {harness.N_PARTITIONS} item tasks" in " ".join(plain.split())
 
     async def topics() -> list[str]:
         admin = AIOKafkaAdminClient(**client_options(app_settings))

@@ -107,11 +107,12 @@ def test_disk(tmp_path: Path) -> None:
 
 def test_memory() -> None:
     """The smallest tables fit; a billion rows do not, and the remedy names the setting."""
-    assert severities(check_memory(Settings(hot_rows=1_000))) == ["ok"]
-    (found,) = check_memory(Settings(hot_rows=1_000_000_000))
+    assert severities(check_memory(Settings(hot_rows=1_000), 4, 4)) == ["ok"]
+    (found,) = check_memory(Settings(hot_rows=1_000_000_000), 4, 4)
     assert found.severity == "warning"
     assert "CROSSAISLE_HOT_ROWS" in found.remedy
-    assert rows_bytes(2_000, 4) == 2 * rows_bytes(1_000, 4) == 4 * rows_bytes(1_000, 2)
+    assert rows_bytes(2_000, 4, 3) == 2 * rows_bytes(1_000, 4, 3)
+    assert rows_bytes(1_000, 4, 3) == rows_bytes(1_000, 4, 0) + rows_bytes(1_000, 0, 3)
 
 
 class _Live(BaseHTTPRequestHandler):

@@ -11,9 +11,10 @@ import pytest
 from typer.testing import CliRunner
 
 from stream_app.cli.main import app
+from stream_app.evaluation import files
 from stream_app.evaluation.files import Request, evaluate_files
 from stream_app.evaluation.source import EvaluationError
-from stream_app.settings import Settings
+from stream_app.settings import MAX_SEED, Settings
 from stream_app.synthetic.files import write_synthetic
 from stream_app.synthetic.params import KINDS, with_sizes
 from tests.stream_app.evaluation.files_of import NOW_MS, event, write_catalog, write_lines
@@ -82,6 +83,38 @@ def test_twice_the_same_bytes(shop: Path, tmp_path: Path) -> None:
     assert names == sorted(["metrics.json", "report.html", "slates.jsonl", *(f"slates.{m}.jsonl" for m in models[1:])])
     for name in names:
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes(), name
+
+
+def test_the_largest_seed(shop: Path, tmp_path: Path) -> None:
+    """All models take it; one that is larger is refused."""
+    settings = Settings(seed=MAX_SEED)
+    evaluate_files(request_of(shop, tmp_path, ("crossaisle", "biased-mf", "funk-mf"), limit=200), settings)
+    files = [str(shop / "events.jsonl"), "--catalog", str(shop / "catalog.jsonl"), "--out", str(tmp_path)]
+    refused = CliRunner().invoke(app, ["evaluate", *files, "--seed", str(MAX_SEED + 1)])
+    assert refused.exit_code == 2
+    assert "--seed" in refused.output
+
+
+@pytest.mark.parametrize("where", ["replay", "report"])
+def test_a_run_that_fails_leaves_the_earlier_files_alone(
+    shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    """Interrupted in the middle or at the very end: the files of before are there byte for byte, and no others."""
+    evaluate_files(request_of(shop, tmp_path, limit=500), Settings())
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+
+    def fail(*_: object) -> str:
+        raise KeyboardInterrupt
+
+    def show(what: str, _share: float) -> None:
+        if where == "replay" and what.endswith(" events"):
+            fail()
+
+    if where == "report":
+        monkeypatch.setattr(files, "render", fail)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate_files(request_of(shop, tmp_path, limit=1_500), Settings(), show)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 def test_order_of_models_does_not_matter(shop: Path, tmp_path: Path) -> None:

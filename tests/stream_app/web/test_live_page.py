@@ -79,8 +79,25 @@ def test_people_see_what_goes_on(page: Page, pair: Pair) -> None:
     for worker in (0, 1):
         expect(page.locator("#workers")).to_contain_text(pair.url(worker).removeprefix("http://"))
     expect(page.locator("#rejects")).to_contain_text("not_json")
+    expect(page.locator("#rejects td").first).to_have_css("white-space", "nowrap")
     expect(page.locator("#types")).to_contain_text("purchase")
     expect(page.locator("svg.spark[aria-label*='Events learned']")).to_be_visible()
+
+
+def test_a_page_that_is_opened_anew_shows_what_it_showed(page: Page, pair: Pair) -> None:
+    """The slates of before are there at once, each once, and so are the rejects, though nothing new comes."""
+    opened(page, pair)
+    harness.wait_for(lambda: page.locator("#rejects tr").count() > 0, "the rejects")
+    n_rejects = page.locator("#rejects tr").count()
+    for _ in range(2):
+        page.goto("about:blank")
+        page.goto(pair.url(1, "/"))
+        page.wait_for_selector("#slates li")
+        harness.wait_for(lambda: page.evaluate("state !== null && points.length > 3"), "some states")
+        assert page.locator("#no-slates").is_hidden()
+        slates = page.evaluate("[...document.querySelectorAll('#slates > li')].map((row) => row.dataset.slate)")
+        assert len(set(slates)) == len(slates) > 0
+        assert page.locator("#rejects tr").count() == n_rejects
 
 
 def test_a_user_and_an_item_are_looked_up_with_the_keyboard(page: Page, pair: Pair) -> None:
