@@ -7,8 +7,9 @@ with the features of :func:`operators.policy_context.cell_features` and the conj
 
 Sums per cell are sufficient: with ``n_c`` weighted slates of summed reward ``s_c``, the posterior is normal with
 precision ``L = PRIOR_SLATES * I + sum n_c x_c x_c'`` (over noise) and mean
-``L^-1 (PRIOR_SLATES * m + sum s_c x_c)``. The noise is the weighted mean square around the cells' means, held above
-:data:`SMALLEST_NOISE`.
+``L^-1 (PRIOR_SLATES * m + sum s_c x_c)``. The noise is the mean square around the cells' means, for as many slates as
+there are besides one of each cell, which its mean has been fitted to; :data:`PRIOR_SLATES` slates as far from the mean of
+all as slates are stand beside them, and it is held above :data:`SMALLEST_NOISE`.
 
 Thompson sampling draws each arm's value from its posterior and takes the largest. Here the probability that an arm is
 that one is computed instead, by integration, and arms are drawn from these shares: the same policy, but the probability
@@ -101,7 +102,11 @@ def fit(cells: np.ndarray) -> Posterior:
         raise ValueError(msg)
     total = float(n.sum())
     within = q - np.divide(s * s, n, out=np.zeros_like(s), where=n > 0)
-    noise = max(float(within.sum()) / max(total, 1.0), SMALLEST_NOISE) if total > 0 else 1.0
+    noise = 1.0
+    if total > 0:
+        spread = max(float(q.sum()) - float(s.sum()) ** 2 / total, 0.0) / total
+        besides = total - float(np.minimum(n, 1.0).sum())
+        noise = max((float(within.sum()) + PRIOR_SLATES * spread) / (besides + PRIOR_SLATES), SMALLEST_NOISE)
     x = cell_features()
     prior = np.zeros(x.shape[1])
     prior[0] = float(s.sum()) / total if total > 0 else 0.0

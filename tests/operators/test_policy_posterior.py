@@ -66,6 +66,21 @@ def test_the_first_reward_makes_the_shares_even() -> None:
     assert not held.any()
 
 
+@pytest.mark.parametrize("n_slates", [20, 60, 200, 1000])
+def test_arms_that_are_equal_are_not_held_by_few_slates(n_slates: int) -> None:
+    """Most cells have one slate or none, which says nothing of the noise: few of a hundred worlds hold an arm."""
+    n_held = 0
+    for seed in range(100):
+        rng = np.random.default_rng(seed)
+        arms, where = rng.integers(0, 3, n_slates), rng.integers(0, N_CELLS, n_slates)
+        rewards = (rng.random(n_slates) < 0.3).astype(float)
+        sums = np.zeros((3, N_CELLS, 3))
+        for power in range(3):
+            np.add.at(sums[:, :, power], (arms, where), rewards**power)
+        n_held += bool(make_shares(fit(sums), GUARD)[1].any())
+    assert n_held <= 6
+
+
 def test_the_posterior_is_that_of_a_plain_regression() -> None:
     """From single rewards, with the textbook formula: the same means and deviations as from the sums."""
     rng = np.random.default_rng(4)
