@@ -39,6 +39,13 @@ OF_NEW = ACTIVE[ACTIVE >= N_BLEND] - N_BLEND
 """The weights that can be other than 0 for items that the user never had: what :mod:`operators.discovery` corrects."""
 N_DISCOVERY = OF_NEW.size + 1
 """Weights of that correction: those, and one of the blend's logit."""
+N_HIDDEN = 32
+"""Hidden units of :mod:`operators.perceptron`."""
+N_NETWORK = N_PLAIN + 2
+"""Rows of its weights: those of the plain features, and two more."""
+OF_ONE, OF_HAD, OF_NONE = 21, N_PLAIN, N_PLAIN + 1
+"""Rows of them: of the feature that is always 1, of an item that the user had, and the one of zeros."""
+_NETWORK_SEED = 7
 N_REACTION_PLACES = N_SLATE
 N_REACTION = 2 * N_REACTED + 2 + N_REACTION_PLACES
 """Weights of :mod:`operators.reactions`: both heads without squares, slates in a row, places."""
@@ -147,11 +154,17 @@ GLOBALS = np.dtype(
         ("discovery", "<f4", (N_DISCOVERY,)),
         ("discovery_gram", "<f4", (N_DISCOVERY * (N_DISCOVERY + 1) // 2,)),
         ("discovery_pending", "<f4", (N_DISCOVERY + 1,)),
+        ("network", "<f4", (N_NETWORK, N_HIDDEN)),
+        ("network_sq", "<f4", (N_NETWORK, N_HIDDEN)),
+        ("network_out", "<f4", (2, N_HIDDEN)),
+        ("network_out_sq", "<f4", (2, N_HIDDEN)),
+        ("network_n", "<u4"),
+        ("network_gate", "<f4", (2,)),
     ]
 )
 """What a partition learns for all of its users: weights of both heads, of the category model, recent positives, what
-reactions to slates taught, and what first times did (``discovery``): the fields of these two are pages of their own on
-disk."""
+reactions to slates taught, what first times did (``discovery``), and the perceptron with the mean squares of its
+gradients (``network``): the fields of these three are pages of their own on disk."""
 
 ACCUMULATOR = np.dtype(
     [
@@ -348,7 +361,10 @@ def new_accumulators(n_rows: int, n_records: int, n_pairs: int) -> Accumulators:
 
 
 def new_globals() -> Rows:
-    """Return the start values: some weight on one's own slow counts, on popularity and on co-occurrence."""
+    """Return the start values: some weight on one's own slow counts, on popularity and on co-occurrence.
+
+    The perceptron's hidden units are drawn, always the same ones; its outputs have no weight yet.
+    """
     out = np.zeros(1, GLOBALS)
     blend = out["blend"][0]
     blend[0, 0] = 0.3
@@ -357,4 +373,8 @@ def new_globals() -> Rows:
     out["category"][0, 2] = 0.3
     out["category"][0, 7] = 0.3
     out["category"][0, 8] = 0.3
+    drawn = np.random.default_rng(_NETWORK_SEED).standard_normal((N_NETWORK, N_HIDDEN)) / np.sqrt(N_PLAIN)
+    drawn[[OF_ONE, OF_NONE]] = 0.0
+    out["network"] = drawn
+    out["network_gate"][0, 0] = 1.0
     return out

@@ -16,6 +16,7 @@ from operators.features import fill_features
 from operators.newton import newton_learn
 from operators.numeric import draw, uniform
 from operators.params import P_LONG
+from operators.perceptron import learn_perceptron
 from state.arrays import Floats, Int32s, Row
 from state.kernel import inner_kernel, kernel
 
@@ -84,7 +85,7 @@ def learn_blend(
     weight: float,
     memory: float,
 ) -> tuple[float, float]:
-    """Make one softmax step of the blend towards candidate ``true``.
+    """Make one softmax step of the blend towards candidate ``true``, and of the perceptron and the discoveries on it.
 
     The denominator is estimated with about ``n_sample`` candidates: the true one, and others drawn the likelier the
     more a rough guess expects them, whose terms are weighted by the inverse of that likelihood.
@@ -92,13 +93,15 @@ def learn_blend(
     Returns
     -------
     loss
-        Log-loss of the true candidate before the step, in nats; NaN if no step could be made.
+        Log-loss of the true candidate before the step, in nats, with what the perceptron adds; NaN if no step could be
+        made.
     auc
         Share of the other candidates that scored below it, as the sample tells, in [0, 1]; NaN if there were none.
     """
     picked = np.empty(MAX_SAMPLE, np.int32)
     p = np.empty(MAX_SAMPLE, np.float32)
     inverse, lift = np.empty(MAX_SAMPLE, np.float32), np.empty(MAX_SAMPLE, np.float32)
+    corrected = np.empty(MAX_SAMPLE, np.float32)
     m = _sample(entities, work, n, true, min(n_sample, MAX_SAMPLE) - 1, uniform(globals_.draws), picked, inverse)
     lift[:m] = inverse[:m]
     logarithms(lift, m)
@@ -106,8 +109,10 @@ def learn_blend(
     highest = -1e30
     fill_features(users, u, entities, work, picked[:m], n_context_categories, now_s)
     score_features(entities, globals_.blend, work, picked[:m], p)
-    auc = _share_below(p, inverse, m)
-    learn_discovery(entities, globals_, work, picked, p, lift, m, weight, memory)
+    corrected[:m] = p[:m]
+    loss = learn_perceptron(globals_, work, picked, corrected, lift, m, weight)
+    auc = _share_below(corrected, inverse, m)
+    learn_discovery(entities, globals_, work, picked, corrected, lift, m, weight, memory)
     total = 0.0
     for k in range(m):
         p[k] += lift[k]
@@ -117,7 +122,7 @@ def learn_blend(
         return math.nan, math.nan
     total = exponentials(p, m, highest)
     _blend_step(entities, globals_, work, acc, picked, p, m, total, weight, memory)
-    return -math.log(max(p[0] / total, 1e-12)), auc
+    return loss, auc
 
 
 @inner_kernel

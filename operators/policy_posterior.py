@@ -8,8 +8,8 @@ with the features of :func:`operators.policy_context.cell_features` and the conj
 Sums per cell are sufficient: with ``n_c`` weighted slates of summed reward ``s_c``, the posterior is normal with
 precision ``L = PRIOR_SLATES * I + sum n_c x_c x_c'`` (over noise) and mean
 ``L^-1 (PRIOR_SLATES * m + sum s_c x_c)``. The noise is the mean square around the cells' means, for as many slates as
-there are besides one of each cell, which its mean has been fitted to; :data:`PRIOR_SLATES` slates as far from the mean of
-all as slates are stand beside them, and it is held above :data:`SMALLEST_NOISE`.
+there are besides one of each cell, which its mean has been fitted to. :data:`PRIOR_SLATES` slates stand beside them,
+as far from the mean of all as slates are, and it is held above :data:`SMALLEST_NOISE`.
 
 Thompson sampling draws each arm's value from its posterior and takes the largest. Here the probability that an arm is
 that one is computed instead, by integration, and arms are drawn from these shares: the same policy, but the probability

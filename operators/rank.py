@@ -13,6 +13,7 @@ from operators.elementary import exponentials
 from operators.factors import build_query
 from operators.features import fill_features
 from operators.params import LearnParams, SlateParams
+from operators.perceptron import correct_logits
 from operators.reactions import add_shown
 from operators.recall import forget_candidates, recall
 from operators.refresh import refresh_lines
@@ -112,7 +113,7 @@ def score_all(
 ) -> float:
     """Write the logits of all gathered candidates to ``work.scored``; return the log of their summed exps.
 
-    They are the blend's, corrected by what reactions to slates taught.
+    They are the blend's, corrected by what reactions to slates taught, by the perceptron, and among discoveries.
     """
     weights = globals_.blend.copy()
     for head in range(2):
@@ -120,6 +121,7 @@ def score_all(
             weights[head, k] += globals_.reaction[head * N_REACTED + k]
     fill_features(users, u, entities, work, work.every[:n], n_context_categories, now_s)
     score_features(entities, weights, work, work.every[:n], work.scored)
+    correct_logits(globals_, work, work.every[:n], work.scored)
     add_shown(users, u, globals_, work)
     correct_discoveries(entities, globals_, work, n)
     highest, total = -1e30, 0.0

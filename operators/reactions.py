@@ -2,7 +2,8 @@ r"""What reactions to slates teach: a correction of the blend's logits, learned 
 
 The blend says what a user takes next by themselves. What they take of what is shown differs: some things are bought by
 habit and need no slate, some were shown ten times and ignored. Of each event that names the user's newest slate the
-question is which of its items was taken, given that one was. With the blend's logit :math:`b_i`, the features
+question is which of its items was taken, given that one was. With the logit :math:`b_i` of the blend and the
+perceptron (:mod:`operators.perceptron`), the features
 :math:`x_i` of :mod:`operators.features` without the squares and those of content vectors, :math:`s_i` slates in a row
 before this one that showed the item without a reaction, and the place :math:`k_i`,
 
@@ -29,6 +30,7 @@ from operators.blend import score_features
 from operators.features import fill_features
 from operators.newton import newton_learn
 from operators.numeric import draw, uniform
+from operators.perceptron import correct_logits
 from state.arrays import Floats, Row
 from state.kernel import inner_kernel, kernel
 from state.layout import N_EXPOSURES, N_SLATE, USER_EXPOSURES
@@ -120,6 +122,7 @@ def learn_reaction(
         one[0] = position
         fill_features(users, u, entities, work, one, n_context_categories, now_s)
         score_features(entities, globals_.blend, work, one, score)
+        correct_logits(globals_, work, one, score)
         p[k] = score[0] + globals_.reaction[AT_PLACES + k]
         p[k] += _correction(globals_, work, position, header.shown_times[k])
         highest = max(highest, p[k])

@@ -1,9 +1,9 @@
 """What a partition learned for all of its users, as the pages that stand in its state.
 
-There are four: the first with most of it, one with what reactions to slates taught, one with what belongs to content
-vectors in the blend, and one with what first times taught of discoveries. All but the first may be missing, and are not
-written before there is something in them: a version that does not know them leaves them alone, and they count for
-nothing until they are learned.
+There are five: the first with most of it, one with what reactions to slates taught, one with what belongs to content
+vectors in the blend, one with what first times taught of discoveries, and one with the perceptron. All but the first
+may be missing, and are not written before there is something in them: a version that does not know them leaves them
+alone, and they count for nothing until they are learned.
 """
 
 import numpy as np
@@ -16,6 +16,7 @@ GLOBALS_KEY = page_key(0, KIND_GLOBALS)
 REACTIONS_KEY = page_key(1, KIND_GLOBALS)
 CONTENT_KEY = page_key(2, KIND_GLOBALS)
 DISCOVERIES_KEY = page_key(3, KIND_GLOBALS)
+PERCEPTRON_KEY = page_key(4, KIND_GLOBALS)
 
 _N_GRAM, _N_FIRST_GRAM = ACTIVE.size * (ACTIVE.size + 1) // 2, N_FIRST_ACTIVE * (N_FIRST_ACTIVE + 1) // 2
 _CUT = {
@@ -27,10 +28,12 @@ _CUT = {
 _NAMES = GLOBALS.names or ()
 _REACTIONS = tuple(name for name in _NAMES if name.startswith("reaction"))
 _DISCOVERIES = tuple(name for name in _NAMES if name.startswith("discovery"))
-_WHOLE = [name for name in _NAMES if name not in {*_CUT, *_REACTIONS, *_DISCOVERIES}]
+_PERCEPTRON = tuple(name for name in _NAMES if name.startswith("network"))
+_WHOLE = [name for name in _NAMES if name not in {*_CUT, *_REACTIONS, *_DISCOVERIES, *_PERCEPTRON}]
 FIRST = np.dtype([(name, *_CUT[name]) if name in _CUT else (name, GLOBALS[name]) for name in [*_CUT, *_WHOLE]])
 REACTIONS = np.dtype([(name, GLOBALS[name]) for name in _REACTIONS])
 DISCOVERIES = np.dtype([(name, GLOBALS[name]) for name in _DISCOVERIES])
+PERCEPTRON = np.dtype([(name, GLOBALS[name]) for name in _PERCEPTRON])
 CONTENT = np.dtype(
     [
         ("ring_n", "<u4"),  # as in the first page that was written with this one
@@ -63,6 +66,11 @@ def discovery_page(globals_: Rows) -> bytes:
     return _part(globals_, DISCOVERIES)
 
 
+def perceptron_page(globals_: Rows) -> bytes:
+    """Return the bytes of the page with the perceptron."""
+    return _part(globals_, PERCEPTRON)
+
+
 def content_page(globals_: Rows) -> bytes | None:
     """Return the bytes of the page of content vectors; None as long as nothing has been learned of them."""
     out = np.zeros(1, CONTENT)
@@ -75,7 +83,13 @@ def content_page(globals_: Rows) -> bytes | None:
     return out.tobytes()
 
 
-def globals_of(first: bytes, reactions: bytes | None, content: bytes | None, discoveries: bytes | None) -> Rows:
+def globals_of(
+    first: bytes,
+    reactions: bytes | None = None,
+    content: bytes | None = None,
+    discoveries: bytes | None = None,
+    perceptron: bytes | None = None,
+) -> Rows:
     """Return what a partition learned, shape ``(1,)``, dtype :data:`operators.arrays.GLOBALS`, from its pages.
 
     Raises
@@ -91,7 +105,7 @@ def globals_of(first: bytes, reactions: bytes | None, content: bytes | None, dis
     out["blend_pending"][:, -1] = page["blend_pending"][:, -1]
     for name in _WHOLE:
         out[name] = page[name]
-    for part, dtype in ((reactions, REACTIONS), (discoveries, DISCOVERIES)):
+    for part, dtype in ((reactions, REACTIONS), (discoveries, DISCOVERIES), (perceptron, PERCEPTRON)):
         if part is not None:
             page = _read(part, dtype)
             for name in dtype.names or ():

@@ -16,9 +16,11 @@ from stream_app.learned_pages import (
     CONTENT_KEY,
     DISCOVERIES_KEY,
     GLOBALS_KEY,
+    PERCEPTRON_KEY,
     REACTIONS_KEY,
     discovery_page,
     globals_of,
+    perceptron_page,
     reaction_page,
 )
 from stream_app.newest import NewestSlates
@@ -119,10 +121,10 @@ class UserState:
         self.tally.restore(state)
         self._newest_s = int(state.get("newest_s", 0))
         self.relearning.restore(state.get("relearning"))
-        keys = [GLOBALS_KEY, REACTIONS_KEY, CONTENT_KEY, DISCOVERIES_KEY, POLICY_KEY]
-        first, reactions, content, discoveries, policy = self._store.get_many(keys)
+        keys = [GLOBALS_KEY, REACTIONS_KEY, CONTENT_KEY, DISCOVERIES_KEY, PERCEPTRON_KEY, POLICY_KEY]
+        first, *others, policy = self._store.get_many(keys)
         if first is not None:
-            self.globals = globals_of(first, reactions, content, discoveries)
+            self.globals = globals_of(first, *others)
         self._written = self._flushed = self._parts()
         self.policy.restore(policy)
 
@@ -157,4 +159,8 @@ class UserState:
 
     def _parts(self) -> dict[bytes, bytes]:
         """Return the pages that are written only when they have changed."""
-        return {REACTIONS_KEY: reaction_page(self.globals), DISCOVERIES_KEY: discovery_page(self.globals)}
+        return {
+            REACTIONS_KEY: reaction_page(self.globals),
+            DISCOVERIES_KEY: discovery_page(self.globals),
+            PERCEPTRON_KEY: perceptron_page(self.globals),
+        }

@@ -8,7 +8,15 @@ import pytest
 from operators.arrays import ACTIVE, GLOBALS, N_BLEND, N_FIRST, N_FIRST_ACTIVE, new_globals
 from state.arrays import Rows
 from state.codec import LayoutError
-from stream_app.learned_pages import FIRST, content_page, discovery_page, first_page, globals_of, reaction_page
+from stream_app.learned_pages import (
+    FIRST,
+    content_page,
+    discovery_page,
+    first_page,
+    globals_of,
+    perceptron_page,
+    reaction_page,
+)
 
 BYTES_OF_FORMAT_3 = 42_468
 """Of the first page, before there were content vectors."""
@@ -26,17 +34,17 @@ def learned(seed: int) -> Rows:
 
 
 def test_pages_come_back_whole() -> None:
-    """Four pages make what they were made of."""
+    """Five pages make what they were made of."""
     whole = learned(1)
-    pages = first_page(whole), reaction_page(whole), content_page(whole), discovery_page(whole)
-    assert globals_of(*pages).tobytes() == whole.tobytes()
+    makers = (first_page, reaction_page, content_page, discovery_page, perceptron_page)
+    assert globals_of(*(make(whole) for make in makers)).tobytes() == whole.tobytes()
 
 
 def test_a_state_from_before_is_read() -> None:
     """The first page has the bytes of before there were content vectors; what is missing counts for nothing."""
     assert FIRST.itemsize == BYTES_OF_FORMAT_3
     whole = learned(2)
-    old = globals_of(first_page(whole), None, None, None)
+    old = globals_of(first_page(whole))
     assert (old["blend"][:, :, :N_FIRST] == whole["blend"][:, :, :N_FIRST]).all()
     assert not old["blend"][:, :, N_FIRST:].any()
     n = N_FIRST_ACTIVE * (N_FIRST_ACTIVE + 1) // 2
@@ -46,6 +54,8 @@ def test_a_state_from_before_is_read() -> None:
     assert not old["blend_pending"][0, N_FIRST_ACTIVE:-1].any()
     assert not old["reaction"].any()
     assert not old["discovery"].any()
+    for name in ("network", "network_sq", "network_out", "network_out_sq", "network_n", "network_gate"):
+        assert (old[name] == new_globals()[name]).all()
     assert content_page(old) is None
     assert content_page(new_globals()) is None
 
@@ -61,7 +71,7 @@ def test_weights_of_content_vectors_come_last() -> None:
 def test_information_that_is_behind_is_left_out() -> None:
     """Where a version without the page has learned since, weights of content vectors stay, and are learned anew."""
     whole, later = learned(3), learned(4)
-    mixed = globals_of(first_page(later), None, content_page(whole), None)
+    mixed = globals_of(first_page(later), content=content_page(whole))
     assert (mixed["blend"][:, :, N_FIRST:] == whole["blend"][:, :, N_FIRST:]).all()
     n = N_FIRST_ACTIVE * (N_FIRST_ACTIVE + 1) // 2
     assert not mixed["blend_gram"][:, n:].any()
@@ -71,4 +81,4 @@ def test_information_that_is_behind_is_left_out() -> None:
 def test_pages_of_other_lengths_are_refused(wrong: bytes) -> None:
     """A page that has not the bytes of this layout is an error, and nothing is guessed."""
     with pytest.raises(LayoutError):
-        globals_of(wrong, None, None, None)
+        globals_of(wrong)

@@ -1,0 +1,254 @@
+r"""A small perceptron over the blend's features: what a sum of the features, each by itself, cannot say.
+
+With the blend's logit :math:`b_i` and the features :math:`x_i` of :mod:`operators.features`, in units of
+:data:`SPREAD` from :data:`CENTRE`,
+
+.. math:: l_i = b_i + \alpha \, o_i, \qquad o_i = v_{h(i)} \cdot \max(0, W^T z_i), \qquad
+   z_i = ((x_i - c) / s, [\text{had}], 1),
+
+with :data:`N_HIDDEN` hidden units that both heads share, and a :math:`v` for items that the user had and one for new
+ones. Features that only items have which the user had (:data:`operators.arrays.HAD_ONLY`) are 0 in :math:`z` of the
+others. It learns what the blend leaves over, from the blend's sample, by RMSprop [1]_; the blend learns as if it were
+not there [2]_. At first :math:`W` is drawn and :math:`v` is 0, so that it changes nothing until something is learned.
+Steps of one length keep it moving, and shake it where little can be foreseen. So how much it counts is learned as well:
+:math:`\alpha`, by Newton's steps, is 1 where it is right about how sure it is, and 0 where it says nothing.
+
+References
+----------
+.. [1] Tieleman, Hinton (2012), "Lecture 6.5: RMSprop", Neural Networks for Machine Learning.
+.. [2] Cheng et al. (2016), DLRS, "Wide & deep learning for recommender systems": a linear model and a network whose
+   logits are summed up.
+"""
+
+import math
+
+import numpy as np
+
+from operators.arrays import HAD_ONLY, N_HIDDEN, N_NETWORK, N_PLAIN, OF_HAD, OF_NONE, OF_ONE, Work
+from operators.elementary import exponentials
+from operators.wide import WIDTH, add_rows, sum_rows, whole_rows
+from state.arrays import Floats, Int32s, Row
+from state.kernel import inner_kernel
+
+RATE = np.float32(3e-4)
+"""Length of a step, in weights, where the gradient is as long as it usually is."""
+MEMORY = 2_000.0
+"""Steps that the usual length of a gradient is a mean over."""
+GATE_MEMORY, GATE_PRIOR = 20_000.0, 50.0
+"""Steps that the weight of all of it is learned from, and what stands beside their information (1 / variance)."""
+LARGEST_GATE = 1.5
+SHORTEST = np.float32(1e-6)
+"""Gradients below it are as good as none."""
+LEAST = 1e-3
+"""An alternative less likely than this teaches nothing: it takes time, and moves nothing."""
+CENTRE = np.array(
+    [
+        0.2, -2.0, -3.0, -3.3, 4.0, 0.8, 2.8, -3.7, 1.9, 0.2, -3.7, 0.05, 0.3, 0.4, 0.5, 1.6, 1.2, 3.6, 0.9, 0.6,
+        -0.9, 0.0, 2.3, 0.0, 2.1, -2.2, 0.9, 0.6, 0.5, 2.1, 1.1, 5.2, 0.6, 1.0, 1.3, 3.0, 0.3, 6.0, -0.5, -4.8,
+        -6.1, -3.6, 0.1, 0.4, 0.4, 3.4, 0.0, -1.5, -1.4, -0.5, 0.8, 0.0, 0.0, 0.0, 0.0, 0.0,
+    ],
+    np.float32,
+)  # fmt: skip
+"""About the mean of each feature over the candidates of Complete Journey and Instacart, shape ``(N_NETWORK,)``."""
+SPREAD = np.array(
+    [
+        0.8, 1.6, 2.5, 2.3, 1.5, 1.6, 1.6, 1.4, 0.9, 0.2, 1.5, 0.2, 0.45, 0.2, 0.2, 0.9, 0.6, 1.1, 1.3, 0.8,
+        1.8, 1.0, 1.6, 0.1, 0.9, 0.8, 1.3, 0.7, 1.4, 1.3, 1.0, 1.5, 1.1, 0.7, 1.6, 0.3, 1.5, 3.8, 3.0, 5.4,
+        4.2, 2.4, 0.3, 0.7, 0.8, 1.5, 0.5, 1.9, 1.8, 2.6, 1.9, 1.0, 1.0, 1.0, 1.0, 1.0,
+    ],
+    np.float32,
+)  # fmt: skip
+"""About their standard deviations, shape ``(N_NETWORK,)``."""
+
+
+_COMMON = [k for k in range(N_PLAIN) if k not in HAD_ONLY and k != OF_ONE]
+_NEW_ROWS = whole_rows([*_COMMON, *[OF_NONE] * (len(_COMMON) % 2)])
+_HAD_ROWS = whole_rows([*_COMMON, *HAD_ONLY.tolist(), *[OF_NONE] * ((len(_COMMON) + HAD_ONLY.size) % 2)])
+"""Features that are other than 0 for new items, and for those that the user had: an even number."""
+_IS_HAD_ONLY = np.isin(np.arange(N_NETWORK), HAD_ONLY)
+
+
+@inner_kernel
+def _scale(globals_: Row, weights: Floats, start: Floats) -> None:
+    """Write the weights of features as they are, and what the hidden units of either head begin with.
+
+    Parameters
+    ----------
+    weights, start
+        Shapes ``(N_NETWORK, N_HIDDEN)`` and ``(2, N_HIDDEN)``; overwritten.
+    """
+    network = globals_.network
+    for j in range(start.shape[1]):
+        start[1, j] = network[OF_ONE, j]
+        start[0, j] = network[OF_HAD, j]
+    for f in range(N_NETWORK):
+        part = np.float32(1.0) / SPREAD[f]
+        head = 0 if _IS_HAD_ONLY[f] else 1
+        for j in range(start.shape[1]):
+            weights[f, j] = network[f, j] * part
+            start[head, j] -= CENTRE[f] * weights[f, j]
+    for j in range(start.shape[1]):
+        start[0, j] += start[1, j]
+
+
+@inner_kernel(fastmath={"reassoc", "contract"})
+def _output(hidden: Floats, weights: Floats) -> float:
+    total = np.float32(0.0)
+    for j in range(hidden.shape[0]):
+        total += max(hidden[j], np.float32(0.0)) * weights[j]
+    return float(total)
+
+
+@inner_kernel
+def _forward(globals_: Row, work: Work, which: Int32s, weights: Floats, said: Floats, hidden: Floats) -> None:
+    """Write what the perceptron says of the candidates ``which``, and keep their hidden units.
+
+    Parameters
+    ----------
+    said
+        Shape ``(n,)``; overwritten.
+    weights
+        Shape ``(N_NETWORK + 4, N_HIDDEN)``: overwritten with those of :func:`_scale`, starts, and those of the output.
+    hidden
+        Shape ``(n, N_HIDDEN)``, or ``(1, N_HIDDEN)`` where nobody wants to see them; overwritten.
+    """
+    start, out = weights[N_NETWORK : N_NETWORK + 2], weights[N_NETWORK + 2 :]
+    _scale(globals_, weights[:N_NETWORK], start)
+    for head in range(2):
+        for j in range(out.shape[1]):
+            out[head, j] = globals_.network_out[head, j]
+    for k in range(which.shape[0]):
+        units = hidden[min(k, hidden.shape[0] - 1)]
+        x = work.features[which[k]]
+        if work.candidates[which[k]].had:
+            sum_rows(x, _HAD_ROWS, weights, start[0], units)
+            said[k] = _output(units, out[0])
+        else:
+            sum_rows(x, _NEW_ROWS, weights, start[1], units)
+            said[k] = _output(units, out[1])
+
+
+@inner_kernel(allocates=True)
+def correct_logits(globals_: Row, work: Work, which: Int32s, logits: Floats) -> None:
+    """Add to the blend's logits of the candidates ``which``, shape ``(n,)``, whose features are filled."""
+    n = which.shape[0]
+    said, hidden = np.empty(n, np.float32), np.empty((1, N_HIDDEN), np.float32)
+    _forward(globals_, work, which, np.empty((N_NETWORK + 4, N_HIDDEN), np.float32), said, hidden)
+    for k in range(n):
+        logits[k] += globals_.network_gate[0] * said[k]
+
+
+@inner_kernel(allocates=True)
+def learn_perceptron(
+    globals_: Row, work: Work, picked: Int32s, logits: Floats, lift: Floats, m: int, weight: float
+) -> float:
+    """Make one softmax step towards the first candidate of the blend's sample.
+
+    Parameters
+    ----------
+    picked, lift, m
+        The sample: numbers of candidates with features, the true one first, and the logarithms of their inverse
+        inclusion probabilities.
+    logits
+        The blend's, without ``lift``, shape ``(m,)``; overwritten with the perceptron's, of before the step.
+    weight
+        Importance of the event, above 0, dimensionless.
+
+    Returns
+    -------
+    float
+        Log-loss of the true candidate before the step, in nats; NaN if no step could be made.
+    """
+    weights, hidden = np.empty((N_NETWORK + 4, N_HIDDEN), np.float32), np.empty((m, N_HIDDEN), np.float32)
+    said, p = np.empty(m, np.float32), np.empty(m, np.float32)
+    _forward(globals_, work, picked[:m], weights, said, hidden)
+    gate = float(globals_.network_gate[0])
+    total = _expected(logits, lift, said, gate, m, p)
+    if not math.isfinite(total):
+        return math.nan
+    loss = -math.log(max(p[0] / total, 1e-12))
+    _learn_gate(globals_, said, p, total, m, weight)
+    total = _expected(logits, lift, said, 1.0, m, p)
+    for k in range(m):
+        logits[k] += gate * said[k]
+    if not math.isfinite(total):
+        return loss
+    gradient, out_gradient = np.zeros((N_NETWORK, N_HIDDEN), np.float32), np.zeros((2, N_HIDDEN), np.float32)
+    sums, back = np.zeros((2, N_HIDDEN), np.float32), np.empty(N_HIDDEN, np.float32)
+    for k in range(m):
+        g = p[k] / total - (1.0 if k == 0 else 0.0)
+        if abs(g) < LEAST:
+            continue
+        head = 0 if work.candidates[picked[k]].had else 1
+        _back(np.float32(weight * g), hidden[k], weights[N_NETWORK + 2 + head], out_gradient[head], back)
+        for j in range(back.shape[0]):
+            sums[head, j] += back[j]
+        add_rows(work.features[picked[k]], _NEW_ROWS if head else _HAD_ROWS, back, gradient)
+    _unscale(gradient, sums)
+    globals_.network_n += np.uint32(1)
+    fresh = 1.0 / (1.0 - math.exp(-float(globals_.network_n) / MEMORY))
+    for f in range(N_NETWORK):
+        _step(globals_.network[f], globals_.network_sq[f], gradient[f], np.float32(fresh))
+    for head in range(2):
+        _step(globals_.network_out[head], globals_.network_out_sq[head], out_gradient[head], np.float32(fresh))
+    return loss
+
+
+@inner_kernel
+def _expected(logits: Floats, lift: Floats, said: Floats, gate: float, m: int, p: Floats) -> float:
+    """Write what the sample stands for to ``p``, shape ``(m,)``, as parts of the sum that is returned."""
+    highest, total = -np.inf, 0.0
+    for k in range(m):
+        p[k] = logits[k] + lift[k] + gate * said[k]
+        total += p[k]
+        highest = max(highest, p[k])
+    return exponentials(p, m, highest) if math.isfinite(total) else math.nan
+
+
+@inner_kernel
+def _learn_gate(globals_: Row, said: Floats, p: Floats, total: float, m: int, weight: float) -> None:
+    """Make a Newton step of how much the perceptron counts, from what was expected with it as it counts."""
+    mean, square = 0.0, 0.0
+    for k in range(m):
+        part = p[k] / total
+        mean += part * said[k]
+        square += part * said[k] * said[k]
+    gate = globals_.network_gate
+    gate[1] = gate[1] * (1.0 - 1.0 / GATE_MEMORY) + weight * max(square - mean * mean, 0.0)
+    gate[0] = min(max(gate[0] - weight * (mean - said[0]) / (gate[1] + GATE_PRIOR), 0.0), LARGEST_GATE)
+
+
+@inner_kernel
+def _back(g: np.float32, hidden: Floats, out: Floats, out_gradient: Floats, back: Floats) -> None:
+    """Add one candidate's gradient of the output's weights, and write that of its hidden units to ``back``."""
+    for j in range(back.shape[0]):
+        unit = hidden[j]
+        out_gradient[j] += g * max(unit, np.float32(0.0))
+        back[j] = g * out[j] if unit > np.float32(0.0) else np.float32(0.0)
+
+
+@inner_kernel
+def _unscale(gradient: Floats, sums: Floats) -> None:
+    """Turn the gradient by features as they are into that of the weights."""
+    for f in range(N_PLAIN):
+        part = np.float32(1.0) / SPREAD[f]
+        for j in range(sums.shape[1]):
+            both = sums[0, j] if _IS_HAD_ONLY[f] else sums[0, j] + sums[1, j]
+            gradient[f, j] = (gradient[f, j] - CENTRE[f] * both) * part
+    for j in range(sums.shape[1]):
+        gradient[OF_ONE, j] = sums[0, j] + sums[1, j]
+        gradient[OF_HAD, j] = sums[0, j]
+        gradient[OF_NONE, j] = 0.0
+
+
+@inner_kernel(fastmath={"contract"})
+def _step(weights: Floats, squares: Floats, gradient: Floats, fresh: np.float32) -> None:
+    """Make a step of RMSprop; ``fresh`` makes up for the squares' start at 0."""
+    share = np.float32(1.0 / MEMORY)
+    for j in range(gradient.shape[0]):
+        g = gradient[j]
+        squares[j] += share * (g * g - squares[j])
+        weights[j] -= RATE * g / (math.sqrt(fresh * squares[j]) + SHORTEST)
+
+
+assert WIDTH == N_HIDDEN, "the hidden units of a candidate are one row"  # noqa: S101

@@ -1,0 +1,174 @@
+"""The perceptron: nothing learned changes nothing, its logits and gradients are what they should be, it learns."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from operators.arrays import HAD_ONLY, N_PLAIN, OF_HAD, OF_NONE, OF_ONE, new_globals
+from operators.perceptron import CENTRE, LEAST, MEMORY, SPREAD, correct_logits, learn_perceptron
+from tests.operators.test_discovery import blended
+from tests.operators.world import Gathered, World, no_nan, shoppers
+
+NAMES = ("network", "network_sq", "network_out", "network_out_sq", "network_n", "network_gate")
+
+
+@njit
+def _correct(globals_, work, which, logits):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202 - numba infers them
+    correct_logits(globals_, work, which, logits)
+
+
+@njit
+def _learn(globals_, work, picked, logits, lift, m):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202 - numba infers them
+    return learn_perceptron(globals_, work, picked, logits, lift, m, 1.0)
+
+
+def world() -> World:
+    """Return a world of random shoppers who have bought things."""
+    out = World()
+    out.live(shoppers(300, 4))
+    return out
+
+
+def some_network(seed: int) -> np.void:
+    """Return what a partition learned, with some weight on every hidden unit."""
+    out = new_globals()[0]
+    out["network_out"] = np.random.default_rng(seed).normal(0, 0.3, out["network_out"].shape)
+    out["network"][[OF_ONE, OF_HAD]] = np.random.default_rng(seed + 1).normal(0, 0.3, (2, out["network"].shape[1]))
+    return out
+
+
+def expected(found: Gathered, network: np.ndarray, out: np.ndarray, which: np.ndarray) -> np.ndarray:
+    """Return what is to be added to the logits, in float64, from the definition."""
+    x = found.work.features[which, :N_PLAIN].astype(np.float64)
+    had = found.work.candidates["had"][which].astype(bool)
+    z = (x - CENTRE[:N_PLAIN]) / SPREAD[:N_PLAIN]
+    z[:, HAD_ONLY] *= had[:, None]
+    z[:, OF_ONE] = 1.0
+    units = np.maximum(z @ network[:N_PLAIN].astype(np.float64) + had[:, None] * network[OF_HAD], 0.0)
+    return np.asarray((units * np.where(had[:, None], out[0], out[1])).sum(axis=1))
+
+
+def loss_of(logits: np.ndarray, lift: np.ndarray) -> float:
+    """Return the log-loss of the first one."""
+    return float(np.logaddexp.reduce(logits + lift) - logits[0] - lift[0])
+
+
+def test_nothing_learned_changes_nothing() -> None:
+    """With the start values no logit changes by a bit."""
+    shop = world()
+    for user in shop.known_users():
+        with shop.gathered(user) as found:
+            before = blended(found)
+            after = before.copy()
+            _correct(new_globals()[0], found.work, found.work.every[: found.n], after)
+            assert (after == before).all()
+
+
+def test_logits_are_those_of_the_definition() -> None:
+    """For items that the user had, and for new ones."""
+    shop, globals_ = world(), some_network(3)
+    kinds = set()
+    for user in shop.known_users():
+        with shop.gathered(user) as found:
+            before, which = blended(found), found.work.every[: found.n]
+            after = before.copy()
+            _correct(globals_, found.work, which, after)
+            wanted = expected(found, globals_["network"], globals_["network_out"], which)
+            assert np.allclose(after - before, wanted, atol=1e-3)
+            kinds |= set(found.work.candidates["had"][which].tolist())
+    assert kinds == {0, 1}
+
+
+def test_steps_go_where_the_loss_falls() -> None:
+    """The gradient of a first step, which its squares and signs give away, is the slope of the log-loss."""
+    shop, rng = world(), np.random.default_rng(5)
+    n_checked = 0
+    for user in shop.known_users()[:4]:
+        with shop.gathered(user) as found:
+            blend = blended(found)
+            order = np.roll(np.arange(found.n, dtype=np.int32), 1)
+            lift = rng.normal(0, 0.2, found.n).astype(np.float32)
+            before = some_network(found.u)
+            after, logits = before.copy(), blend[order].copy()
+            loss = _learn(after, found.work, order, logits, lift, found.n)
+            base = blend[order] + expected(found, before["network"], before["network_out"], order)
+            assert np.allclose(logits, base, atol=1e-3)
+            assert abs(loss - loss_of(base, lift)) < 1e-3
+            for name in ("network", "network_out"):
+                step = after[name].astype(np.float64) - before[name]
+                found_gradient = -np.sign(step) * np.sqrt(after[f"{name}_sq"].astype(np.float64) * MEMORY)
+                for at in zip(*(rng.integers(0, size, 40) for size in step.shape), strict=True):
+                    if name == "network" and at[0] == OF_NONE:
+                        assert step[at] == 0.0
+                        continue
+                    wanted = slope(found, before, name, at, blend[order], order, lift)
+                    assert abs(found_gradient[at] - wanted) < 0.02 * abs(wanted) + 10 * LEAST
+                    n_checked += abs(wanted) > 20 * LEAST
+    assert n_checked > 30
+
+
+def slope(
+    found: Gathered, globals_: np.void, name: str, at: tuple[int, ...], blend: np.ndarray, order: np.ndarray,
+    lift: np.ndarray,
+) -> float:  # fmt: skip
+    """Return how the log-loss changes with one weight."""
+    losses = []
+    for change in (1e-4, -1e-4):
+        weights = {key: globals_[key].astype(np.float64) for key in ("network", "network_out")}
+        weights[name][at] += change
+        losses.append(loss_of(blend + expected(found, weights["network"], weights["network_out"], order), lift))
+    return (losses[0] - losses[1]) / 2e-4
+
+
+def test_a_taught_choice_becomes_likelier() -> None:
+    """The log-loss of an item that is taken again and again falls."""
+    shop = world()
+    for user in shop.known_users()[:3]:
+        with shop.gathered(user) as found:
+            blend, globals_ = blended(found), new_globals()[0]
+            order = np.arange(found.n, dtype=np.int32)[::-1].copy()
+            lift = np.zeros(found.n, np.float32)
+            losses = [_learn(globals_, found.work, order, blend[order].copy(), lift, found.n) for _ in range(300)]
+            assert losses[-1] < losses[0] - 0.1
+
+
+def test_it_counts_for_less_where_it_is_wrong() -> None:
+    """An output against what happens loses its weight; without weight the logits are the blend's."""
+    shop = world()
+    with shop.gathered(shop.known_users()[0]) as found:
+        blend, globals_ = blended(found), some_network(2)
+        wrong = int(np.argmin(expected(found, globals_["network"], globals_["network_out"], np.arange(found.n))))
+        order = np.array([wrong, *(k for k in range(found.n) if k != wrong)], np.int32)
+        kept = {name: globals_[name].copy() for name in ("network", "network_out")}
+        for _ in range(2_000):
+            _learn(globals_, found.work, order, blend[order].copy(), np.zeros(found.n, np.float32), found.n)
+            for name, values in kept.items():
+                globals_[name] = values
+        assert globals_["network_gate"][0] < 0.5
+        globals_["network_gate"][0] = 0.0
+        after = blend.copy()
+        _correct(globals_, found.work, np.arange(found.n, dtype=np.int32), after)
+        assert (after == blend).all()
+
+
+def test_what_is_not_finite_teaches_nothing() -> None:
+    """A logit that is no number makes no step, and leaves the weights as they are."""
+    shop, globals_ = world(), some_network(1)
+    with shop.gathered(shop.known_users()[0]) as found:
+        logits = blended(found)
+        logits[0] = np.nan
+        kept = globals_.tobytes()
+        order = np.arange(found.n, dtype=np.int32)
+        assert np.isnan(_learn(globals_, found.work, order, logits, np.zeros(found.n, np.float32), found.n))
+        assert globals_.tobytes() == kept
+
+
+def test_weights_survive_any_shoppers() -> None:
+    """After a thousand events of random shoppers something is learned, and all of it is finite."""
+    shop = World()
+    shop.live(shoppers(1_000, 4), 50)
+    learned = shop.users.globals
+    assert no_nan(*(learned[name] for name in NAMES))
+    assert learned["network_out"].any()
+    assert learned["network_n"] > 0
