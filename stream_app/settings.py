@@ -239,7 +239,8 @@ class Settings(BaseSettings):
     @classmethod
     def _check_addresses(cls, value: str) -> str:
         if not all(_is_address(address.strip()) for address in value.split(",")):
-            msg = f"must be host:port, or several of them separated by commas, ports from 1 to {_MAX_PORT}"
+            ports = f", ports from 1 to {_MAX_PORT}" if ":" in value else ""
+            msg = f"must be host:port, or several of them separated by commas{ports}"
             raise ValueError(msg)
         return value
 
