@@ -160,11 +160,13 @@ GLOBALS = np.dtype(
         ("network_out_sq", "<f4", (2, N_HIDDEN)),
         ("network_n", "<u4"),
         ("network_gate", "<f4", (2,)),
+        ("mean_network", "<f4", (N_NETWORK, N_HIDDEN)),
+        ("mean_network_out", "<f4", (2, N_HIDDEN)),
     ]
 )
 """What a partition learns for all of its users: weights of both heads, of the category model, recent positives, what
-reactions to slates taught, what first times did (``discovery``), and the perceptron with the mean squares of its
-gradients (``network``): the fields of these three are pages of their own on disk."""
+reactions to slates taught, what first times did (``discovery``), the perceptron with the mean squares of its
+gradients (``network``), and the mean of its weights over time: the fields of these four are pages of their own."""
 
 ACCUMULATOR = np.dtype(
     [
@@ -377,4 +379,5 @@ def new_globals() -> Rows:
     drawn[[OF_ONE, OF_NONE]] = 0.0
     out["network"] = drawn
     out["network_gate"][0, 0] = 1.0
+    out["mean_network"] = out["network"]
     return out

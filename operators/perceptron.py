@@ -10,14 +10,17 @@ with :data:`N_HIDDEN` hidden units that both heads share, and a :math:`v` for it
 ones. Features that only items have which the user had (:data:`operators.arrays.HAD_ONLY`) are 0 in :math:`z` of the
 others. It learns what the blend leaves over, from the blend's sample, by RMSprop [1]_; the blend learns as if it were
 not there [2]_. At first :math:`W` is drawn and :math:`v` is 0, so that it changes nothing until something is learned.
-Steps of one length keep it moving, and shake it where little can be foreseen. So how much it counts is learned as well:
-:math:`\alpha`, by Newton's steps, is 1 where it is right about how sure it is, and 0 where it says nothing.
+Steps of one length keep it moving, and shake it where little can be foreseen. So slates and measures take the mean of
+its weights over the latest steps [3]_. How much that counts is learned as well: :math:`\alpha`, by Newton's steps, is 1
+where it is right about how sure it is, and 0 where it says nothing.
 
 References
 ----------
 .. [1] Tieleman, Hinton (2012), "Lecture 6.5: RMSprop", Neural Networks for Machine Learning.
 .. [2] Cheng et al. (2016), DLRS, "Wide & deep learning for recommender systems": a linear model and a network whose
    logits are summed up.
+.. [3] Polyak, Juditsky (1992), SIAM Journal on Control and Optimization 30, "Acceleration of stochastic approximation
+   by averaging"; here the mean forgets.
 """
 
 import math
@@ -30,10 +33,12 @@ from operators.wide import WIDTH, add_rows, sum_rows, whole_rows
 from state.arrays import Floats, Int32s, Row
 from state.kernel import inner_kernel
 
-RATE = np.float32(3e-4)
+RATE = np.float32(8e-4)
 """Length of a step, in weights, where the gradient is as long as it usually is."""
 MEMORY = 2_000.0
 """Steps that the usual length of a gradient is a mean over."""
+MEAN_MEMORY, MEAN_SHARE = 10_000.0, 0.1
+"""Steps that the weights are a mean over: at first the latest tenth of them, later so many."""
 GATE_MEMORY, GATE_PRIOR = 20_000.0, 50.0
 """Steps that the weight of all of it is learned from, and what stands beside their information (1 / variance)."""
 LARGEST_GATE = 1.5
@@ -69,7 +74,7 @@ _IS_HAD_ONLY = np.isin(np.arange(N_NETWORK), HAD_ONLY)
 
 
 @inner_kernel
-def _scale(globals_: Row, weights: Floats, start: Floats) -> None:
+def _scale(network: Floats, weights: Floats, start: Floats) -> None:
     """Write the weights of features as they are, and what the hidden units of either head begin with.
 
     Parameters
@@ -77,7 +82,6 @@ def _scale(globals_: Row, weights: Floats, start: Floats) -> None:
     weights, start
         Shapes ``(N_NETWORK, N_HIDDEN)`` and ``(2, N_HIDDEN)``; overwritten.
     """
-    network = globals_.network
     for j in range(start.shape[1]):
         start[1, j] = network[OF_ONE, j]
         start[0, j] = network[OF_HAD, j]
@@ -100,7 +104,9 @@ def _output(hidden: Floats, weights: Floats) -> float:
 
 
 @inner_kernel
-def _forward(globals_: Row, work: Work, which: Int32s, weights: Floats, said: Floats, hidden: Floats) -> None:
+def _forward(
+    network: Floats, network_out: Floats, work: Work, which: Int32s, weights: Floats, said: Floats, hidden: Floats
+) -> None:
     """Write what the perceptron says of the candidates ``which``, and keep their hidden units.
 
     Parameters
@@ -113,10 +119,10 @@ def _forward(globals_: Row, work: Work, which: Int32s, weights: Floats, said: Fl
         Shape ``(n, N_HIDDEN)``, or ``(1, N_HIDDEN)`` where nobody wants to see them; overwritten.
     """
     start, out = weights[N_NETWORK : N_NETWORK + 2], weights[N_NETWORK + 2 :]
-    _scale(globals_, weights[:N_NETWORK], start)
+    _scale(network, weights[:N_NETWORK], start)
     for head in range(2):
         for j in range(out.shape[1]):
-            out[head, j] = globals_.network_out[head, j]
+            out[head, j] = network_out[head, j]
     for k in range(which.shape[0]):
         units = hidden[min(k, hidden.shape[0] - 1)]
         x = work.features[which[k]]
@@ -133,7 +139,8 @@ def correct_logits(globals_: Row, work: Work, which: Int32s, logits: Floats) -> 
     """Add to the blend's logits of the candidates ``which``, shape ``(n,)``, whose features are filled."""
     n = which.shape[0]
     said, hidden = np.empty(n, np.float32), np.empty((1, N_HIDDEN), np.float32)
-    _forward(globals_, work, which, np.empty((N_NETWORK + 4, N_HIDDEN), np.float32), said, hidden)
+    weights = np.empty((N_NETWORK + 4, N_HIDDEN), np.float32)
+    _forward(globals_.mean_network, globals_.mean_network_out, work, which, weights, said, hidden)
     for k in range(n):
         logits[k] += globals_.network_gate[0] * said[k]
 
@@ -150,7 +157,7 @@ def learn_perceptron(
         The sample: numbers of candidates with features, the true one first, and the logarithms of their inverse
         inclusion probabilities.
     logits
-        The blend's, without ``lift``, shape ``(m,)``; overwritten with the perceptron's, of before the step.
+        The blend's, without ``lift``, shape ``(m,)``; overwritten with those that slates take, of before the step.
     weight
         Importance of the event, above 0, dimensionless.
 
@@ -161,16 +168,18 @@ def learn_perceptron(
     """
     weights, hidden = np.empty((N_NETWORK + 4, N_HIDDEN), np.float32), np.empty((m, N_HIDDEN), np.float32)
     said, p = np.empty(m, np.float32), np.empty(m, np.float32)
-    _forward(globals_, work, picked[:m], weights, said, hidden)
+    mean_said = np.empty(m, np.float32)
+    _forward(globals_.mean_network, globals_.mean_network_out, work, picked[:m], weights, mean_said, hidden)
     gate = float(globals_.network_gate[0])
-    total = _expected(logits, lift, said, gate, m, p)
+    total = _expected(logits, lift, mean_said, gate, m, p)
     if not math.isfinite(total):
         return math.nan
     loss = -math.log(max(p[0] / total, 1e-12))
-    _learn_gate(globals_, said, p, total, m, weight)
+    _learn_gate(globals_, mean_said, p, total, m, weight)
+    _forward(globals_.network, globals_.network_out, work, picked[:m], weights, said, hidden)
     total = _expected(logits, lift, said, 1.0, m, p)
     for k in range(m):
-        logits[k] += gate * said[k]
+        logits[k] += gate * mean_said[k]
     if not math.isfinite(total):
         return loss
     gradient, out_gradient = np.zeros((N_NETWORK, N_HIDDEN), np.float32), np.zeros((2, N_HIDDEN), np.float32)
@@ -191,6 +200,11 @@ def learn_perceptron(
         _step(globals_.network[f], globals_.network_sq[f], gradient[f], np.float32(fresh))
     for head in range(2):
         _step(globals_.network_out[head], globals_.network_out_sq[head], out_gradient[head], np.float32(fresh))
+    share = np.float32(1.0 / min(MEAN_MEMORY, 1.0 + MEAN_SHARE * float(globals_.network_n)))
+    for f in range(N_NETWORK):
+        _approach(globals_.mean_network[f], globals_.network[f], share)
+    for head in range(2):
+        _approach(globals_.mean_network_out[head], globals_.network_out[head], share)
     return loss
 
 
@@ -249,6 +263,12 @@ def _step(weights: Floats, squares: Floats, gradient: Floats, fresh: np.float32)
         g = gradient[j]
         squares[j] += share * (g * g - squares[j])
         weights[j] -= RATE * g / (math.sqrt(fresh * squares[j]) + SHORTEST)
+
+
+@inner_kernel(fastmath={"contract"})
+def _approach(mean: Floats, weights: Floats, share: np.float32) -> None:
+    for j in range(mean.shape[0]):
+        mean[j] += share * (weights[j] - mean[j])
 
 
 assert WIDTH == N_HIDDEN, "the hidden units of a candidate are one row"  # noqa: S101

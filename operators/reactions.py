@@ -109,26 +109,28 @@ def learn_reaction(
     header = users.headers[u]
     at = np.full(N_SLATE, -1, np.int64)
     p = np.zeros(N_SLATE, np.float64)
-    one, score = np.zeros(1, np.int32), np.zeros(1, np.float32)
+    which, scores = np.empty(N_SLATE, np.int32), np.empty(N_SLATE, np.float32)
     n = 0
-    highest = -1e30
     for k in range(np.int64(header.n_shown)):
         row = header.shown[k]
         position = work.position[row] if row > 0 else -1
         if position < 0 or header.shown_times[k] == 0:
             continue
-        at[k] = position
+        at[k] = which[n] = position
         n += 1
-        one[0] = position
-        fill_features(users, u, entities, work, one, n_context_categories, now_s)
-        score_features(entities, globals_.blend, work, one, score)
-        correct_logits(globals_, work, one, score)
-        p[k] = score[0] + globals_.reaction[AT_PLACES + k]
-        p[k] += _correction(globals_, work, position, header.shown_times[k])
-        highest = max(highest, p[k])
     if at[place] < 0 or n < 2:  # noqa: PLR2004 - one is no choice
         return math.nan
-    total = 0.0
+    fill_features(users, u, entities, work, which[:n], n_context_categories, now_s)
+    score_features(entities, globals_.blend, work, which[:n], scores[:n])
+    correct_logits(globals_, work, which[:n], scores[:n])
+    highest, total = -1e30, 0.0
+    n = 0
+    for k in range(np.int64(header.n_shown)):
+        if at[k] >= 0:
+            p[k] = scores[n] + globals_.reaction[AT_PLACES + k]
+            p[k] += _correction(globals_, work, at[k], header.shown_times[k])
+            highest = max(highest, p[k])
+            n += 1
     for k in range(np.int64(header.n_shown)):
         p[k] = math.exp(p[k] - highest) if at[k] >= 0 else 0.0
         total += p[k]

@@ -17,6 +17,9 @@ REACTIONS_KEY = page_key(1, KIND_GLOBALS)
 CONTENT_KEY = page_key(2, KIND_GLOBALS)
 DISCOVERIES_KEY = page_key(3, KIND_GLOBALS)
 PERCEPTRON_KEY = page_key(4, KIND_GLOBALS)
+MEAN_PERCEPTRON_KEY = page_key(5, KIND_GLOBALS)
+LEARNED_KEYS = [GLOBALS_KEY, REACTIONS_KEY, CONTENT_KEY, DISCOVERIES_KEY, PERCEPTRON_KEY, MEAN_PERCEPTRON_KEY]
+"""The pages that :func:`globals_of` takes, in its order."""
 
 _N_GRAM, _N_FIRST_GRAM = ACTIVE.size * (ACTIVE.size + 1) // 2, N_FIRST_ACTIVE * (N_FIRST_ACTIVE + 1) // 2
 _CUT = {
@@ -29,11 +32,18 @@ _NAMES = GLOBALS.names or ()
 _REACTIONS = tuple(name for name in _NAMES if name.startswith("reaction"))
 _DISCOVERIES = tuple(name for name in _NAMES if name.startswith("discovery"))
 _PERCEPTRON = tuple(name for name in _NAMES if name.startswith("network"))
-_WHOLE = [name for name in _NAMES if name not in {*_CUT, *_REACTIONS, *_DISCOVERIES, *_PERCEPTRON}]
+_MEANS = tuple(name for name in _NAMES if name.startswith("mean_network"))
+_WHOLE = [name for name in _NAMES if name not in {*_CUT, *_REACTIONS, *_DISCOVERIES, *_PERCEPTRON, *_MEANS}]
 FIRST = np.dtype([(name, *_CUT[name]) if name in _CUT else (name, GLOBALS[name]) for name in [*_CUT, *_WHOLE]])
 REACTIONS = np.dtype([(name, GLOBALS[name]) for name in _REACTIONS])
 DISCOVERIES = np.dtype([(name, GLOBALS[name]) for name in _DISCOVERIES])
 PERCEPTRON = np.dtype([(name, GLOBALS[name]) for name in _PERCEPTRON])
+MEAN_PERCEPTRON = np.dtype(
+    [
+        ("network_n", "<u4"),  # as in the perceptron's page that was written with this one
+        *((name, GLOBALS[name]) for name in _MEANS),
+    ]
+)
 CONTENT = np.dtype(
     [
         ("ring_n", "<u4"),  # as in the first page that was written with this one
@@ -71,6 +81,11 @@ def perceptron_page(globals_: Rows) -> bytes:
     return _part(globals_, PERCEPTRON)
 
 
+def mean_perceptron_page(globals_: Rows) -> bytes:
+    """Return the bytes of the page with the mean of the perceptron's weights over time."""
+    return _part(globals_, MEAN_PERCEPTRON)
+
+
 def content_page(globals_: Rows) -> bytes | None:
     """Return the bytes of the page of content vectors; None as long as nothing has been learned of them."""
     out = np.zeros(1, CONTENT)
@@ -89,6 +104,7 @@ def globals_of(
     content: bytes | None = None,
     discoveries: bytes | None = None,
     perceptron: bytes | None = None,
+    mean_perceptron: bytes | None = None,
 ) -> Rows:
     """Return what a partition learned, shape ``(1,)``, dtype :data:`operators.arrays.GLOBALS`, from its pages.
 
@@ -110,6 +126,7 @@ def globals_of(
             page = _read(part, dtype)
             for name in dtype.names or ():
                 out[name] = page[name]
+    _take_means(out, mean_perceptron)
     if content is not None:
         page = _read(content, CONTENT)
         out["blend"][:, 1, N_FIRST:] = page["blend"]
@@ -117,6 +134,17 @@ def globals_of(
             out["blend_gram"][:, _N_FIRST_GRAM:] = page["blend_gram"]
             out["blend_pending"][:, N_FIRST_ACTIVE:-1] = page["blend_pending"]
     return out
+
+
+def _take_means(out: Rows, mean_perceptron: bytes | None) -> None:
+    """Take the mean of the perceptron's weights from its page, or, where that is missing or behind, the weights."""
+    for name in _MEANS:
+        out[name] = out[name.removeprefix("mean_")]
+    if mean_perceptron is not None:
+        page = _read(mean_perceptron, MEAN_PERCEPTRON)
+        if page["network_n"][0] == out["network_n"][0]:  # else a version without this page has learned since
+            for name in _MEANS:
+                out[name] = page[name]
 
 
 def _part(globals_: Rows, dtype: np.dtype[np.void]) -> bytes:

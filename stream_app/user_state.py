@@ -13,13 +13,14 @@ from state.layout import USER_HEADER, USER_PAGES
 from state.table import RowTable
 from stream_app.interval import Interval
 from stream_app.learned_pages import (
-    CONTENT_KEY,
     DISCOVERIES_KEY,
-    GLOBALS_KEY,
+    LEARNED_KEYS,
+    MEAN_PERCEPTRON_KEY,
     PERCEPTRON_KEY,
     REACTIONS_KEY,
     discovery_page,
     globals_of,
+    mean_perceptron_page,
     perceptron_page,
     reaction_page,
 )
@@ -121,8 +122,7 @@ class UserState:
         self.tally.restore(state)
         self._newest_s = int(state.get("newest_s", 0))
         self.relearning.restore(state.get("relearning"))
-        keys = [GLOBALS_KEY, REACTIONS_KEY, CONTENT_KEY, DISCOVERIES_KEY, PERCEPTRON_KEY, POLICY_KEY]
-        first, *others, policy = self._store.get_many(keys)
+        first, *others, policy = self._store.get_many([*LEARNED_KEYS, POLICY_KEY])
         if first is not None:
             self.globals = globals_of(first, *others)
         self._written = self._flushed = self._parts()
@@ -163,4 +163,5 @@ class UserState:
             REACTIONS_KEY: reaction_page(self.globals),
             DISCOVERIES_KEY: discovery_page(self.globals),
             PERCEPTRON_KEY: perceptron_page(self.globals),
+            MEAN_PERCEPTRON_KEY: mean_perceptron_page(self.globals),
         }

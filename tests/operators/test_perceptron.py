@@ -6,11 +6,21 @@ import numpy as np
 from numba import njit
 
 from operators.arrays import HAD_ONLY, N_PLAIN, OF_HAD, OF_NONE, OF_ONE, new_globals
-from operators.perceptron import CENTRE, LEAST, MEMORY, SPREAD, correct_logits, learn_perceptron
+from operators.perceptron import (
+    CENTRE,
+    LEAST,
+    MEAN_MEMORY,
+    MEAN_SHARE,
+    MEMORY,
+    SPREAD,
+    correct_logits,
+    learn_perceptron,
+)
 from tests.operators.test_discovery import blended
 from tests.operators.world import Gathered, World, no_nan, shoppers
 
-NAMES = ("network", "network_sq", "network_out", "network_out_sq", "network_n", "network_gate")
+MEANS = ("mean_network", "mean_network_out")
+NAMES = ("network", "network_sq", "network_out", "network_out_sq", "network_n", "network_gate", *MEANS)
 
 
 @njit
@@ -31,10 +41,12 @@ def world() -> World:
 
 
 def some_network(seed: int) -> np.void:
-    """Return what a partition learned, with some weight on every hidden unit."""
+    """Return what a partition learned, with some weight on every hidden unit, and the same in the mean."""
     out = new_globals()[0]
     out["network_out"] = np.random.default_rng(seed).normal(0, 0.3, out["network_out"].shape)
     out["network"][[OF_ONE, OF_HAD]] = np.random.default_rng(seed + 1).normal(0, 0.3, (2, out["network"].shape[1]))
+    for name in MEANS:
+        out[name] = out[name.removeprefix("mean_")]
     return out
 
 
@@ -140,7 +152,7 @@ def test_it_counts_for_less_where_it_is_wrong() -> None:
         blend, globals_ = blended(found), some_network(2)
         wrong = int(np.argmin(expected(found, globals_["network"], globals_["network_out"], np.arange(found.n))))
         order = np.array([wrong, *(k for k in range(found.n) if k != wrong)], np.int32)
-        kept = {name: globals_[name].copy() for name in ("network", "network_out")}
+        kept = {name: globals_[name].copy() for name in ("network", "network_out", *MEANS)}
         for _ in range(2_000):
             _learn(globals_, found.work, order, blend[order].copy(), np.zeros(found.n, np.float32), found.n)
             for name, values in kept.items():
@@ -150,6 +162,32 @@ def test_it_counts_for_less_where_it_is_wrong() -> None:
         after = blend.copy()
         _correct(globals_, found.work, np.arange(found.n, dtype=np.int32), after)
         assert (after == blend).all()
+
+
+def test_slates_take_the_mean_of_the_latest_weights() -> None:
+    """Logits are those of the mean, which forgets its first steps; and a step is made from the weights themselves."""
+    shop = world()
+    with shop.gathered(shop.known_users()[0]) as found:
+        blend, globals_ = blended(found), some_network(4)
+        order, lift = np.arange(found.n, dtype=np.int32), np.zeros(found.n, np.float32)
+        mean = {name: globals_[name].astype(np.float64) for name in MEANS}
+        for n in range(1, 30):
+            _learn(globals_, found.work, order, blend[order].copy(), lift, found.n)
+            share = 1.0 / min(MEAN_MEMORY, 1.0 + MEAN_SHARE * n)
+            for name in MEANS:
+                mean[name] += share * (globals_[name.removeprefix("mean_")] - mean[name])
+                assert np.allclose(globals_[name], mean[name], atol=1e-5)
+        assert not np.allclose(globals_["mean_network_out"], globals_["network_out"], atol=1e-4)
+        after = blend.copy()
+        _correct(globals_, found.work, order, after)
+        said = expected(found, globals_["mean_network"], globals_["mean_network_out"], order)
+        assert np.allclose(after - blend, globals_["network_gate"][0] * said, atol=1e-3)
+        other = globals_.copy()
+        for name in MEANS:
+            other[name] = 0.0
+        for one in (globals_, other):
+            _learn(one, found.work, order, blend[order].copy(), lift, found.n)
+        assert (other["network"] == globals_["network"]).all()
 
 
 def test_what_is_not_finite_teaches_nothing() -> None:

@@ -14,6 +14,7 @@ from stream_app.learned_pages import (
     discovery_page,
     first_page,
     globals_of,
+    mean_perceptron_page,
     perceptron_page,
     reaction_page,
 )
@@ -34,9 +35,9 @@ def learned(seed: int) -> Rows:
 
 
 def test_pages_come_back_whole() -> None:
-    """Five pages make what they were made of."""
+    """Six pages make what they were made of."""
     whole = learned(1)
-    makers = (first_page, reaction_page, content_page, discovery_page, perceptron_page)
+    makers = (first_page, reaction_page, content_page, discovery_page, perceptron_page, mean_perceptron_page)
     assert globals_of(*(make(whole) for make in makers)).tobytes() == whole.tobytes()
 
 
@@ -54,7 +55,7 @@ def test_a_state_from_before_is_read() -> None:
     assert not old["blend_pending"][0, N_FIRST_ACTIVE:-1].any()
     assert not old["reaction"].any()
     assert not old["discovery"].any()
-    for name in ("network", "network_sq", "network_out", "network_out_sq", "network_n", "network_gate"):
+    for name in ("network", "network_sq", "network_out", "network_out_sq", "network_n", "network_gate", "mean_network"):
         assert (old[name] == new_globals()[name]).all()
     assert content_page(old) is None
     assert content_page(new_globals()) is None
@@ -75,6 +76,15 @@ def test_information_that_is_behind_is_left_out() -> None:
     assert (mixed["blend"][:, :, N_FIRST:] == whole["blend"][:, :, N_FIRST:]).all()
     n = N_FIRST_ACTIVE * (N_FIRST_ACTIVE + 1) // 2
     assert not mixed["blend_gram"][:, n:].any()
+
+
+def test_a_mean_that_is_missing_or_behind_is_begun_anew() -> None:
+    """Where a version without the page has learned since, or never wrote it, the mean is the weights as they are."""
+    whole, later = learned(5), learned(6)
+    for mean in (None, mean_perceptron_page(whole)):
+        mixed = globals_of(first_page(later), perceptron=perceptron_page(later), mean_perceptron=mean)
+        assert (mixed["mean_network"] == later["network"]).all()
+        assert (mixed["mean_network_out"] == later["network_out"]).all()
 
 
 @pytest.mark.parametrize("wrong", [b"", b"x" * 7])
