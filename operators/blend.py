@@ -24,7 +24,7 @@ MAX_SAMPLE = 1280
 EVEN = 0.3
 """Part of the blend's sample that is even."""
 OWN = 0.14
-"""Square root of about how likely a user's next item is one that he had once."""
+"""Square root of about how likely a user's next item is one that they had once."""
 UNLISTED = -12.0
 """Rough log-probability of an item whose category is not even a candidate."""
 

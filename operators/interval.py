@@ -9,6 +9,7 @@ import numpy as np
 from operators.arrays import ACCUMULATOR, Accumulators, Entities, new_accumulators
 from operators.factors import accumulator
 from state.arrays import Floats, Int32s, Row, Rows
+from state.ids import item_shard
 from state.kernel import inner_kernel, kernel
 from state.layout import KIND_CATEGORY, KIND_ITEM, N_FACTORS, N_POPULARITIES
 from state.prefetch import prefetch
@@ -21,6 +22,7 @@ _AHEAD = 8
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 MAX_GRADIENT = 60_000.0
 """Summed gradients are clipped to what half precision holds."""
+_shard = inner_kernel(item_shard)
 
 
 def with_room(acc: Accumulators, n_rows: int, n_records: int, n_pairs: int) -> Accumulators:
@@ -190,7 +192,7 @@ def _find_shards(
     """
     n_shards = np.uint64(ends.shape[0] - 1)
     for k in range(rows.shape[0]):
-        shards[k] = (headers[rows[k]].id >> np.uint64(32)) % n_shards
+        shards[k] = _shard(headers[rows[k]].id, n_shards)
         of = ends[shards[k] + 1]
         of[COUNTED] += 1
         if k < n:

@@ -15,7 +15,7 @@ to take more than :math:`c` = :data:`LARGEST_GAIN` off the loss. It is shortened
 by itself turned it away from where the loss falls, and made weights run away (``docs/quality.md``).
 
 With :math:`\gamma = 1` this is the efficient online estimator; :math:`\gamma < 1` forgets with a window of
-:math:`1 / (1 - \gamma)` events, so that the weights follow a drift.
+:math:`1 / (1 - \gamma)` steps, or :data:`EVERY` times as many events, so that the weights follow a drift.
 
 References
 ----------

@@ -335,7 +335,7 @@ def add_category(users: Users, u: int, category: int, t_s: int, weight: float) -
 
 @inner_kernel
 def dislike_item(users: Users, u: int, item: int, t_s: int) -> None:
-    """Mark an item so that it is never recommended to this user again until the user takes it up himself."""
+    """Mark an item so that it is never recommended to this user again until they take it up again."""
     add_item(users, u, item, t_s, 0.0, False)
     header = users.headers[u]
     page, k = find_slot(users.items, header.heads[USER_ITEMS], header.n_items, item)

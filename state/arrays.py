@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 UInt64s: TypeAlias = NDArray[np.uint64]
 Int64s: TypeAlias = NDArray[np.int64]
 Int32s: TypeAlias = NDArray[np.int32]
-UInt32s: TypeAlias = NDArray[np.uint32]
 UInt8s: TypeAlias = NDArray[np.uint8]
 Floats: TypeAlias = NDArray[np.float32]
 Rows: TypeAlias = NDArray[Any]

@@ -5,6 +5,7 @@ for items the item stage counts it (the names differ), for users their histories
 """
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 from msgspec import json
@@ -30,6 +31,12 @@ def hash_category(path: Sequence[str]) -> int:
     return xxh3_64_intdigest(b"\x00category\x00" + json.encode(list(path))) or 1
 
 
-def item_shard(item_id: int, n_shards: int) -> int:
-    """Return the shard that owns an item or category: the upper half of its id modulo the number of shards."""
-    return (item_id >> 32) % n_shards
+def item_shard(row_id: Any, n_shards: np.uint64) -> Any:
+    """Return the shard that owns an item or category: the upper half of its id modulo the number of shards.
+
+    Parameters
+    ----------
+    row_id
+        An id, or an array of ids, uint64. Kernels compile this function for one id.
+    """
+    return (row_id >> np.uint64(32)) % n_shards

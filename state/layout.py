@@ -3,7 +3,8 @@
 A row is a fixed-width *header* and up to :data:`N_CHAINS` chains of fixed-width *pages*. Fields after the marker
 :data:`MEMORY_FIELDS` live in memory only and are cut off by the codec. Entities that a user's row names
 (:data:`ENTITY_FIELDS`) are 64-bit ids on disk; in memory they are row numbers of the replica, half as wide, which a
-kernel need not look up. Numbers are little endian; changing any on-disk field is a change of :data:`FORMAT_VERSION`.
+kernel need not look up. Numbers are little endian; changing any on-disk field is a change of
+:data:`STATE_FORMAT_VERSION`.
 
 ======  =====  ==================================================  =====  ==========  ============
 row     chain  page                                                slots  disk bytes  memory bytes
@@ -32,7 +33,7 @@ from typing import Any
 
 import numpy as np
 
-FORMAT_VERSION = 4
+STATE_FORMAT_VERSION = 4
 EPOCH_2000_S = 946_684_800
 
 N_FACTORS = 32

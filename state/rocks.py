@@ -37,7 +37,7 @@ class StoreFullError(StoreError):
 
 
 class StoreFormatError(StoreError):
-    """The store was written in another format than :data:`state.store.FORMAT_VERSION`."""
+    """The store was written in another format than :data:`state.store.STORE_FORMAT_VERSION`."""
 
 
 def open_rocks(path: Path) -> Rdict:

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from rocksdict import Rdict
 
 __all__ = [
-    "FORMAT_VERSION",
+    "STORE_FORMAT_VERSION",
     "MemoryPageStore",
     "PageStore",
     "Store",
@@ -57,7 +57,7 @@ __all__ = [
     "StoreLockedError",
 ]
 
-FORMAT_VERSION = 1
+STORE_FORMAT_VERSION = 1
 
 _POSITION_KEY = b"\x00position"
 _CHECKPOINT_KEY = b"\x00checkpoint"
@@ -233,7 +233,7 @@ class PageStore:
                 delete(key)
             else:
                 put(key, page)
-        put(_POSITION_KEY, _POSITION.pack(FORMAT_VERSION, cast("int", self._position)))
+        put(_POSITION_KEY, _POSITION.pack(STORE_FORMAT_VERSION, cast("int", self._position)))
         if self._checkpoint is not None:
             put(_CHECKPOINT_KEY, self._checkpoint)
         try:
@@ -272,14 +272,14 @@ class PageStore:
             if db.latest_sequence_number() > 0:
                 raise damaged(self._path, "it has pages but no position")
             try:
-                db.put(_POSITION_KEY, _POSITION.pack(FORMAT_VERSION, _NO_POSITION))
+                db.put(_POSITION_KEY, _POSITION.pack(STORE_FORMAT_VERSION, _NO_POSITION))
             except Exception as error:
                 raise unusable(self._path, error) from error
             return None, None
-        if head[:1] != bytes([FORMAT_VERSION]):
+        if head[:1] != bytes([STORE_FORMAT_VERSION]):
             msg = (
                 f"store {self._path}: it was written in format {head[0] if head else None}, this version of crossaisle "
-                f"reads format {FORMAT_VERSION}; delete the directory, it will be rebuilt from the changelog"
+                f"reads format {STORE_FORMAT_VERSION}; delete the directory, it will be rebuilt from the changelog"
             )
             raise StoreFormatError(msg)
         if len(head) != _POSITION.size:

@@ -45,7 +45,7 @@ class CatalogRejects(Service):
     is_reporter
         Whether this worker owns partition 0 of the events topic.
     executor
-        The worker's one thread for processors, stores and replicas.
+        The thread that changes the replica.
     """
 
     mundane_level = "debug"  # what it starts and stops is told by events of our own

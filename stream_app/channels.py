@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from state.layout import FORMAT_VERSION
+from state.layout import STATE_FORMAT_VERSION
 from stream_app.records.examples import BAD_EVENT, CATALOG_ENTRY, EVENT, REJECT_HEADER_VALUES, SLATE
 from stream_app.records.reject import PREFIX, REJECT_CODES, REJECT_HEADERS
 
@@ -110,9 +110,8 @@ _STATISTICS: Final = Message(
 
 
 def _page(name: str, whose: str) -> Message:
-    summary = (
-        f"A header or a page of one row, in the bytes of state format {FORMAT_VERSION}; a null value erases it. {whose}"
-    )
+    form = f"in the bytes of state format {STATE_FORMAT_VERSION}"
+    summary = f"A header or a page of one row, {form}; a null value erases it. {whose}"
     return Message(name, summary, "the row's 64-bit id, kind and page number", _BYTES, BINARY)
 
 

@@ -13,7 +13,7 @@ from stream_app.policy_standing import final_sums, standing_state
 from stream_app.policy_view import guard_of
 from stream_app.policy_weights import weighted_sums
 from stream_app.records.policy import (
-    FORMAT_VERSION,
+    POLICY_FORMAT_VERSION,
     ArmState,
     GroupState,
     PolicyState,
@@ -46,8 +46,8 @@ def checked_statistics(raw: bytes) -> PolicyStatistics:
         msg = f"policy statistics: {error}"
         raise PolicyRejectedError(msg) from error
     where = f"policy statistics of partition {record.partition}"
-    if record.format_version != FORMAT_VERSION:
-        msg = f"{where}: format {record.format_version}, wanted {FORMAT_VERSION}"
+    if record.format_version != POLICY_FORMAT_VERSION:
+        msg = f"{where}: format {record.format_version}, wanted {POLICY_FORMAT_VERSION}"
         raise PolicyRejectedError(msg)
     for name, arm in record.arms.items():
         if len(arm.cells) != N_CELLS:
@@ -84,7 +84,7 @@ def make_state(settings: "Settings", version: int, records: "Iterable[PolicyStat
     partitions = [observed(record, names) for record in records]
     learned = learn_policy(partitions, len(names), settings.policy_half_life_days, guard_of(settings))
     return PolicyState(
-        format_version=FORMAT_VERSION,
+        format_version=POLICY_FORMAT_VERSION,
         version=version,
         as_of_ms=(learned.as_of_s + EPOCH_2000_S) * 1000 if learned.as_of_s else 0,
         n_partitions=len(partitions),

@@ -26,7 +26,7 @@ from stream_app.policy_standing import restore_standing, standing_statistics
 from stream_app.policy_weights import weighted_sums
 from stream_app.processor import Output
 from stream_app.records.policy import (
-    FORMAT_VERSION,
+    POLICY_FORMAT_VERSION,
     ArmStatistics,
     PolicyStatistics,
     decode_statistics,
@@ -213,7 +213,7 @@ class PartitionPolicy:
             for k, arm in enumerate(self.arms)
         }
         return PolicyStatistics(
-            format_version=FORMAT_VERSION,
+            format_version=POLICY_FORMAT_VERSION,
             partition=self._partition,
             as_of_s=int(sums.as_of_s[0]),
             half_life_days=self._params.half_life_days,

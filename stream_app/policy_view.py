@@ -10,7 +10,7 @@ import structlog
 
 from operators.policy_context import CELLS, N_CELLS
 from operators.policy_posterior import GuardParams, fit, make_shares
-from stream_app.records.policy import FORMAT_VERSION, PolicyState, decode_policy_state
+from stream_app.records.policy import POLICY_FORMAT_VERSION, PolicyState, decode_policy_state
 
 if TYPE_CHECKING:
     from stream_app.records import KafkaRecord
@@ -99,7 +99,7 @@ class PolicyView:
         except msgspec.DecodeError as error:
             log.warning("policy_unreadable", error=str(error), remedy="none needed: the policy before it holds")
             return
-        if state.format_version != FORMAT_VERSION or state.cells != list(CELLS):
+        if state.format_version != POLICY_FORMAT_VERSION or state.cells != list(CELLS):
             log.warning("policy_of_another_version", remedy="run one version of the worker everywhere")
             return
         self.state = state

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from stream_app.settings import Settings
     from stream_app.topic_facts import TopicFacts, TopicFactsCache
 
-FORMAT_VERSION = 1
+CHECKPOINT_FORMAT_VERSION = 1
 """Format of the checkpoint record."""
 
 _LOCK_WAIT_S = 2.0
@@ -129,7 +129,7 @@ def encode_checkpoint(spec: StageSpec, partition: int, opened: Opened, state: di
     """Return the checkpoint record of a commit, as JSON."""
     return msgspec.json.encode(
         Checkpoint(
-            format_version=FORMAT_VERSION,
+            format_version=CHECKPOINT_FORMAT_VERSION,
             stage=spec.name,
             partition=partition,
             n_partitions=opened.n_partitions,
@@ -168,8 +168,10 @@ def check_checkpoint(
         msg = f"{where}: the checkpoint in {spec.changelog_topic} cannot be read ({error}); to go on, {remedy}"
         raise RecoveryError(msg) from error
     problem = ""
-    if checkpoint.format_version != FORMAT_VERSION:
-        problem = f"the checkpoint has format {checkpoint.format_version}, this version reads {FORMAT_VERSION}"
+    if checkpoint.format_version != CHECKPOINT_FORMAT_VERSION:
+        problem = (
+            f"the checkpoint has format {checkpoint.format_version}, this version reads {CHECKPOINT_FORMAT_VERSION}"
+        )
     elif (checkpoint.stage, checkpoint.partition, checkpoint.input_topic) != (spec.name, partition, spec.input_topic):
         problem = (
             f"{spec.changelog_topic} holds the state of stage {checkpoint.stage}, partition {checkpoint.partition}, "

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 MATRICES: Final = ("blend_gram", "category_gram")
-"""Not that of the reactions: what forgetting is worth there has not been measured."""
+"""Not those of the reactions and discoveries, nor the perceptron: what forgetting is worth there is not measured."""
 
 
 class RelearnParams(NamedTuple):

@@ -60,39 +60,39 @@ class Settings(BaseSettings):
         100,
         ge=10,
         le=60_000,
-        description="A user task commits this often, in milliseconds; slates come with it at the latest.",
+        description="How often a user task commits, in milliseconds; slates are sent with the commit at the latest.",
     )
     item_commit_interval_ms: int = Field(
-        250, ge=10, le=60_000, description="An item task commits, and so publishes items, this often, in milliseconds."
+        250, ge=10, le=60_000, description="How often an item task commits, and so publishes items, in milliseconds."
     )
     transaction_timeout_ms: int = Field(
         10_000,
         ge=1_000,
         le=900_000,
-        description="The broker ends the transaction of a frozen task after this, in milliseconds.",
+        description="After this the broker ends the open transaction of a frozen task, in milliseconds.",
     )
     session_timeout_ms: int = Field(
         10_000,
         ge=1_000,
         le=1_800_000,
-        description="A worker that is silent this long loses its partitions, in milliseconds.",
+        description="A worker that is silent for this long loses its partitions, in milliseconds.",
     )
     compute_threads: int = Field(
         2,
         ge=1,
         le=64,
-        description="Threads that learn and fill slates, each for its share of the worker's partitions of events.",
+        description="Threads that learn and fill slates; the worker's partitions of events are shared out among them.",
     )
-    max_batch_events: int = Field(2_000, ge=1, le=100_000, description="Records a task learns from at once, at most.")
+    max_batch_events: int = Field(2_000, ge=1, le=100_000, description="Most records that a task learns from at once.")
     partitions: int = Field(4, ge=1, le=10_000, description="Partitions of new topics (`topics create`, `demo`).")
     replication_factor: int = Field(1, ge=1, le=100, description="Replicas of new topics.")
     hot_rows: int = Field(
         200_000,
         ge=1_000,
         le=1_000_000_000,
-        description="Rows (users or items) that a task keeps in memory, at most.",
+        description="Most rows (users or items) that a task keeps in memory.",
     )
-    seed: int = Field(0, ge=0, le=MAX_SEED, description="Seed of all that is drawn at random.")
+    seed: int = Field(0, ge=0, le=MAX_SEED, description="Seed of everything that is drawn at random.")
 
     max_future_ms: int = Field(
         3_600_000,
@@ -108,29 +108,33 @@ class Settings(BaseSettings):
         86_400_000,
         ge=1_000,
         le=365 * _DAY_MS,
-        description="Without session ids, events further apart start a new session, in milliseconds.",
+        description="Without session ids, a gap longer than this starts a new session, in milliseconds.",
     )
 
     category_depth: int = Field(
-        0, ge=0, le=32, description="Levels of the path that make a category; 0 is all of them."
+        0, ge=0, le=32, description="Levels of an item's path that make its category; 0 is all of them."
     )
-    slate_size: int = Field(10, ge=1, le=10, description="Items of a slate.")
+    slate_size: int = Field(10, ge=1, le=10, description="Items in a slate.")
     category_cap: int = Field(
         2,
         ge=0,
         le=10,
-        description="Items of one category in a slate, at most, or twice a category's even share of the slots where "
+        description="Most items of one category in a slate, or twice a category's even share of the slots where "
         "that is more; 0 is no cap.",
     )
-    discovery_slots: int = Field(2, ge=0, le=10, description="Slots kept for items that the user never had.")
+    discovery_slots: int = Field(2, ge=0, le=10, description="Slots kept for items new to the user.")
     discovery_worth: float = Field(
         2.5,
         ge=0.1,
         le=10.0,
-        description="On slates an item the user never had counts as so many times as likely as it is; 1: as it is.",
+        description="When a slate is filled, the probability of an item new to the user is multiplied by this; 1 "
+        "changes nothing.",
     )
     shown_limit: int = Field(
-        0, ge=0, le=255, description="An item in this many slates in a row without a reaction rests; 0 is never."
+        0,
+        ge=0,
+        le=255,
+        description="An item in this many slates in a row without a reaction is left out for a while; 0 is never.",
     )
     exclude_bought_days: float = Field(
         0.0, ge=0.0, le=36_500.0, description="Items bought less than this many days ago are left out; 0 is never."
@@ -140,52 +144,60 @@ class Settings(BaseSettings):
         20_000,
         ge=0,
         le=1_000_000_000,
-        description="Events for which a partition learns faster after a drift alarm; 0: never.",
+        description="After a drift alarm a partition learns faster for this many events; 0 is never.",
     )
 
     policy: str = Field(
-        "learned", description="`learned`: the arms are shared out by what they earn; or one arm's name."
+        "learned",
+        description="`learned`: arms that earn more fill more slates; or the name of the arm that fills all of them.",
     )
     policy_arms: str = Field(
         "greedy:temperature=0,epsilon=0; explore:temperature=0.03,epsilon=0.002; "
         "discover:temperature=0.03,epsilon=0.002,discovery_slots=3",
-        description="Arms: policies that can fill slates. What an arm leaves out is temperature 0.05, epsilon 0.005, "
-        "and the settings of discovery slots and category cap. The first one is the baseline.",
+        description="Arms: policies that can fill slates; the first is the baseline. Defaults of an arm: "
+        "temperature 0.05, epsilon 0.005, and the settings of discovery slots and category cap.",
     )
 
     policy_half_life_days: float = Field(
-        30.0, gt=0.0, le=3_650.0, description="An observed reward weighs half after so many days."
+        30.0, gt=0.0, le=3_650.0, description="After this many days an observed reward counts half."
     )
-    policy_min_share: float = Field(0.02, ge=0.0, le=0.5, description="Share of slates that every arm gets at least.")
+    policy_min_share: float = Field(0.02, ge=0.0, le=0.5, description="Smallest share of slates that an arm gets.")
     policy_baseline_share: float = Field(
-        0.1, gt=0.0, le=1.0, description="Share of slates that the baseline gets at least."
+        0.1, gt=0.0, le=1.0, description="Smallest share of slates that the baseline gets."
     )
     policy_fall_back_at: float = Field(
         0.99,
         gt=0.5,
         le=1.0,
-        description="An arm that is worse than the baseline with this probability is held at the smallest share.",
+        description="An arm that is worse than the baseline with this probability gets the smallest share only.",
     )
     policy_publish_ms: int = Field(
-        1_000, ge=50, le=3_600_000, description="The policy agent publishes this often at the most, in milliseconds."
+        1_000, ge=50, le=3_600_000, description="Shortest time between two versions of the policy, in milliseconds."
     )
     holdout_share: float = Field(
-        0.05, ge=0.0, le=1.0, description="Share of users on a fixed arm, for comparison; always the same users."
+        0.05,
+        ge=0.0,
+        le=1.0,
+        description="Share of users, always the same ones, who get one fixed arm, for comparison.",
     )
-    holdout_policy: str = Field("", description="Arm of those users; empty: the baseline.")
+    holdout_policy: str = Field("", description="Arm of the users of the holdout; empty: the baseline.")
     holdout_salt: str = Field("crossaisle", description="Another salt picks other users for the holdout.")
     attribution_window_ms: int = Field(
         86_400_000,
         ge=1_000,
         le=30 * _DAY_MS,
-        description="An event this long after a slate can be attributed to it, in milliseconds.",
+        description="An event can earn a reward for a slate up to this long after it, or after its last "
+        "impression, in milliseconds; never after twice this.",
     )
-    rewards: str = Field(DEFAULT_REWARDS, description="Reward of each type of event; a rating's from -1 to 1 times it.")
+    rewards: str = Field(
+        DEFAULT_REWARDS,
+        description="Reward of each type of event; a rating earns -1 (one star) to 1 (five stars) times it.",
+    )
     reward_cap: float = Field(
-        3.0, gt=0.0, le=1_000.0, description="Reward of a slate, at most; with a minus, at least."
+        3.0, gt=0.0, le=1_000.0, description="A slate's reward is kept between minus this and this."
     )
 
-    web_host: str = Field("127.0.0.1", description="Address that the worker's HTTP server binds to.")
+    web_host: str = Field("127.0.0.1", description="Address that the worker's HTTP server listens on.")
     web_port: int = Field(6066, ge=1, le=_MAX_PORT, description="Port of the worker's HTTP server.")
     web_advertise: str = Field(
         "",
@@ -196,9 +208,12 @@ class Settings(BaseSettings):
         None, description="Token that the HTTP server asks for; needed where `web_host` is not the loopback."
     )
     web_cached_slates: int = Field(
-        10_000, ge=0, le=10_000_000, description="Newest slates that a user task keeps ready for HTTP, at most."
+        10_000,
+        ge=0,
+        le=10_000_000,
+        description="Newest slates that a user task keeps in memory for HTTP, at most.",
     )
-    json_logs: bool | None = Field(None, description="Logs as JSON; unset: unless they go to a terminal.")
+    json_logs: bool | None = Field(None, description="Whether logs are JSON; unset: unless they go to a terminal.")
 
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
         "PLAINTEXT", description="PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL."
@@ -212,7 +227,7 @@ class Settings(BaseSettings):
     ssl_certfile: Path | None = Field(None, description="Client certificate, PEM.")
     ssl_keyfile: Path | None = Field(None, description="Key of the client certificate, PEM.")
 
-    topic_events: str = Field("events", description="Topic of behaviour events.")
+    topic_events: str = Field("events", description="Topic of events: what users do.")
     topic_catalog: str = Field("catalog", description="Topic of the catalogue, compacted.")
     topic_recommendations: str = Field("recommendations", description="Topic of slates.")
     topic_rejects: str = Field("rejects", description="Topic of records that could not be used.")

@@ -40,7 +40,7 @@ class TailService(Service):
     apply
         Called with records of one partition, in offset order, in the executor's thread.
     executor
-        The worker's one thread for processors, stores and replicas.
+        The thread that changes the replica.
     handover
         Tells which partitions reach the replica without this tail.
     restore

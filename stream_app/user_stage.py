@@ -21,7 +21,7 @@ from operators.load import candidates_at, observe
 from operators.numeric import start_users
 from operators.rank import SLATE, fill_slates
 from state.arrays import Int32s, Rows, UInt8s, UInt64s
-from state.ids import hash_id
+from state.ids import hash_id, item_shard
 from state.updates import encode_update
 from stream_app.columns import event_columns, user_hashes
 from stream_app.interval import Interval
@@ -261,9 +261,11 @@ class UserProcessor(UserState):
         with self._replica.reading(self._reader) as entities:
             updates = summed_updates(acc, entities, self._interval.as_of_s, self.n_item_shards)
         clear(acc)
+        found = self._interval.names
+        shards = item_shard(np.fromiter(found, np.uint64, len(found)), np.uint64(self.n_item_shards)).tolist()
         out = []
         for shard, update in updates.items():
-            names = {k: v for k, v in self._interval.names.items() if (k >> 32) % self.n_item_shards == shard}
+            names = {k: v for (k, v), at in zip(found.items(), shards, strict=True) if at == shard}
             value = encode_update(update._replace(names=names))
             key = b"%d" % self.partition
             out.append(Output(self._settings.topic_item_updates, shard, key, value))

@@ -29,7 +29,7 @@ CONNECT_TIMEOUT_S: Final = 20.0
 
 _POLL_MS = 200
 _REASON_WORDS = {
-    "repeat": "bought before",
+    "repeat": "had before",
     "taste": "fits this user's taste",
     "category": "from a category this user likes",
     "popular": "popular now",
@@ -242,7 +242,7 @@ def explain(reason: str, titles: dict[str, str]) -> str:
     Examples
     --------
     >>> explain("together:17", {"17": "Oat drink, 1 l"}), explain("repeat", {}), explain("brand_new", {})
-    ('goes with Oat drink, 1 l', 'bought before', 'brand new')
+    ('goes with Oat drink, 1 l', 'had before', 'brand new')
     """
     code, _, item_id = reason.partition(":")
     if code == "together" and item_id:

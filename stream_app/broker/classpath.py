@@ -30,7 +30,7 @@ _REMEDY: Final = "set XDG_CACHE_HOME to a directory elsewhere"
 def class_path(
     progress: Callable[[str], None], cache: Path | None = None, repositories: dict[str, str] | None = None
 ) -> list[Path]:
-    """Return the jars of Apache Kafka in the order of the class path; the first call on a machine downloads 44 MB.
+    """Return the jars of Apache Kafka in the order of the class path; the first call on a machine downloads 45 MB.
 
     Each call compares every jar with its checksum; one that is gone or damaged is fetched anew.
 

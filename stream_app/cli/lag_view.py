@@ -29,7 +29,7 @@ def sparkline(values: "Iterable[float]") -> str:
     """Return a line of blocks, from 0 to the highest of the values.
 
     >>> sparkline([0, 1, 2, 4])
-    '▁▂▄█'
+    '▁▃▅█'
     """
     found = list(values)
     highest = max(found, default=0.0)

@@ -35,7 +35,9 @@ def create(
 @app.command()
 def check(
     *,
-    partitions: Annotated[int | None, typer.Option(min=1, help="Partitions that events must have.")] = None,
+    partitions: Annotated[
+        int | None, typer.Option(min=1, help="Partitions that events and item-updates must have.")
+    ] = None,
     json_lines: Annotated[bool, _JSON] = False,
     quiet: Annotated[bool, typer.Option(hidden=True)] = False,
 ) -> None:

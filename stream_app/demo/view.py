@@ -152,7 +152,7 @@ def _start_up(state: DemoState, now_s: float) -> RenderableType:
     for step in state.steps.values():
         table.add_row(_step_mark(step, now_s), _step_name(step), step.note)
     body = Group(Text(""), table)
-    return panel(body, "opening the shop", "the first time takes a minute or two, later a few seconds")
+    return panel(body, "opening the shop", "the first time takes two to four minutes, later a few seconds")
 
 
 def _step_mark(step: Step, now_s: float) -> RenderableType:

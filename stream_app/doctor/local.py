@@ -155,7 +155,7 @@ def check_embedded(settings: Settings) -> list[Finding]:
         remedy = "do so, if you want `crossaisle broker` or `crossaisle demo`"
         return [warning("embedded", str(problem), wanted, remedy)]
     n_there, n_jars = cached_jars()
-    jars = "Apache Kafka is in the cache" if n_there == n_jars else "Apache Kafka will be downloaded once (44 MB)"
+    jars = "Apache Kafka is in the cache" if n_there == n_jars else "Apache Kafka will be downloaded once (45 MB)"
     return [ok("embedded", f"{java}; {jars}", wanted)]
 
 

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import msgspec
 
-FORMAT_VERSION = 1
+POLICY_FORMAT_VERSION = 1
 """Format of both records."""
 
 

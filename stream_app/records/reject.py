@@ -29,7 +29,7 @@ REJECT_HEADERS: Final = {
     "partition": "Partition that it was read from.",
     "offset": "Its offset there.",
     "timestamp_ms": "Its timestamp, in milliseconds since 1970 UTC.",
-    "n_cut_bytes": "Bytes of the original that had no room in the reject, 0 for all but records of nearly 1 MB.",
+    "n_cut_bytes": "How many bytes of the original did not fit into the reject; 0 except for records of nearly 1 MB.",
 }
 """The headers that Crossaisle adds, without prefix and in their order: UTF-8, numbers in decimal."""
 

@@ -26,7 +26,8 @@ class SlateItem(msgspec.Struct, frozen=True):
     item_id, category
         What is recommended; the category is the path joined by " / ".
     score
-        Probability under the blend that the user takes this item next, in [0, 1].
+        Probability that the user takes this item next, in [0, 1]: of the blend, with the corrections of the perceptron,
+        of discoveries and of reactions to slates.
     propensity
         Probability with which the policy put this item into this slot, given the slots before it, in (0, 1].
     reason
@@ -60,7 +61,7 @@ class Slate(msgspec.Struct, frozen=True):
     context_categories
         Categories of the user's present session: none of the items is of these.
     items
-        The slots, best first.
+        The slots from the top down; best first where nothing was drawn and no slot was kept for discoveries.
     policy_propensity
         Probability with which that arm was chosen for this slate, in (0, 1].
     group

@@ -27,13 +27,14 @@ class PopularItem(NamedTuple):
     item_id: str
     category: str
     share: float
-    """Its part of all interactions that are remembered, in [0, 1]."""
+    """Its part of the remembered first events of users with the listed items, in [0, 1]."""
 
 
 def rank_popular(replica: Replica) -> list[PopularItem]:
     """Return the popular items of every category, most popular first; called in a thread that may wait.
 
-    The decayed counts (half-life 90 days) are those of the replica's lists, which hold the first 16 of each category.
+    What counts is the first event of each user with an item, with a half-life of 30 days. The counts are those of the
+    replica's lists, which hold the first 16 items of each category.
     """
     keys: list[tuple[float, int]] = []
     with replica.reading() as entities:

@@ -16,7 +16,7 @@ from rocksdict import Options, Rdict
 
 from state.rocks import unusable
 from state.store import (
-    FORMAT_VERSION,
+    STORE_FORMAT_VERSION,
     MemoryPageStore,
     PageStore,
     StoreDamagedError,
@@ -159,10 +159,10 @@ def test_other_format_is_refused_with_the_remedy(tmp_path: Path) -> None:
     """A store of another format is not read: the error names both formats and what to do, and frees the lock."""
     PageStore(tmp_path / "s").close()
     raw = Rdict(str(tmp_path / "s"), Options(raw_mode=True))
-    raw.put(b"\x00position", struct.pack("<Bq", FORMAT_VERSION + 1, 3))
+    raw.put(b"\x00position", struct.pack("<Bq", STORE_FORMAT_VERSION + 1, 3))
     raw.close()
     for _ in range(2):
-        with pytest.raises(StoreFormatError, match=rf"format {FORMAT_VERSION + 1}.*delete the directory"):
+        with pytest.raises(StoreFormatError, match=rf"format {STORE_FORMAT_VERSION + 1}.*delete the directory"):
             PageStore(tmp_path / "s")
 
 
@@ -177,7 +177,7 @@ def _lose_current(path: Path) -> None:
 
 def _cut_position(path: Path) -> None:
     raw = Rdict(str(path), Options(raw_mode=True))
-    raw.put(b"\x00position", bytes([FORMAT_VERSION, 1]))
+    raw.put(b"\x00position", bytes([STORE_FORMAT_VERSION, 1]))
     raw.close()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -16,6 +16,7 @@ from stream_app.settings import Settings
 from tests.stream_app.harness import make_topics
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 
@@ -61,6 +62,20 @@ def test_a_certificate_that_is_none_names_its_setting(tmp_path: Path) -> None:
         client_options(settings)
 
 
+async def _until(holds: Callable[[], bool]) -> None:
+    for _ in range(2_000):
+        if holds():
+            return
+        await asyncio.sleep(0.01)
+    pytest.fail("twenty seconds were not enough")
+
+
+def _sleeps(task: asyncio.Task[Any]) -> bool:
+    """Return whether a task waits for a time to be over."""
+    coroutine: Any = task.get_coro()
+    return getattr(coroutine.cr_await, "__name__", "") == "sleep"
+
+
 def test_a_consumer_with_a_request_to_be_tried_again_disconnects(app_settings: Settings) -> None:
     """What waits for its next try is cancelled; the task that stops the consumer is not."""
 
@@ -69,13 +84,21 @@ def test_a_consumer_with_a_request_to_be_tried_again_disconnects(app_settings: S
         await consumer.start()
         consumer.assign([TopicPartition(app_settings.topic_events, 0)])
         await consumer.seek_to_end()
-        await asyncio.sleep(0.2)  # until it has asked for records
-        for connection in list(consumer._client._conns.values()):
-            connection.close()
-        await asyncio.sleep(0.2)  # until that has failed, and waits for its minute
-        (waiting,) = consumer._fetcher._pending_tasks
+        waiting: list[asyncio.Task[Any]] = []
+
+        def has_asked() -> bool:
+            return any(connection._requests for connection in consumer._client._conns.values())
+
+        def has_failed() -> bool:
+            for connection in list(consumer._client._conns.values()):
+                connection.close()
+            waiting[:] = [task for task in consumer._fetcher._pending_tasks if _sleeps(task)]
+            return bool(waiting)
+
+        await _until(has_asked)
+        await _until(has_failed)
         await asyncio.wait_for(stop_consumer(consumer), 10.0)
-        assert waiting.cancelled()
+        assert all(task.cancelled() for task in waiting)
         assert not any(connection.connected() for connection in consumer._client._conns.values())
 
     make_topics(app_settings)

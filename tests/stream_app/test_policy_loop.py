@@ -111,9 +111,10 @@ def check_standing(settings: Settings, worker: Worker) -> None:
         shown = subprocess.run(
             [*command, "--target", arm], capture_output=True, text=True, env=environment(settings), check=True
         )
+        lines = [json.loads(line) for line in shown.stdout.splitlines()]
+        assert [wanted["estimator"] for wanted in lines] == ["ips", "snips"]
         assert [found.estimator for found in standing[arm].estimates] == ["ips", "snips", "dr"]
-        for found, line in zip(standing[arm].estimates, shown.stdout.splitlines(), strict=False):
-            wanted = json.loads(line)
+        for found, wanted in zip(standing[arm].estimates[:2], lines, strict=True):
             assert found.estimator == wanted["estimator"]
             assert standing[arm].n == wanted["n_slates"]
             assert standing[arm].effective_n == pytest.approx(wanted["ess"], rel=1e-9)

@@ -8,7 +8,7 @@ from operators.policy_context import N_CELLS
 from operators.standing import N_STANDING
 from stream_app.policy_publish import make_state
 from stream_app.policy_weights import weighted_sums
-from stream_app.records.policy import FORMAT_VERSION, ArmStatistics, PolicyStatistics, StandingStatistics
+from stream_app.records.policy import POLICY_FORMAT_VERSION, ArmStatistics, PolicyStatistics, StandingStatistics
 from stream_app.settings import Settings
 
 DAY_S = 86_400
@@ -30,7 +30,7 @@ def statistics(newest_day: int, n: float, reward: float, *, days_before: float =
         for k, arm in enumerate(SETTINGS.arms)
     }
     as_of_s = newest_day * DAY_S - round(days_before * DAY_S)
-    return PolicyStatistics(FORMAT_VERSION, 0, as_of_s, HALF_LIFE_DAYS, DAY_S, newest_day, arms)
+    return PolicyStatistics(POLICY_FORMAT_VERSION, 0, as_of_s, HALF_LIFE_DAYS, DAY_S, newest_day, arms)
 
 
 BEFORE = st.integers(0, 600)

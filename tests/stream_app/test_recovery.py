@@ -8,7 +8,7 @@ import pytest
 from stream_app.changelog import RecoveryError
 from stream_app.processor import StageSpec
 from stream_app.records import Checkpoint
-from stream_app.recovery import FORMAT_VERSION, check_checkpoint
+from stream_app.recovery import CHECKPOINT_FORMAT_VERSION, check_checkpoint
 from stream_app.topic_facts import TopicFacts
 
 SOURCE = TopicFacts("id-1", 4)
@@ -21,7 +21,7 @@ def _never(*_: object) -> None:
 SPEC = StageSpec("user", "events", "app.user-state", "app.user", 100, _never)  # type: ignore[arg-type]  # never called
 
 GOOD = Checkpoint(
-    format_version=FORMAT_VERSION,
+    format_version=CHECKPOINT_FORMAT_VERSION,
     stage="user",
     partition=1,
     n_partitions=4,
@@ -57,7 +57,7 @@ def test_expired_events_are_skipped_not_repeated() -> None:
 @pytest.mark.parametrize(
     ("change", "source", "words"),
     [
-        ({"format_version": FORMAT_VERSION + 1}, SOURCE, "the checkpoint has format"),
+        ({"format_version": CHECKPOINT_FORMAT_VERSION + 1}, SOURCE, "the checkpoint has format"),
         ({"stage": "item"}, SOURCE, "holds the state of stage item"),
         ({"partition": 2}, SOURCE, "partition 2"),
         ({"input_topic": "clicks"}, SOURCE, "read from clicks, not from events"),

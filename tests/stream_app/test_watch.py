@@ -201,7 +201,7 @@ def test_the_command_draws_slates(topics: Settings, monkeypatch: pytest.MonkeyPa
     asyncio.run(prepare())
     result = run_command(topics, monkeypatch, "--from-beginning", "--limit", "1")
     assert result.exit_code == 0, result.output
-    for text in ("user u1", "Dairy", "Rye bread", "bought before", "item 2", "[red]Fruit", "goes with Rye bread"):
+    for text in ("user u1", "Dairy", "Rye bread", "had before", "item 2", "[red]Fruit", "goes with Rye bread"):
         assert text in result.stdout
 
 
@@ -237,7 +237,7 @@ def test_a_user_id_cannot_give_orders_to_the_terminal() -> None:
 @pytest.mark.parametrize(
     ("reason", "words"),
     [
-        ("repeat", "bought before"),
+        ("repeat", "had before"),
         ("together:9", "goes with 9"),
         ("together", "together"),
         ("some_new_reason", "some new reason"),

@@ -59,7 +59,7 @@ def test_a_slate_is_shown_with_its_basket_titles_and_reasons(state: DemoState, f
     assert shown.basket == ("Bananas", "unknown")
     assert [(item.title, item.reason, item.is_new) for item in shown.items] == [
         ("Milk, 1 ga", "goes with Bananas", True),
-        ("Bananas, 40 lb", "bought before", False),
+        ("Bananas, 40 lb", "had before", False),
     ]
     assert shown.age_s == 0.5
     assert (state.n_events, state.n_slates, state.n_baskets, state.n_households) == (3, 1, 2, 1)

@@ -44,7 +44,7 @@ def test_plain_lines_say_each_step_once() -> None:
 def test_plain_lines_hold_the_numbers_and_each_slate_once() -> None:
     """Once the shop is open every call prints the numbers; a slate and a notice are printed when they are new."""
     state = make_state()
-    state.slates.append(ShownSlate("77", ("Tea",), (ShownItem("Milk", "bought before"),), 50.0, 0.2))
+    state.slates.append(ShownSlate("77", ("Tea",), (ShownItem("Milk", "had before"),), 50.0, 0.2))
     state.notices.append(Notice("worker 1 was ended", 60.0))
     lines: list[str] = []
     view = PlainView(lines.append)
@@ -53,7 +53,7 @@ def test_plain_lines_hold_the_numbers_and_each_slate_once() -> None:
     assert lines[0] == "01:00  ! worker 1 was ended"
     assert "events 100 " in lines[1]
     assert "hits 4 of 50 (8.0 %)" in lines[1]
-    assert lines[2] == "01:00  household 77, in the basket: Tea -> Milk (bought before)"
+    assert lines[2] == "01:00  household 77, in the basket: Tea -> Milk (had before)"
     assert len(lines) == 4
     assert lines[3].startswith("01:02  events 100 ")
 

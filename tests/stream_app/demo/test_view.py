@@ -31,7 +31,7 @@ def make_state(*, is_open: bool = True) -> DemoState:
     state.stage_lag = {"item": Gauge(7.0), "user": Gauge(5.0)}
     state.freshness_p50_s, state.freshness_p95_s = 0.143, 2.5
     state.n_scored, state.n_hits = 1_000, 31
-    items = tuple(ShownItem(f"Product {place}", "bought before") for place in range(9))
+    items = tuple(ShownItem(f"Product {place}", "had before") for place in range(9))
     state.slates.append(
         ShownSlate(
             "77", ("Bananas", "Eggs", "Milk", "Tea"), (*items, ShownItem("Fig", "popular", is_new=True)), 99.5, 0.2
@@ -63,7 +63,7 @@ def test_the_open_shop_shows_the_numbers_a_slate_and_a_hit(width: int, height: i
     text = "\n".join(draw(make_state(), width, height))
     for words in (
         "12,345", "148/s", "user stage lag", "143 ms (p50)", "2.5 s (p95)", "3.1 %", "31 of 1,000",
-        "household 77", "in the basket: Tea, Milk, Eggs and 1 more", "Product 0", "bought before",
+        "household 77", "in the basket: Tea, Milk, Eggs and 1 more", "Product 0", "had before",
         "Oat drink", "household 88, place 4: goes with Bananas", "pid 4242", "Sun 1 Jan 2017 12:00",
     ):  # fmt: skip
         assert words in text
