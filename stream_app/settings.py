@@ -257,6 +257,11 @@ class Settings(BaseSettings):
     def _take_empty_for_unset(cls, value: Any) -> Any:
         return _default_state_dir() if value == "" else value
 
+    @field_validator("web_token")
+    @classmethod
+    def _take_blank_for_none(cls, value: SecretStr | None) -> SecretStr | None:
+        return value if value is not None and value.get_secret_value().strip() else None
+
     @model_validator(mode="after")
     def _check_topics(self) -> "Settings":
         variables: dict[str, str] = {}

@@ -169,7 +169,7 @@ def decode_reject(record: KafkaRecord) -> Reject:
             f"be {wanted}; it was not written by crossaisle: pass it over"
         )
         raise ValueError(msg)
-    code, reason, topic, *numbers = (raw.decode() for _, raw in own)
+    code, reason, topic, *numbers = ((raw or b"").decode() for _, raw in own)
     partition, offset, timestamp_ms, n_cut_bytes = map(int, numbers)
     return Reject(
         key=record.key,

@@ -13,7 +13,6 @@ import hmac
 from html import escape
 from typing import TYPE_CHECKING, Final
 
-import structlog
 from aiohttp import web
 
 from stream_app.members import is_loopback
@@ -37,8 +36,6 @@ HEADERS: Final = {
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
     "connect-src 'self'; img-src data:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
 }
-
-_log = structlog.get_logger(__name__)
 
 
 class ExposedError(ValueError):
