@@ -81,6 +81,7 @@ def observed(record: PolicyStatistics, names: list[str]) -> Observed:
 def make_state(settings: "Settings", version: int, records: "Iterable[PolicyStatistics]") -> PolicyState:
     """Return the policy that follows from the newest statistics of every partition."""
     names = [arm.name for arm in settings.arms]
+    records = list(records)
     partitions = [observed(record, names) for record in records]
     learned = learn_policy(partitions, len(names), settings.policy_half_life_days, guard_of(settings))
     return PolicyState(
@@ -88,7 +89,7 @@ def make_state(settings: "Settings", version: int, records: "Iterable[PolicyStat
         version=version,
         as_of_ms=(learned.as_of_s + EPOCH_2000_S) * 1000 if learned.as_of_s else 0,
         n_partitions=len(partitions),
-        reward_cap=settings.reward_cap,
+        reward_cap=max([settings.reward_cap, *(record.reward_cap for record in records)]),
         noise=learned.posterior.noise,
         cells=list(CELLS),
         arms=[_arm_state(settings, learned, k) for k in range(len(names))],

@@ -189,10 +189,11 @@ def _config_findings(spec: TopicSpec, found: Mapping[str, str]) -> list[Finding]
         got = found.get(key)
         if got is None or key == "min.cleanable.dirty.ratio":
             continue
-        good = wanted in got.split(",") if key == "cleanup.policy" else int(got) >= int(wanted)
+        good = got == wanted if key == "cleanup.policy" else int(got) >= int(wanted)
         if not good:
+            why = ": what is not written anew for long would be deleted" if "delete" in got else ""
             remedy = f"kafka-configs.sh --alter --topic {spec.name} --add-config {key}={wanted}"
-            findings.append(Finding(spec.name, f"{key} is {got}, wanted {wanted}", remedy))
+            findings.append(Finding(spec.name, f"{key} is {got}, wanted {wanted}{why}", remedy))
     return findings
 
 
