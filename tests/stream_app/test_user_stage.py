@@ -165,6 +165,7 @@ def test_forget_then_come_back() -> None:
     flush = world.commit()
     assert world.header("ann") is None
     assert flush.state["n_users"] == 0
+    assert flush.state["n_forgotten"] == 3  # requests, that of a user who was not known among them
 
 
 @pytest.mark.parametrize("crash_at", [1, 4, 9])
