@@ -44,9 +44,7 @@ class _Listing(NamedTuple):
     """Whether there is a tombstone before that: what was listed before the batch does not count."""
 
 
-def _listings(
-    entries: "Iterable[tuple[str, CatalogEntry | None]]", times_ms: "Iterable[int]"
-) -> "dict[str, _Listing]":
+def _listings(entries: "Iterable[tuple[str, CatalogEntry | None]]", times_ms: "Iterable[int]") -> "dict[str, _Listing]":
     """Return the listing of each item, whatever follows it in the batch: how batches are cut makes no difference."""
     found: dict[str, _Listing] = {}
     ended: set[str] = set()

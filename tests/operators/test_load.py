@@ -94,7 +94,7 @@ def test_the_top_is_reached_by_a_deep_backlog_that_lasts(looks: list[tuple[int, 
 
 
 def test_a_deep_look_in_a_backlog_is_not_a_deep_backlog() -> None:
-    """After a while of being behind, one deep look raises nothing; the backlog as a whole still counts from its start."""
+    """After a while of being behind, one deep look raises nothing; the backlog still counts from its start."""
     behind, deep = PARAMS.behind + 1, PARAMS.deep + 1
     levels = [load.level for _, load in run([(behind, 1), (behind, 1_000), (deep, 100), (behind, 100), (deep, 800)])]
     assert levels == [0, 0, 0, 0, 1]

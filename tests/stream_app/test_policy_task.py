@@ -6,6 +6,7 @@ import json
 import random
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -15,7 +16,12 @@ from stream_app.policy_publish import encode_state, make_state
 from stream_app.policy_task import POLICY_KEY
 from stream_app.policy_view import PolicyView
 from stream_app.records import decode_slate
-from stream_app.records.policy import PolicyState, PolicyStatistics, decode_policy_state, decode_statistics, encode_policy
+from stream_app.records.policy import (
+    PolicyState,
+    decode_policy_state,
+    decode_statistics,
+    encode_policy,
+)
 from stream_app.settings import Settings
 from tests.stream_app.test_user_stage import ITEMS, NOW_MS, Record, World, event
 
@@ -107,7 +113,7 @@ def test_arms_may_come_and_go() -> None:
 
 
 def test_a_lowered_cap_stays_the_bound_of_what_was_counted() -> None:
-    """Rewards from before were held by the higher cap: statistics and policy go on saying that one; a higher one holds."""
+    """Rewards from before were held by the higher cap: statistics and policy go on saying that one."""
     world = live(100)
     for cap, bound in ((0.5, 3.0), (4.0, 4.0), (0.5, 4.0)):
         world.settings = world.settings.model_copy(update={"reward_cap": cap})
@@ -117,7 +123,7 @@ def test_a_lowered_cap_stays_the_bound_of_what_was_counted() -> None:
         found = world.users.policy.statistics()
         assert found.reward_cap == bound
         assert make_state(world.settings, 1, [found]).reward_cap == bound
-        before = PolicyStatistics(**{name: getattr(found, name) for name in found.__struct_fields__} | {"reward_cap": 0.0})
+        before = msgspec.structs.replace(found, reward_cap=0.0)
         assert make_state(world.settings, 1, [before]).reward_cap == cap
 
 

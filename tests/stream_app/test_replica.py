@@ -187,7 +187,8 @@ def test_the_first_entry_lists_an_item_wherever_a_batch_ends(size: int) -> None:
     rows = [replica.table.index.get(hash_id(item)) for item in ("i1", "i2")]
     assert replica._listed_s[rows].tolist() == [7, 5]
     newest = replica.entities().newest[0]
-    assert dict(zip(newest["rows"][:2].tolist(), newest["listed_s"][:2].tolist(), strict=True)) == {rows[0]: 7, rows[1]: 5}
+    found = zip(newest["rows"][:2].tolist(), newest["listed_s"][:2].tolist(), strict=True)
+    assert dict(found) == {rows[0]: 7, rows[1]: 5}
 
 
 def test_an_item_stays_listed_since_its_first_entry() -> None:

@@ -226,7 +226,7 @@ def test_wrong_parameters_are_named(wrong: dict[str, object], message: str) -> N
 
 @given(raw_logs(), st.sampled_from([-5.0, -2.5, 0.0, 0.5, 3.0]), st.sampled_from([0.3, 1.0, 4.0]))
 def test_no_slate_is_worth_more_or_less_than_the_bounds(raw: dict[str, list[float]], low: float, clip: float) -> None:
-    """Intervals that hold at any number of slates rest on these: they are those of the worst case, of every estimator."""
+    """Intervals that hold at any number of slates rest on these: they cover the worst case, of every estimator."""
     high = low + 2.0
     raw = dict(raw)
     for name in ("reward", "q_logged", "q_target"):
@@ -242,7 +242,7 @@ def test_no_slate_is_worth_more_or_less_than_the_bounds(raw: dict[str, list[floa
 
 
 def test_the_bounds_know_of_slots_that_count_for_nothing() -> None:
-    """Below a slot that the target policy never fills so, the model of cascade-dr has no weight, the reward may have."""
+    """Below a slot that the target policy never fills so, the model of cascade-dr has no weight: the range holds 0."""
     log = slate_log(
         [0, 0, 1, 1], [0, 1, 0, 1], [0.5] * 4, [0.0, 1.0, 1.0, 1.0], [0.5, 0.5, 1.0, 1.0],
         q_logged=[2.0, 1.0, 1.0, 1.0], q_target=[1.0, 1.0, 1.0, 1.0],
