@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _NO_ATTRIBUTES = (0,) * N_ATTRIBUTES
 
 
-class ItemInfo(msgspec.Struct, frozen=True):
+class ListedItem(msgspec.Struct, frozen=True):
     """What the catalogue says of an item, as far as slates and people need it."""
 
     item_id: str
@@ -71,7 +71,7 @@ class JoinedCatalog(EntityArrays):
         super().__init__()
         self._depth = settings.category_depth
         self._limits = EventLimits.of(settings)
-        self.info: dict[int, ItemInfo] = {}
+        self.listed: dict[int, ListedItem] = {}
         self.category_paths: list[tuple[str, ...]] = []
         self._dense: dict[tuple[str, ...], int] = {}
         self.n_collisions = 0
@@ -158,7 +158,7 @@ class JoinedCatalog(EntityArrays):
         times_ms = np.array([listing.time_ms for listing in listings], np.int64)
         seconds = np.clip(times_ms // 1000 - EPOCH_2000_S, 0, np.iinfo(np.uint32).max)
         stays = (
-            item_hash in self.info and not listing.is_anew
+            item_hash in self.listed and not listing.is_anew
             for item_hash, listing in zip(ids.tolist(), listings, strict=True)
         )
         known = np.fromiter(stays, np.bool_, ids.size)
@@ -170,13 +170,13 @@ class JoinedCatalog(EntityArrays):
     ) -> None:
         """Keep what people read of the items, and count those that share their id with another one."""
         for item_hash, path, (item_id, entry) in zip(ids.tolist(), paths, latest.items(), strict=True):
-            known = self.info.get(item_hash)
+            known = self.listed.get(item_hash)
             if known is not None and known.item_id != item_id:
                 self.n_collisions += 1
             if entry is not None:
-                self.info[item_hash] = ItemInfo(item_id, path, entry.title, sys.intern(" / ".join(path)))
+                self.listed[item_hash] = ListedItem(item_id, path, entry.title, sys.intern(" / ".join(path)))
             elif known is not None:
-                del self.info[item_hash]
+                del self.listed[item_hash]
 
     def _dense_category(self, path: tuple[str, ...]) -> int:
         dense = self._dense.get(path)

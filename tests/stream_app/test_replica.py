@@ -53,7 +53,7 @@ def content(replica: Replica) -> dict[str, Any]:
     names = {row: int(headers["id"][row]) for row in entities.rows[entities.rows >= 0].tolist()}
     items = {
         item: (
-            replica.info.get(item),
+            replica.listed.get(item),
             int(headers["n"][row]),
             headers["popularity"][row].tobytes(),
             headers["target"][row].tobytes(),
@@ -130,7 +130,7 @@ def test_batches_of_a_catalogue_do_not_matter(entries: list[tuple[int, dict[str,
         found["items"] = {item: facts for item, facts in found["items"].items() if facts[1] or facts[0]}
     assert first == second
     known = {f"i{k}": entry for k, entry in entries}
-    assert all((hash_id(item) in many.info) == (entry is not None) for item, entry in known.items())
+    assert all((hash_id(item) in many.listed) == (entry is not None) for item, entry in known.items())
 
 
 def test_a_catalogue_gives_what_was_learned_its_attributes() -> None:
