@@ -43,22 +43,22 @@ def checked_statistics(raw: bytes) -> PolicyStatistics:
     try:
         record = decode_statistics(raw)
     except msgspec.DecodeError as error:
-        msg = f"policy statistics: {error}"
-        raise PolicyRejectedError(msg) from error
+        message = f"policy statistics: {error}"
+        raise PolicyRejectedError(message) from error
     where = f"policy statistics of partition {record.partition}"
     if record.format_version != FORMAT_VERSION:
-        msg = f"{where}: format {record.format_version}, wanted {FORMAT_VERSION}"
-        raise PolicyRejectedError(msg)
+        message = f"{where}: format {record.format_version}, wanted {FORMAT_VERSION}"
+        raise PolicyRejectedError(message)
     for name, arm in record.arms.items():
         if len(arm.cells) != N_CELLS:
-            msg = f"{where}, arm {name}: {len(arm.cells)} cells, wanted {N_CELLS}"
-            raise PolicyRejectedError(msg)
+            message = f"{where}, arm {name}: {len(arm.cells)} cells, wanted {N_CELLS}"
+            raise PolicyRejectedError(message)
         if not np.isfinite(arm.cells).all() or any(n < 0 for n, _, _ in arm.cells):
-            msg = f"{where}, arm {name}: sums must be finite and numbers of slates at least 0"
-            raise PolicyRejectedError(msg)
+            message = f"{where}, arm {name}: sums must be finite and numbers of slates at least 0"
+            raise PolicyRejectedError(message)
         if set(arm.final) != set(GROUPS) or set(arm.open) != set(GROUPS):
-            msg = f"{where}, arm {name}: groups {sorted(arm.final)}, wanted {sorted(GROUPS)}"
-            raise PolicyRejectedError(msg)
+            message = f"{where}, arm {name}: groups {sorted(arm.final)}, wanted {sorted(GROUPS)}"
+            raise PolicyRejectedError(message)
     return record
 
 

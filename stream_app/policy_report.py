@@ -36,11 +36,11 @@ async def read_policy(settings: "Settings") -> PolicyState:
         if record.key == POLICY_STATE_KEY:
             newest = record.value
     if newest is None:
-        msg = (
+        message = (
             f"topic {settings.topic_policy_state}: no policy yet; a worker publishes one soon after its first slates. "
             "Start one with: crossaisle worker"
         )
-        raise NoPolicyError(msg)
+        raise NoPolicyError(message)
     return decode_policy_state(newest)
 
 

@@ -51,8 +51,8 @@ class _Report(msgspec.Struct):
     def __post_init__(self) -> None:
         for name, value in self.learned.items():
             if isinstance(value, dict) != (name in _NESTED):
-                msg = f"learned.{name} must be {'numbers by name' if name in _NESTED else 'a number'}"
-                raise ValueError(msg)
+                message = f"learned.{name} must be {'numbers by name' if name in _NESTED else 'a number'}"
+                raise ValueError(message)
 
 
 _decoder = msgspec.json.Decoder(_Report)

@@ -51,11 +51,11 @@ def check_exposure(settings: Settings) -> None:
         It binds to more than the loopback, and has no token.
     """
     if settings.web_token is None and not is_loopback(settings.web_host):
-        msg = (
+        message = (
             f"CROSSAISLE_WEB_HOST is {settings.web_host}: others could read what users do. Set CROSSAISLE_WEB_TOKEN to "
             "a secret of your own (such as from: openssl rand -hex 24), or CROSSAISLE_WEB_HOST to 127.0.0.1"
         )
-        raise ExposedError(msg)
+        raise ExposedError(message)
 
 
 class Guard:
