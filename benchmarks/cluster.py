@@ -11,13 +11,11 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from platformdirs import user_cache_path
 
 from stream_app.broker import EmbeddedBroker
 from stream_app.broker.ports import free_port
 from stream_app.dataset import CATALOG_FILE, EVENTS_FILE, write_complete_journey
-from stream_app.kafka import client_options
 from stream_app.produce import produce_records
 from stream_app.records import Event
 from stream_app.settings import Settings
@@ -98,15 +96,6 @@ class Cluster:
         settings = self.settings(app_id, **more)
         await create_topics(settings, self.partitions, 1)
         return settings
-
-    async def topic(self, name: str) -> None:
-        """Make a plain topic."""
-        admin = AIOKafkaAdminClient(**client_options(self.settings("plain")))
-        await admin.start()
-        try:
-            await admin.create_topics([NewTopic(name, self.partitions, 1)])
-        finally:
-            await admin.close()
 
     async def fill(self, n_events: int, *, until_now: bool = False) -> int:
         """Produce catalogue and the first ``n_events`` events; return how many there were.

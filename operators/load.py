@@ -58,11 +58,20 @@ class LoadParams(NamedTuple):
 
 
 class Load(NamedTuple):
-    """The level, and since when the present condition has lasted, in milliseconds since 1970."""
+    """The level, and since when the present condition has lasted, in milliseconds since 1970.
+
+    Attributes
+    ----------
+    since_ms
+        A deep backlog is one, too: this goes on when a backlog becomes deep, or is no longer.
+    deep_since_ms
+        Since when every look has found a deep backlog; without meaning in any other condition.
+    """
 
     level: int = 0
     condition: int = BETWEEN
     since_ms: int = 0
+    deep_since_ms: int = 0
 
 
 def observe(load: Load, n_waiting: int, now_ms: int, params: LoadParams) -> Load:
@@ -85,15 +94,16 @@ def observe(load: Load, n_waiting: int, now_ms: int, params: LoadParams) -> Load
     condition = _condition(n_waiting, params)
     lasts = condition == load.condition or min(condition, load.condition) >= BEHIND
     if not lasts or now_ms < load.since_ms:
-        return load._replace(condition=condition, since_ms=now_ms)
+        return Load(load.level, condition, now_ms, now_ms)
+    deep_since_ms = load.deep_since_ms if condition == load.condition == DEEP else now_ms
+    if condition == DEEP and now_ms - deep_since_ms >= params.rise_deep_ms and load.level < MAX_LEVEL:
+        return Load(MAX_LEVEL, condition, now_ms, now_ms)
     held_ms = now_ms - load.since_ms
-    if condition == DEEP and held_ms >= params.rise_deep_ms and load.level < MAX_LEVEL:
-        return Load(MAX_LEVEL, condition, now_ms)
-    if condition == BEHIND and held_ms >= params.rise_ms and load.level < MAX_LEVEL:
-        return Load(load.level + 1, condition, now_ms)
+    if condition >= BEHIND and held_ms >= params.rise_ms and load.level < MAX_LEVEL:
+        return Load(load.level + 1, condition, now_ms, deep_since_ms)
     if condition == CALM and held_ms >= params.fall_ms and load.level > 0:
-        return Load(load.level - 1, condition, now_ms)
-    return load._replace(condition=condition)
+        return Load(load.level - 1, condition, now_ms, now_ms)
+    return load._replace(condition=condition, deep_since_ms=deep_since_ms)
 
 
 def _condition(n_waiting: int, params: LoadParams) -> int:

@@ -25,15 +25,15 @@ def parse_rewards(text: str) -> dict[str, float]:
     for pair in filter(None, (p.strip() for p in text.split(","))):
         kind, _, number = (p.strip() for p in pair.partition("="))
         if kind not in rewards:
-            msg = f"rewards: unknown type of event {kind!r}; there are {', '.join(REWARDED)}"
-            raise ValueError(msg)
+            message = f"rewards: unknown type of event {kind!r}; there are {', '.join(REWARDED)}"
+            raise ValueError(message)
         try:
             value = float(number)
         except ValueError:
             value = math.nan
         if not -LARGEST_REWARD <= value <= LARGEST_REWARD:
-            msg = f"rewards: {kind} must be a number in [-100, 100], got {number!r}"
-            raise ValueError(msg)
+            message = f"rewards: {kind} must be a number in [-100, 100], got {number!r}"
+            raise ValueError(message)
         rewards[kind] = value
     return rewards
 

@@ -26,8 +26,7 @@ from typing import TYPE_CHECKING, Final
 
 from platformdirs import user_cache_path
 
-if sys.platform != "win32":
-    import fcntl
+from state.file_lock import lock_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -74,8 +73,7 @@ class KernelCache:
                 number = os.open(lock, os.O_RDWR | os.O_CREAT, 0o600)
             except FileNotFoundError:
                 continue
-            if sys.platform != "win32":
-                fcntl.flock(number, fcntl.LOCK_SH)
+            lock_file(number, shared=True)
             with suppress(OSError):
                 if lock.stat().st_ino == os.fstat(number).st_ino:
                     os.utime(self.folder)
@@ -101,8 +99,7 @@ class KernelCache:
             yield
             return
         try:
-            if sys.platform != "win32":
-                fcntl.flock(number, fcntl.LOCK_EX)
+            lock_file(number)
             yield
         finally:
             os.close(number)
@@ -151,13 +148,11 @@ def _prune(base: Path, own: Path) -> None:
 
 
 def _remove_unused(folder: Path) -> None:
-    if sys.platform == "win32":
-        return
     with suppress(OSError):
         number = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
         try:
-            fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(folder, ignore_errors=True)
+            if lock_file(number, wait=False):
+                shutil.rmtree(folder, ignore_errors=True)
         finally:
             os.close(number)
 

@@ -53,16 +53,20 @@ def open_rocks(path: Path) -> Rdict:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        msg = f"store {path}: the directory cannot be made ({error}); set CROSSAISLE_STATE_DIR to a directory that can"
-        raise StoreError(msg) from error
+        message = (
+            f"store {path}: the directory cannot be made ({error}); set CROSSAISLE_STATE_DIR to a directory that can"
+        )
+        raise StoreError(message) from error
     try:
         db = Rdict(str(path), _options())
         db.set_write_options(_without_log())
     except Exception as error:
         text = str(error)
         if "lock" in text.lower():
-            msg = f"store {path}: another process has it open ({text}); give each worker its own CROSSAISLE_STATE_DIR"
-            raise StoreLockedError(msg) from error
+            message = (
+                f"store {path}: another process has it open ({text}); give each worker its own CROSSAISLE_STATE_DIR"
+            )
+            raise StoreLockedError(message) from error
         raise unusable(path, error) from error
     return db
 
@@ -92,15 +96,15 @@ def _options() -> Options:
 def unusable(path: Path, reason: Exception) -> StoreFullError | StoreDamagedError:
     """Return the error for what RocksDB raised: it tells a full disk from damage in words only."""
     if any(words in str(reason) for words in _FULL):
-        msg = (
+        message = (
             f"store {path}: its disk is full ({reason}); make room, or set CROSSAISLE_STATE_DIR to a directory on "
             "another disk, and start the worker again: what is committed is in the changelog, and nothing is lost"
         )
-        return StoreFullError(msg)
+        return StoreFullError(message)
     return damaged(path, reason)
 
 
 def damaged(path: Path, reason: object) -> StoreDamagedError:
     """Return the error for files that hold what they should not."""
-    msg = f"store {path}: its files cannot be used ({reason}); delete it, it will be rebuilt from the changelog"
-    return StoreDamagedError(msg)
+    message = f"store {path}: its files cannot be used ({reason}); delete it, it will be rebuilt from the changelog"
+    return StoreDamagedError(message)

@@ -261,8 +261,8 @@ class PageStore:
 
     def _opened(self) -> Rdict:
         if self._db is None:
-            msg = f"store {self._path}: it is closed; open it again before using it"
-            raise StoreError(msg)
+            message = f"store {self._path}: it is closed; open it again before using it"
+            raise StoreError(message)
         return self._db
 
     def _load(self) -> tuple[int | None, bytes | None]:
@@ -277,11 +277,11 @@ class PageStore:
                 raise unusable(self._path, error) from error
             return None, None
         if head[:1] != bytes([STORE_FORMAT_VERSION]):
-            msg = (
+            message = (
                 f"store {self._path}: it was written in format {head[0] if head else None}, this version of crossaisle "
                 f"reads format {STORE_FORMAT_VERSION}; delete the directory, it will be rebuilt from the changelog"
             )
-            raise StoreFormatError(msg)
+            raise StoreFormatError(message)
         if len(head) != _POSITION.size:
             raise damaged(self._path, f"its position has {len(head)} bytes, not {_POSITION.size}")
         _version, position = _POSITION.unpack(head)
@@ -336,11 +336,11 @@ def _without_own(entries: dict[bytes, bytes]) -> dict[bytes, bytes]:
 
 def _check_key(key: bytes) -> None:
     if key in (_POSITION_KEY, _CHECKPOINT_KEY):
-        msg = f"page key must not be one of the store's own, got {key!r}"
-        raise ValueError(msg)
+        message = f"page key must not be one of the store's own, got {key!r}"
+        raise ValueError(message)
 
 
 def _check_position(position: int) -> None:
     if position < 0:
-        msg = f"position must be a changelog offset of at least 0, got {position}"
-        raise ValueError(msg)
+        message = f"position must be a changelog offset of at least 0, got {position}"
+        raise ValueError(message)

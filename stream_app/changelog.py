@@ -96,11 +96,11 @@ def plan_replay(position: int | None, begin: int, end: int, *, topic: str, parti
     if position is None:
         return begin
     if position > end:
-        msg = (
+        message = (
             f"changelog {topic}, partition {partition}: the local store is at offset {position}, but the topic ends at "
             f"{end}; the topic was truncated or deleted and made anew. To go on, {remedy}"
         )
-        raise RecoveryError(msg)
+        raise RecoveryError(message)
     if position < begin:
         raise StaleStoreError
     return position

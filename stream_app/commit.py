@@ -89,8 +89,8 @@ class Committer:
         faults.hit("after_commit")
         position = ends[self._changelog]
         if position < 0:
-            msg = "the broker did not say where the changelog records are: reading them again"
-            raise KafkaError(msg)
+            message = "the broker did not say where the changelog records are: reading them again"
+            raise KafkaError(message)
         await context.call(_settle, opened, flush, position, checkpoint)
         await self._hand_over(flush.pages, position)
         opened.committed_offset = opened.next_offset

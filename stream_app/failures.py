@@ -89,11 +89,11 @@ class Failures:
         self._n += 1
         if self._n >= MAX_FAILURES:
             where = "before it read from" if offset is None else f"after offset {offset} of"
-            msg = (
+            message = (
                 f"stage {self._stage}, partition {self._source.partition}: failed {self._n} times in a "
                 f"row {where} {self._source.topic}, last with {type(error).__name__}: {error}; nothing of it was "
                 "committed. Mend the cause that the log shows and start the worker again"
             )
-            raise TaskFailedError(msg) from error
+            raise TaskFailedError(message) from error
         self._log.error("task_failed", error=repr(error), n_failures=self._n, after_offset=offset, exc_info=error)
         return float(min(_MAX_BACKOFF_S, _FIRST_BACKOFF_S * 2.0 ** (self._n - 1)))

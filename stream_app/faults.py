@@ -22,8 +22,8 @@ def _armed() -> tuple[str, int]:
         return "", 0
     point, _, nth = value.partition(":")
     if point not in POINTS or not nth.isdigit() or int(nth) < 1:
-        msg = f"CROSSAISLE_FAULT must be point:n with n >= 1 and a point of {', '.join(POINTS)}, got {value!r}"
-        raise ValueError(msg)
+        message = f"CROSSAISLE_FAULT must be point:n with n >= 1 and a point of {', '.join(POINTS)}, got {value!r}"
+        raise ValueError(message)
     return point, int(nth)
 
 

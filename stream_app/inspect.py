@@ -52,8 +52,8 @@ async def read_latest(settings: "Settings", topic: str) -> AsyncIterator[Any]:
     """
     facts = await fetch_topic_facts(settings, [topic])
     if topic not in facts:
-        msg = f"topic {topic}: it does not exist; make it with: crossaisle topics create"
-        raise UnknownIdError(msg)
+        message = f"topic {topic}: it does not exist; make it with: crossaisle topics create"
+        raise UnknownIdError(message)
     tps = [TopicPartition(topic, p) for p in range(facts[topic].n_partitions)]
     consumer = AIOKafkaConsumer(
         **client_options(settings), group_id=None, enable_auto_commit=False, isolation_level="read_committed"
@@ -198,8 +198,8 @@ async def inspect_user(settings: "Settings", user_id: str) -> dict[str, Any]:
     row_id = hash_id(user_id)
     pages = await _pages_of(settings, settings.topic_user_state, row_id)
     if page_key(row_id, KIND_HEADER) not in pages:
-        msg = f"user {user_id!r}: no committed state; no event of this user was learned, or the user was forgotten"
-        raise UnknownIdError(msg)
+        message = f"user {user_id!r}: no committed state; no event of this user was learned, or the user was forgotten"
+        raise UnknownIdError(message)
     table = RowTable(USER_HEADER, USER_PAGES)
     rows, _ = table.ensure(np.array([row_id], np.uint64), lambda keys: [pages.get(key) for key in keys])
     return user_report(user_id, table, int(rows[0]), await _names(settings))
@@ -263,8 +263,8 @@ async def inspect_item(settings: "Settings", item_id: str) -> dict[str, Any]:
     row_id = hash_id(item_id)
     pages = await _pages_of(settings, settings.topic_item_state, row_id)
     if page_key(row_id, KIND_HEADER) not in pages:
-        msg = f"item {item_id!r}: no committed state; no event about it was learned"
-        raise UnknownIdError(msg)
+        message = f"item {item_id!r}: no committed state; no event about it was learned"
+        raise UnknownIdError(message)
     table = RowTable(ENTITY_HEADER, ENTITY_PAGES)
     rows, _ = table.ensure(np.array([row_id], np.uint64), lambda keys: [pages.get(key) for key in keys])
     return item_report(item_id, table, int(rows[0]), await _names(settings))

@@ -30,12 +30,12 @@ def _decoded(record: "KafkaRecord", value: bytes) -> ItemUpdate:
         return decode_update(value)
     except UpdateError as error:
         where = f"{record.topic}, partition {record.partition}, offset {record.offset}"
-        msg = (
+        message = (
             f"{where}: {error}. Only workers of this application may write there, all of one version: see to that; "
             f"then delete the records before offset {record.offset + 1} of that partition (kafka-delete-records.sh), "
             "which loses this one only, and start the worker again"
         )
-        raise UpdateError(msg) from error
+        raise UpdateError(message) from error
 
 
 class ItemProcessor:

@@ -2,8 +2,8 @@
 
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 import numpy as np
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _NO_ATTRIBUTES = (0,) * N_ATTRIBUTES
 
 
-class ItemInfo(msgspec.Struct, frozen=True):
+class ListedItem(msgspec.Struct, frozen=True):
     """What the catalogue says of an item, as far as slates and people need it."""
 
     item_id: str
@@ -34,6 +34,28 @@ class ItemInfo(msgspec.Struct, frozen=True):
     title: str | None
     label: str
     """The category as one text, its levels separated by `` / ``."""
+
+
+class _Listing(NamedTuple):
+    """When a batch of the catalogue lists an item: the time of its first entry in it after its last tombstone in it."""
+
+    time_ms: int
+    is_anew: bool
+    """Whether there is a tombstone before that: what was listed before the batch does not count."""
+
+
+def _listings(entries: "Iterable[tuple[str, CatalogEntry | None]]", times_ms: "Iterable[int]") -> "dict[str, _Listing]":
+    """Return the listing of each item, whatever follows it in the batch: how batches are cut makes no difference."""
+    found: dict[str, _Listing] = {}
+    ended: set[str] = set()
+    for (item_id, entry), time_ms in zip(entries, times_ms, strict=True):
+        if entry is None or item_id in ended or item_id not in found:
+            found[item_id] = _Listing(time_ms, entry is None or item_id in ended)
+        if entry is None:
+            ended.add(item_id)
+        else:
+            ended.discard(item_id)
+    return found
 
 
 class JoinedCatalog(EntityArrays):
@@ -49,7 +71,7 @@ class JoinedCatalog(EntityArrays):
         super().__init__()
         self._depth = settings.category_depth
         self._limits = EventLimits.of(settings)
-        self.info: dict[int, ItemInfo] = {}
+        self.listed: dict[int, ListedItem] = {}
         self.category_paths: list[tuple[str, ...]] = []
         self._dense: dict[tuple[str, ...], int] = {}
         self.n_collisions = 0
@@ -67,7 +89,7 @@ class JoinedCatalog(EntityArrays):
             return
         bad = {r.index for r in decoded.rejections}
         stamps = (record.timestamp for index, record in enumerate(records) if index not in bad)
-        times_ms = dict(zip((item_id for item_id, _ in decoded.entries), stamps, strict=True))
+        listings = _listings(decoded.entries, stamps)
         ids = hash_ids(latest, len(latest))
         if np.unique(ids).size < ids.size:
             self.n_collisions += 1
@@ -79,7 +101,7 @@ class JoinedCatalog(EntityArrays):
         with self._lock.write_lock():
             rows = self.ensure(ids)
             self._place(rows, paths, entries)
-            self._list(rows, ids, [times_ms[item_id] for item_id in latest], entries)
+            self._list(rows, ids, [listings[item_id] for item_id in latest], entries)
             self._describe(rows, paths, entries)
             self._inform(ids, paths, latest)
             update_top(self.entities(), rows)
@@ -130,11 +152,16 @@ class JoinedCatalog(EntityArrays):
         count_attributes(self._serving[0], self._tags, rows, events, self._attribute_totals, N_ATTRIBUTE_NUMBERS)
 
     def _list(
-        self, rows: Int32s, ids: UInt64s, times_ms: "Sequence[int]", entries: "Sequence[CatalogEntry | None]"
+        self, rows: Int32s, ids: UInt64s, listings: "Sequence[_Listing]", entries: "Sequence[CatalogEntry | None]"
     ) -> None:
         """Note when items were listed: at the first entry since they were not in the catalogue."""
-        seconds = np.clip(np.array(times_ms, np.int64) // 1000 - EPOCH_2000_S, 0, np.iinfo(np.uint32).max)
-        known = np.fromiter((item_hash in self.info for item_hash in ids.tolist()), np.bool_, ids.size)
+        times_ms = np.array([listing.time_ms for listing in listings], np.int64)
+        seconds = np.clip(times_ms // 1000 - EPOCH_2000_S, 0, np.iinfo(np.uint32).max)
+        stays = (
+            item_hash in self.listed and not listing.is_anew
+            for item_hash, listing in zip(ids.tolist(), listings, strict=True)
+        )
+        known = np.fromiter(stays, np.bool_, ids.size)
         gone = np.fromiter((entry is None for entry in entries), np.bool_, ids.size)
         self._listed_s[rows] = np.where(gone, 0, np.where(known, self._listed_s[rows], seconds))
 
@@ -143,13 +170,13 @@ class JoinedCatalog(EntityArrays):
     ) -> None:
         """Keep what people read of the items, and count those that share their id with another one."""
         for item_hash, path, (item_id, entry) in zip(ids.tolist(), paths, latest.items(), strict=True):
-            known = self.info.get(item_hash)
+            known = self.listed.get(item_hash)
             if known is not None and known.item_id != item_id:
                 self.n_collisions += 1
             if entry is not None:
-                self.info[item_hash] = ItemInfo(item_id, path, entry.title, sys.intern(" / ".join(path)))
+                self.listed[item_hash] = ListedItem(item_id, path, entry.title, sys.intern(" / ".join(path)))
             elif known is not None:
-                del self.info[item_hash]
+                del self.listed[item_hash]
 
     def _dense_category(self, path: tuple[str, ...]) -> int:
         dense = self._dense.get(path)

@@ -132,12 +132,21 @@ class LagMeter:
         return self._admin
 
     async def stop(self) -> None:
-        """Disconnect. It may be called more than once."""
-        if self._consumer is not None:
-            await stop_consumer(self._consumer)
-        if self._admin is not None:
-            await self._admin.close()
+        """Disconnect. It may be called more than once.
+
+        Raises
+        ------
+        aiokafka.errors.KafkaError
+            A task of the consumer had failed before; all is closed nevertheless.
+        """
+        consumer, admin = self._consumer, self._admin
         self._consumer = self._admin = None
+        try:
+            if consumer is not None:
+                await stop_consumer(consumer)
+        finally:
+            if admin is not None:
+                await admin.close()
 
     async def measure(self) -> list[PartitionLag]:
         """Return the lag of each partition, by stage and partition.

@@ -13,6 +13,7 @@ import aiohttp
 import msgspec
 
 from stream_app.members import fetch_members
+from stream_app.worker_report import decode_report
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,7 +33,7 @@ class WorkerLag(msgspec.Struct, frozen=True, kw_only=True):
     worker
         ``host:port`` of its HTTP server.
     answers, ready
-        Whether it answers, and whether all its tasks run.
+        Whether it answers as a worker does, and whether all its tasks run.
     owns
         Its partitions by stage.
     replica_lag_events, replica_staleness_s
@@ -67,7 +68,7 @@ async def ask_workers(settings: Settings, meter: LagMeter) -> tuple[list[WorkerL
         owns = {m.stage: sorted(m.partitions) for m in members if m.address == address}
         workers.append(await _worker(settings, meter, address, owns, report))
         for stage, partition, task in _tasks(report):
-            if task["read_offset"] is not None:
+            if task.get("read_offset") is not None:
                 positions[stage, partition] = int(task["read_offset"])
     return workers, positions
 
@@ -90,10 +91,9 @@ def with_owners(
 async def _report(session: aiohttp.ClientSession, address: str) -> dict[str, Any] | None:
     try:
         async with session.get(f"http://{address}/health/ready", allow_redirects=False) as response:
-            report = msgspec.json.decode(await response.read())
-    except (aiohttp.ClientError, OSError, msgspec.DecodeError):  # TimeoutError is an OSError
+            return decode_report(await response.read())
+    except (aiohttp.ClientError, OSError):  # TimeoutError is an OSError
         return None
-    return report if isinstance(report, dict) else None
 
 
 async def _worker(

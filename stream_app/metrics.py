@@ -35,7 +35,10 @@ _USER_COUNTERS = {
     "n_duplicates": ("crossaisle_duplicates", "Events passed over because their id was seen before"),
     "n_late": ("crossaisle_late_events", "Events learned that were older than the user's newest one"),
     "n_slates": ("crossaisle_slates", "Slates published"),
-    "n_forgotten": ("crossaisle_forgotten_users", "Users erased on request"),
+    "n_forgotten": (
+        "crossaisle_forgotten_users",
+        "Requests to forget a user, known or not",
+    ),
 }
 _HISTOGRAMS: dict[str, tuple[str, Callable[[StageMeters], Histogram]]] = {
     "crossaisle_latency_seconds": (

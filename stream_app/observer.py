@@ -109,7 +109,7 @@ class Observer(Service):
                     )
                 self._is_lost = True
             finally:
-                with contextlib.suppress(TimeoutError):
+                with contextlib.suppress(TimeoutError, KafkaError):
                     await asyncio.wait_for(meter.stop(), _STOP_TIMEOUT_S)
             await self.sleep(EVERY_S)
 

@@ -113,6 +113,11 @@ def policy_app(settings: Settings, view: PolicyView) -> PolicyApp:
         Broker, names of topics, arms and guardrails.
     view
         Knows the newest version that was published.
+
+    Raises
+    ------
+    OSError
+        Its folder in the state directory cannot be made.
     """
     datadir = settings.state_dir / settings.app_id / "faust-policy"
     datadir.mkdir(parents=True, exist_ok=True)
@@ -188,9 +193,10 @@ class PolicyAgent(Service):
     @Service.task
     async def _run(self) -> None:
         while not self.should_stop:
-            app = policy_app(self._settings, self._view)
-            app.finalize()
+            app: PolicyApp | None = None
             try:
+                app = policy_app(self._settings, self._view)
+                app.finalize()
                 await app.start()
                 while not (self.should_stop or app.should_stop or app.crashed):
                     await self.sleep(_WATCH_S)
@@ -198,7 +204,8 @@ class PolicyAgent(Service):
             except Exception as error:  # noqa: BLE001 - whatever it was: the recommendations do not depend on it
                 reason = error
             finally:
-                await self._stop_app(app)
+                if app is not None:
+                    await self._stop_app(app)
             if not self.should_stop:
                 log.error("policy_agent_failed", error=repr(reason), remedy="none needed: it starts anew")
                 await self.sleep(_RESTART_S)

@@ -43,22 +43,22 @@ def checked_statistics(raw: bytes) -> PolicyStatistics:
     try:
         record = decode_statistics(raw)
     except msgspec.DecodeError as error:
-        msg = f"policy statistics: {error}"
-        raise PolicyRejectedError(msg) from error
+        message = f"policy statistics: {error}"
+        raise PolicyRejectedError(message) from error
     where = f"policy statistics of partition {record.partition}"
     if record.format_version != POLICY_FORMAT_VERSION:
-        msg = f"{where}: format {record.format_version}, wanted {POLICY_FORMAT_VERSION}"
-        raise PolicyRejectedError(msg)
+        message = f"{where}: format {record.format_version}, wanted {POLICY_FORMAT_VERSION}"
+        raise PolicyRejectedError(message)
     for name, arm in record.arms.items():
         if len(arm.cells) != N_CELLS:
-            msg = f"{where}, arm {name}: {len(arm.cells)} cells, wanted {N_CELLS}"
-            raise PolicyRejectedError(msg)
+            message = f"{where}, arm {name}: {len(arm.cells)} cells, wanted {N_CELLS}"
+            raise PolicyRejectedError(message)
         if not np.isfinite(arm.cells).all() or any(n < 0 for n, _, _ in arm.cells):
-            msg = f"{where}, arm {name}: sums must be finite and numbers of slates at least 0"
-            raise PolicyRejectedError(msg)
+            message = f"{where}, arm {name}: sums must be finite and numbers of slates at least 0"
+            raise PolicyRejectedError(message)
         if set(arm.final) != set(GROUPS) or set(arm.open) != set(GROUPS):
-            msg = f"{where}, arm {name}: groups {sorted(arm.final)}, wanted {sorted(GROUPS)}"
-            raise PolicyRejectedError(msg)
+            message = f"{where}, arm {name}: groups {sorted(arm.final)}, wanted {sorted(GROUPS)}"
+            raise PolicyRejectedError(message)
     return record
 
 
@@ -81,6 +81,7 @@ def observed(record: PolicyStatistics, names: list[str]) -> Observed:
 def make_state(settings: "Settings", version: int, records: "Iterable[PolicyStatistics]") -> PolicyState:
     """Return the policy that follows from the newest statistics of every partition."""
     names = [arm.name for arm in settings.arms]
+    records = list(records)
     partitions = [observed(record, names) for record in records]
     learned = learn_policy(partitions, len(names), settings.policy_half_life_days, guard_of(settings))
     return PolicyState(
@@ -88,7 +89,7 @@ def make_state(settings: "Settings", version: int, records: "Iterable[PolicyStat
         version=version,
         as_of_ms=(learned.as_of_s + EPOCH_2000_S) * 1000 if learned.as_of_s else 0,
         n_partitions=len(partitions),
-        reward_cap=settings.reward_cap,
+        reward_cap=max([settings.reward_cap, *(record.reward_cap for record in records)]),
         noise=learned.posterior.noise,
         cells=list(CELLS),
         arms=[_arm_state(settings, learned, k) for k in range(len(names))],

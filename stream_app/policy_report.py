@@ -36,11 +36,11 @@ async def read_policy(settings: "Settings") -> PolicyState:
         if record.key == POLICY_STATE_KEY:
             newest = record.value
     if newest is None:
-        msg = (
+        message = (
             f"topic {settings.topic_policy_state}: no policy yet; a worker publishes one soon after its first slates. "
             "Start one with: crossaisle worker"
         )
-        raise NoPolicyError(msg)
+        raise NoPolicyError(message)
     return decode_policy_state(newest)
 
 
@@ -51,6 +51,11 @@ def policy_rows(state: PolicyState, alpha: float) -> "list[dict[str, Any]]":
     ----------
     alpha
         Probability that an interval of a group's mean is ever wrong, in (0, 1).
+
+    Returns
+    -------
+    list of dict
+        ``low`` and ``high`` of a group are None where the rewards were counted under a higher cap that is not known.
     """
     head = {"kind": "policy", "version": state.version, "as_of_ms": state.as_of_ms, "n_partitions": state.n_partitions}
     return [head, *_arm_rows(state), *_standing_rows(state), *_group_rows(state, alpha)]
@@ -105,25 +110,41 @@ def _pooled(groups: "Sequence[GroupState]") -> tuple[int, float, float]:
     return n, mean, max(square - mean**2, 0.0)
 
 
+def _interval(pooled: tuple[int, float, float], alpha: float, cap: float) -> "tuple[float, float] | tuple[None, None]":
+    """Return the confidence sequence of slates of this number, mean and variance; Nones where the cap cannot be theirs.
+
+    Records from before statistics held their largest cap may have been counted under a higher one than that of today.
+    """
+    _, mean, variance = pooled
+    if variance + mean**2 > cap**2 * (1.0 + 1e-9):
+        return None, None
+    return confidence_sequence(*pooled, alpha, -cap, cap)
+
+
+def _difference(high: float | None, low: float | None) -> float | None:
+    return None if high is None or low is None else high - low
+
+
 def _group_rows(state: PolicyState, alpha: float) -> "list[dict[str, Any]]":
     cap = state.reward_cap
     rows: list[dict[str, Any]] = []
-    halves: dict[str, tuple[float, float]] = {}
+    halves: dict[str, tuple[float, float] | tuple[None, None]] = {}
     for name in GROUPS:
         members = [g for g in state.groups if g.group == name]
         pooled = _pooled(members)
-        low, high = confidence_sequence(*pooled, alpha, -cap, cap)
-        halves[name] = confidence_sequence(*pooled, alpha / 2, -cap, cap)
+        low, high = _interval(pooled, alpha, cap)
+        halves[name] = _interval(pooled, alpha / 2, cap)
         n_pending = sum(g.n_pending for g in members)
         n_seen = sum(g.n_seen for g in members)
         row = {"kind": "group", "group": name, "n": pooled[0], "mean": pooled[1], "low": low, "high": high}
         rows.append({**row, "n_seen": n_seen, "n_pending": n_pending, "alpha": alpha})
         for g in members:
-            low, high = confidence_sequence(g.n, g.mean, g.variance, alpha, -cap, cap)
+            low, high = _interval((g.n, g.mean, g.variance), alpha, cap)
             row = {"kind": "group_arm", "group": name, "arm": g.arm, "n": g.n, "mean": g.mean}
             rows.append({**row, "low": low, "high": high, "n_seen": g.n_seen, "n_pending": g.n_pending, "alpha": alpha})
     learned, holdout = (halves[name] for name in GROUPS)
     means = {row["group"]: row["mean"] for row in rows if row["kind"] == "group"}
     difference = {"kind": "difference", "of": "learned - holdout", "mean": means[GROUPS[0]] - means[GROUPS[1]]}
-    rows.append({**difference, "low": learned[0] - holdout[1], "high": learned[1] - holdout[0], "alpha": alpha})
+    ends = {"low": _difference(learned[0], holdout[1]), "high": _difference(learned[1], holdout[0])}
+    rows.append({**difference, **ends, "alpha": alpha})
     return rows

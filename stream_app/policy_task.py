@@ -4,7 +4,6 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import structlog
 
 from operators.draw import draw_keys, make_choices
 from operators.exposure import (
@@ -47,8 +46,6 @@ if TYPE_CHECKING:
 POLICY_KEY = page_key(0, KIND_POLICY)
 _LOWER_HALF = 0xFFFFFFFF
 _type, _slate_id = attrgetter("type"), attrgetter("slate_id")
-
-log = structlog.get_logger()
 
 
 class Assigned(NamedTuple):
@@ -99,18 +96,22 @@ class PartitionPolicy:
         self._salt = np.uint64(hash_id(settings.holdout_salt))
         self._holdout_arm = settings.arm_number(settings.holdout_policy or self.arms[0].name)
         self.sums: PolicySums = new_sums(arm_marks(self.arms), N_CELLS, len(GROUPS))
+        self._largest_cap = settings.reward_cap
         self._changed = False
 
     def restore(self, raw: bytes | None) -> None:
         """Take up the statistics of the last commit; arms that the settings no longer list are left out.
 
-        With another half-life than before, what they hold fades by the new one from their newest slate on.
+        With another half-life than before, what they hold fades by the new one from their newest slate on. With a lower
+        cap, rewards that were counted under the higher one stay as they are.
         """
         self.sums = new_sums(arm_marks(self.arms), N_CELLS, len(GROUPS))
+        self._largest_cap = self._params.cap
         self._changed = False
         if raw is None:
             return
         record = decode_statistics(raw)
+        self._largest_cap = max(self._params.cap, record.reward_cap)
         sums = self.sums
         as_of_s, cells = weighted_sums(record)
         sums.as_of_s[0], sums.period[0] = as_of_s, record.period
@@ -220,6 +221,7 @@ class PartitionPolicy:
             window_s=self._params.window_s,
             period=int(sums.period[0]),
             arms=arms,
+            reward_cap=self._largest_cap,
         )
 
     def flush(self) -> tuple[list[Output], list[tuple[bytes, bytes | None]]]:

@@ -165,8 +165,8 @@ def check_checkpoint(
     try:
         checkpoint = _decoder.decode(raw)
     except msgspec.MsgspecError as error:
-        msg = f"{where}: the checkpoint in {spec.changelog_topic} cannot be read ({error}); to go on, {remedy}"
-        raise RecoveryError(msg) from error
+        message = f"{where}: the checkpoint in {spec.changelog_topic} cannot be read ({error}); to go on, {remedy}"
+        raise RecoveryError(message) from error
     problem = ""
     if checkpoint.format_version != CHECKPOINT_FORMAT_VERSION:
         problem = (
@@ -193,8 +193,8 @@ def check_checkpoint(
             "it was truncated or deleted and made anew"
         )
     if problem:
-        msg = f"{where}: {problem}. To go on, {remedy}"
-        raise RecoveryError(msg)
+        message = f"{where}: {problem}. To go on, {remedy}"
+        raise RecoveryError(message)
     if checkpoint.input_offset < begin:
         _log.error(
             "events_expired",
@@ -211,11 +211,11 @@ async def _matching_topics(settings: Settings, spec: StageSpec, facts: TopicFact
     """Return the facts of the input topic, after making sure that the changelog has as many partitions."""
     source, changelog = await facts.get(spec.input_topic), await facts.get(spec.changelog_topic)
     if source.n_partitions != changelog.n_partitions:
-        msg = (
+        message = (
             f"topics {spec.input_topic} and {spec.changelog_topic}: they have {source.n_partitions} and "
             f"{changelog.n_partitions} partitions but must have as many; to go on, {start_over(settings)}"
         )
-        raise RecoveryError(msg)
+        raise RecoveryError(message)
     return source
 
 
@@ -241,12 +241,12 @@ async def _start_offset(
     finally:
         await stop_consumer(consumer)
     if committed:
-        msg = (
+        message = (
             f"stage {spec.name}, partition {partition}: the group {spec.group_id} has read {spec.input_topic} up to "
             f"offset {committed}, but {spec.changelog_topic} holds no state; it was deleted and made anew, or "
             f"truncated. To go on, {start_over(settings)}"
         )
-        raise RecoveryError(msg)
+        raise RecoveryError(message)
     return int(begin)
 
 

@@ -50,8 +50,8 @@ class Replica(JoinedCatalog):
 
     def item_name(self, item_hash: int) -> str | None:
         """Return the string of an item's id, or None where neither catalogue nor item stage knows it."""
-        info = self.info.get(item_hash)
-        return info.item_id if info is not None else self.names.get(item_hash)
+        listed = self.listed.get(item_hash)
+        return listed.item_id if listed is not None else self.names.get(item_hash)
 
     def apply_items(self, records: "Sequence[KafkaRecord]") -> None:
         """Take over a batch of item-state records, in their order.

@@ -255,22 +255,27 @@ class Settings(BaseSettings):
     def _check_addresses(cls, value: str) -> str:
         if not all(_is_address(address.strip()) for address in value.split(",")):
             ports = f", ports from 1 to {_MAX_PORT}" if ":" in value else ""
-            msg = f"must be host:port, or several of them separated by commas{ports}"
-            raise ValueError(msg)
+            message = f"must be host:port, or several of them separated by commas{ports}"
+            raise ValueError(message)
         return value
 
     @field_validator("web_advertise")
     @classmethod
     def _check_advertised(cls, value: str) -> str:
         if value and not _is_address(value):
-            msg = f"must be host:port, the port from 1 to {_MAX_PORT}, or empty"
-            raise ValueError(msg)
+            message = f"must be host:port, the port from 1 to {_MAX_PORT}, or empty"
+            raise ValueError(message)
         return value
 
     @field_validator("state_dir", mode="before")
     @classmethod
     def _take_empty_for_unset(cls, value: Any) -> Any:
         return _default_state_dir() if value == "" else value
+
+    @field_validator("web_token")
+    @classmethod
+    def _take_blank_for_none(cls, value: SecretStr | None) -> SecretStr | None:
+        return value if value is not None and value.get_secret_value().strip() else None
 
     @model_validator(mode="after")
     def _check_topics(self) -> "Settings":
@@ -280,11 +285,13 @@ class Settings(BaseSettings):
                 continue
             variable, topic = f"{PREFIX}{field.upper()}", getattr(self, field)
             if topic in (".", "..") or not _TOPIC_NAME.fullmatch(topic):
-                msg = f"{variable}: a topic's name has letters, digits, '.', '_' and '-', at most 249; got {topic!r}"
-                raise ValueError(msg)
+                message = (
+                    f"{variable}: a topic's name has letters, digits, '.', '_' and '-', at most 249; got {topic!r}"
+                )
+                raise ValueError(message)
             if topic in variables:
-                msg = f"{variable} and {variables[topic]} are both {topic!r}: each needs a topic of its own"
-                raise ValueError(msg)
+                message = f"{variable} and {variables[topic]} are both {topic!r}: each needs a topic of its own"
+                raise ValueError(message)
             variables[topic] = variable
         return self
 
@@ -292,11 +299,11 @@ class Settings(BaseSettings):
     def _check_together(self) -> "Settings":
         if self.security_protocol.startswith("SASL") and not (self.sasl_username and self.sasl_password):
             names = f"{PREFIX}SASL_USERNAME and {PREFIX}SASL_PASSWORD"
-            msg = f"{PREFIX}SECURITY_PROTOCOL {self.security_protocol} needs {names}"
-            raise ValueError(msg)
+            message = f"{PREFIX}SECURITY_PROTOCOL {self.security_protocol} needs {names}"
+            raise ValueError(message)
         if self.ssl_keyfile and not self.ssl_certfile:
-            msg = f"{PREFIX}SSL_KEYFILE without {PREFIX}SSL_CERTFILE: set both, or neither"
-            raise ValueError(msg)
+            message = f"{PREFIX}SSL_KEYFILE without {PREFIX}SSL_CERTFILE: set both, or neither"
+            raise ValueError(message)
         for name in {self.policy, self.holdout_policy} - {"learned", ""} | {self.arms[0].name}:
             self.arm_number(name)
         parse_rewards(self.rewards)
@@ -312,8 +319,8 @@ class Settings(BaseSettings):
         """
         names = [arm.name for arm in self.arms]
         if name not in names:
-            msg = f"{PREFIX}POLICY_ARMS lists no arm {name!r}; there are {', '.join(names)}"
-            raise ValueError(msg)
+            message = f"{PREFIX}POLICY_ARMS lists no arm {name!r}; there are {', '.join(names)}"
+            raise ValueError(message)
         return names.index(name)
 
     @property
@@ -346,8 +353,8 @@ def with_settings_table(text: str) -> str:
     """
     begin, end = MARKERS
     if begin not in text or end not in text:
-        msg = f"the document must hold {begin} and {end}"
-        raise ValueError(msg)
+        message = f"the document must hold {begin} and {end}"
+        raise ValueError(message)
     pattern = re.compile(re.escape(begin) + ".*?" + re.escape(end), re.DOTALL)
     return pattern.sub(lambda _: f"{begin}\n{settings_table()}\n{end}", text)
 

@@ -108,9 +108,9 @@ def slate_items(slate: FilledSlate, replica: "Replica") -> list[SlateItem]:
     items = []
     slots = zip(slate.ids, slate.scores, slate.propensities, slate.reasons, slate.sources, strict=True)
     for item, score, propensity, reason, source in slots:
-        info = replica.info.get(item)
-        if info is not None:
-            items.append(SlateItem(info.item_id, info.label, score, propensity, _reason(reason, source, replica)))
+        listed = replica.listed.get(item)
+        if listed is not None:
+            items.append(SlateItem(listed.item_id, listed.label, score, propensity, _reason(reason, source, replica)))
     return items
 
 

@@ -202,11 +202,11 @@ class StageService(Service):
         for topic in (self._spec.input_topic, self._spec.changelog_topic):
             topic_id = (await self._context.facts.get(topic)).topic_id
             if topic_id is not None and self._topic_ids.setdefault(topic, topic_id) != topic_id:
-                msg = (
+                message = (
                     f"topic {topic}: it was deleted and made anew while the worker ran (id {self._topic_ids[topic]} is "
                     f"now {topic_id}). To go on, {start_over(self._settings)}"
                 )
-                raise RecoveryError(msg)
+                raise RecoveryError(message)
 
     def _subscribe(self) -> None:
         if self._consumer is not None:

@@ -95,6 +95,6 @@ class TopicFactsCache:
             if topic in self._facts:
                 return self._facts[topic]
             if time.monotonic() > give_up_s:
-                msg = f"topic {topic}: it does not exist; make it with: crossaisle topics create"
-                raise RecoveryError(msg)
+                message = f"topic {topic}: it does not exist; make it with: crossaisle topics create"
+                raise RecoveryError(message)
             await asyncio.sleep(_ASK_AGAIN_S)

@@ -111,8 +111,10 @@ async def create_topics(settings: "Settings", partitions: int, replication_facto
             for name, code, *rest in response.topic_errors:
                 if code and for_code(code) is not TopicAlreadyExistsError:
                     why = rest[0] if rest and rest[0] else for_code(code).__name__
-                    msg = f"topic {name}: the broker refused to make it ({why}); check rights and --replication-factor"
-                    raise TopicError(msg)
+                    message = (
+                        f"topic {name}: the broker refused to make it ({why}); check rights and --replication-factor"
+                    )
+                    raise TopicError(message)
             made.append(spec.name)
         await _wait_until_known(admin, settings)
         return made
@@ -126,10 +128,10 @@ async def _wait_until_known(admin: AIOKafkaAdminClient, settings: "Settings") ->
     wanted = {spec.name for spec in topic_specs(settings)}
     while wanted - (await _partition_counts(admin, settings)).keys():
         if time.monotonic() > give_up_s:
-            msg = (
+            message = (
                 f"the topics were made, but a broker does not know them after {_KNOWN_WITHIN_S:.0f} s; check them later"
             )
-            raise TopicError(msg)
+            raise TopicError(message)
         await asyncio.sleep(_ASK_AGAIN_S)
 
 
@@ -189,10 +191,11 @@ def _config_findings(spec: TopicSpec, found: Mapping[str, str]) -> list[Finding]
         got = found.get(key)
         if got is None or key == "min.cleanable.dirty.ratio":
             continue
-        good = wanted in got.split(",") if key == "cleanup.policy" else int(got) >= int(wanted)
+        good = got == wanted if key == "cleanup.policy" else int(got) >= int(wanted)
         if not good:
+            why = ": what is not written anew for long would be deleted" if "delete" in got else ""
             remedy = f"kafka-configs.sh --alter --topic {spec.name} --add-config {key}={wanted}"
-            findings.append(Finding(spec.name, f"{key} is {got}, wanted {wanted}", remedy))
+            findings.append(Finding(spec.name, f"{key} is {got}, wanted {wanted}{why}", remedy))
     return findings
 
 

@@ -150,11 +150,11 @@ class TaskProducer:
         for output in outputs:
             n_bytes = len(output.key or b"") + len(output.value or b"") + _OVERHEAD_BYTES
             if n_bytes > MAX_RECORD_BYTES:
-                msg = (
+                message = (
                     f"record of {n_bytes} bytes for {tp.topic}, partition {tp.partition}: a record must be smaller "
                     f"than {MAX_RECORD_BYTES} bytes"
                 )
-                raise MessageSizeTooLargeError(msg)
+                raise MessageSizeTooLargeError(message)
             if batch.record_count() and batch.size() + n_bytes > BATCH_BYTES:
                 delivered.append((await self._submit(batch, tp), batch.record_count()))
                 batch = self._producer.create_batch()

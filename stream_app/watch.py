@@ -93,7 +93,7 @@ class CatalogTitles:
             item_id = record.key.decode(errors="replace")
             try:
                 title = None if record.value is None else self._decoder.decode(record.value).title
-            except (msgspec.DecodeError, UnicodeDecodeError):
+            except (ValueError, RecursionError):  # what msgspec raises is a ValueError
                 continue
             if title is None:
                 self._titles.pop(item_id, None)
@@ -214,8 +214,16 @@ class SlateWatcher:
         self._slates = self._catalog = self._tail = None
 
     async def slates(self) -> AsyncIterator[WatchedSlate]:
-        """Yield slates as they are committed, without an end."""
+        """Yield slates as they are committed, without an end.
+
+        Raises
+        ------
+        aiokafka.errors.KafkaError
+            Slates, or the titles of the catalogue, can no longer be read.
+        """
         while self._slates is not None:
+            if self._tail is not None and self._tail.done():
+                self._tail.result()  # without it, new items would go without titles, and nobody would know why
             for records in (await self._slates.getmany(timeout_ms=1_000)).values():
                 for record in records:
                     if self._key is None or record.key == self._key:
@@ -228,7 +236,7 @@ class SlateWatcher:
             return None
         try:
             slate = decode_slate(record.value)
-        except (msgspec.MsgspecError, UnicodeDecodeError):
+        except (ValueError, RecursionError):  # what msgspec raises is a ValueError
             self.n_unreadable += 1
             return None
         names = [item.item_id for item in slate.items] + [item.reason.partition(":")[2] for item in slate.items]

@@ -218,8 +218,10 @@ def _bounds(log: SlateLog, estimator: Estimator, params: EvaluationParams) -> tu
     if estimator in NEEDS_MODEL:
         q_low, q_high = _model_range(log, estimator, params.reward_range)
         slot = clip * min(low - q_high, 0.0), clip * max(high - q_low, 0.0)
-        above = max(clip, 1.0) if estimator is Estimator.CASCADE_DR else 1.0
-        slot = slot[0] + min(q_low, above * q_low), slot[1] + max(q_high, above * q_high)
+        if estimator is Estimator.CASCADE_DR:  # the weight of the slot above multiplies the model: 0 to clip, or 1
+            above = max(clip, 1.0)
+            q_low, q_high = above * min(q_low, 0.0), above * max(q_high, 0.0)
+        slot = slot[0] + q_low, slot[1] + q_high
     return n * min(slot[0], 0.0), n * max(slot[1], 0.0)
 
 

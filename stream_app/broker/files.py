@@ -6,15 +6,13 @@ import contextlib
 import errno
 import os
 import shutil
-import sys
 from typing import TYPE_CHECKING
+
+from state.file_lock import lock_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-
-if sys.platform != "win32":
-    import fcntl
 
 MIN_FREE_BYTES = 256 << 20
 """Space that must be free before anything is started, so that it does not end half way."""
@@ -56,12 +54,9 @@ class DirectoryLock:
             Its file cannot be made.
         """
         fd = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
-        if sys.platform != "win32":
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                os.close(fd)
-                return False
+        if not lock_file(fd, wait=False):
+            os.close(fd)
+            return False
         self._fd = fd
         return True
 

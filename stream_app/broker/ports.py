@@ -1,12 +1,12 @@
-"""Ports of the broker: which are free, and whether the broker answers on one."""
+"""Ports of this machine: which are free, and whether the broker answers on one."""
 
 from __future__ import annotations
 
-import contextlib
 import random
 import socket
 import struct
 import sys
+from itertools import islice
 from typing import Final
 
 from stream_app.broker.files import BrokerError
@@ -17,6 +17,7 @@ _OWN_PORTS: Final = range(20_000, 32_768)
 """Below the ports that systems lend to outgoing connections: a client that waits for the broker could be lent the very
 port that it connects to, and the broker could not have it back."""
 
+_LAST_PORT: Final = 65_535
 _ANSWER_TIMEOUT_S: Final = 2.0
 _MAX_ANSWER_BYTES: Final = 1 << 20
 _METADATA_KEY: Final = 3
@@ -42,20 +43,35 @@ def check_port(port: int) -> None:
         raise BrokerError(message) from error
 
 
-def free_port() -> int:
-    """Return a port of ``127.0.0.1`` that nothing listens on.
+def is_free(port: int) -> bool:
+    """Return whether this user could listen on a port of ``127.0.0.1`` now."""
+    if not 0 < port <= _LAST_PORT:
+        return False
+    try:
+        _bind(port)
+    except OSError:
+        return False
+    return True
+
+
+def free_ports(n: int) -> list[int]:
+    """Return different ports of ``127.0.0.1`` that nothing listens on.
 
     Raises
     ------
     BrokerError
-        None was found.
+        So many were not found.
     """
-    for port in random.SystemRandom().sample(_OWN_PORTS, 200):
-        with contextlib.suppress(OSError):
-            _bind(port)
-            return port
-    message = f"no free port from {_OWN_PORTS[0]} to {_OWN_PORTS[-1]}: choose one with --port"
-    raise BrokerError(message)
+    found = list(islice(filter(is_free, random.SystemRandom().sample(_OWN_PORTS, 200 + n)), n))
+    if len(found) < n:
+        message = f"no free port from {_OWN_PORTS[0]} to {_OWN_PORTS[-1]}: choose one with --port"
+        raise BrokerError(message)
+    return found
+
+
+def free_port() -> int:
+    """Return one of :func:`free_ports`."""
+    return free_ports(1)[0]
 
 
 def _bind(port: int) -> None:

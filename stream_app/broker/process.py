@@ -1,9 +1,11 @@
-"""The broker's process: started so that it ends with this one, whatever ends this one."""
+"""Processes of the broker and of the demo's workers: started so that they end with this one, whatever ends this one."""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,7 +13,7 @@ import threading
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
 _LAUNCHER: Final = """\
@@ -39,11 +41,13 @@ class ChildProcess:
     command
         Program and arguments.
     directory
-        Where it runs.
+        Where it runs; None: where this process does.
     output
-        File that takes what it prints; written anew.
+        File that takes what it prints; written anew, or appended to if ``append`` says so.
     descriptors
         Open files that it inherits.
+    environment
+        Its environment; None: that of this process.
 
     Raises
     ------
@@ -52,30 +56,44 @@ class ChildProcess:
     """
 
     def __init__(
-        self, command: Sequence[str], *, directory: Path, output: Path, descriptors: Sequence[int] = ()
+        self,
+        command: Sequence[str],
+        *,
+        output: Path,
+        directory: Path | None = None,
+        descriptors: Sequence[int] = (),
+        environment: Mapping[str, str] | None = None,
+        append: bool = False,
     ) -> None:
         if sys.platform == "linux" and sys.executable:
+            program = shutil.which(command[0])
+            if program is None:  # the launcher would start, and end without it
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), command[0])
+            command = [program, *command[1:]]
             command = [sys.executable, "-I", "-S", "-c", _LAUNCHER, str(os.getpid()), *command]
         self._command = command
         self._directory = directory
         self._output = output
         self._descriptors = descriptors
+        self._environment = environment
+        self._mode = "ab" if append else "wb"
         self._started = threading.Event()
         self._ended = threading.Event()
         self._process: subprocess.Popen[bytes] | None = None
         self._error: OSError | None = None
         # Linux ends the program with the thread that started it, so that is one which lives as long as the program.
-        threading.Thread(target=self._keep, name="broker", daemon=True).start()
+        threading.Thread(target=self._keep, name="child", daemon=True).start()
         self._started.wait()
         if self._error is not None:
             raise self._error
 
     def _keep(self) -> None:
         try:
-            with self._output.open("wb") as output:
-                self._process = subprocess.Popen(  # noqa: S603 - the broker's own command
+            with self._output.open(self._mode) as output:
+                self._process = subprocess.Popen(  # noqa: S603 - the project's own commands
                     self._command,
                     cwd=self._directory,
+                    env=self._environment,
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=subprocess.STDOUT,
@@ -106,8 +124,14 @@ class ChildProcess:
         self._send(signal.SIGTERM)
 
     def kill(self) -> None:
-        """End it at once and wait until it is gone."""
-        self._send(signal.SIGTERM if sys.platform == "win32" else signal.SIGKILL)
+        """End it and all its children at once, and wait until it is gone; its children stay if it had ended before."""
+        if self._process is None or self._ended.is_set():
+            return
+        if sys.platform == "win32":
+            self._process.kill()
+        elif self._process.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
         self._ended.wait()
 
     def _send(self, number: signal.Signals) -> None:

@@ -39,12 +39,12 @@ def inspect(
 
     check_text(identifier or "", "ID")
     if subject is Subject.TOTALS and identifier is not None:
-        msg = f"inspect totals takes no ID, got {identifier!r}; say: crossaisle inspect user ID, or item ID"
-        raise CommandError(msg)
+        message = f"inspect totals takes no ID, got {identifier!r}; say: crossaisle inspect user ID, or item ID"
+        raise CommandError(message)
     settings = Settings()
     if subject is not Subject.TOTALS and not identifier:
-        msg = f"inspect {subject}: which one? Say: crossaisle inspect {subject} ID"
-        raise CommandError(msg)
+        message = f"inspect {subject}: which one? Say: crossaisle inspect {subject} ID"
+        raise CommandError(message)
     try:
         if subject is Subject.USER:
             found = asyncio.run(inspect_user(settings, identifier or ""))

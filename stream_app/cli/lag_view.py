@@ -3,15 +3,16 @@
 from collections import deque
 from typing import TYPE_CHECKING
 
+from stream_app.sparkline import sparkline
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from rich.console import RenderableType
 
     from stream_app.lag_workers import WorkerLag
     from stream_app.partition_lag import PartitionLag
 
-BLOCKS = "▁▂▃▄▅▆▇█"
 HISTORY = 16
 """Measurements that a sparkline shows."""
 
@@ -23,19 +24,6 @@ NARROW = 70
 
 _NARROW_HISTORY = 10
 _MINUTE_S, _HOUR_S, _DAY_S = 60, 3_600, 86_400
-
-
-def sparkline(values: "Iterable[float]") -> str:
-    """Return a line of blocks, from 0 to the highest of the values.
-
-    >>> sparkline([0, 1, 2, 4])
-    '▁▃▅█'
-    """
-    found = list(values)
-    highest = max(found, default=0.0)
-    if highest <= 0:
-        return BLOCKS[0] * len(found)
-    return "".join(BLOCKS[min(int(value / highest * len(BLOCKS)), len(BLOCKS) - 1)] for value in found)
 
 
 def span_words(seconds: float | None) -> str:

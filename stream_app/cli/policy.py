@@ -50,7 +50,8 @@ WIDE = 90
 
 
 def _interval(row: dict[str, Any], gap: str) -> str:
-    return f"{row['mean']:.4f}{gap}[{row['low']:.4f}, {row['high']:.4f}]"
+    interval = "interval not known" if row["low"] is None else f"[{row['low']:.4f}, {row['high']:.4f}]"
+    return f"{row['mean']:.4f}{gap}{interval}"
 
 
 def _value(row: dict[str, Any]) -> str:

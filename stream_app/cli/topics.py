@@ -55,7 +55,7 @@ def check(
             typer.echo(f"{finding.topic}: {finding.problem}\n  remedy: {finding.remedy}")
     if findings:
         what = "1 thing is" if len(findings) == 1 else f"{len(findings)} things are"
-        msg = f"{what} wrong with the topics: do what stands under remedy"
-        raise CommandError(msg)
+        message = f"{what} wrong with the topics: do what stands under remedy"
+        raise CommandError(message)
     if not json_lines and not quiet:
         typer.echo("all topics are as they must be")

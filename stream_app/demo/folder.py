@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-import sys
 from typing import TYPE_CHECKING
+
+from state.file_lock import lock_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,22 +31,12 @@ def claim(folder: Path) -> Iterator[None]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with folder.with_name(f"{folder.name}.lock").open("w") as lock:
-            _lock(lock.fileno(), folder)
+            if not lock_file(lock.fileno(), wait=False):
+                message = f"another demo is running in {folder}: end it first, with Ctrl-C in its terminal"
+                raise FolderError(message)
             shutil.rmtree(folder)
             folder.mkdir()
             yield
     except PermissionError as error:
         message = f"{error.filename or folder}: {error.strerror}; give yourself write access to {folder.parent}"
-        raise FolderError(message) from error
-
-
-def _lock(descriptor: int, folder: Path) -> None:
-    if sys.platform == "win32":
-        return
-    import fcntl  # noqa: PLC0415  # there is none on Windows
-
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        message = f"another demo is running in {folder}: end it first, with Ctrl-C in its terminal"
         raise FolderError(message) from error

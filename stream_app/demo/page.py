@@ -10,7 +10,7 @@ import urllib.request
 import webbrowser
 from typing import Final
 
-from stream_app.demo.ports import HOST
+from stream_app.broker.ports import HOST
 
 _TIMEOUT_S: Final = 2.0
 

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from stream_app.demo.words import number, percent, seconds
+from stream_app.sparkline import sparkline
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
     from stream_app.demo.state import DemoState, Gauge, ShownHit, ShownItem, ShownSlate
 
-BARS: Final = "▁▂▃▄▅▆▇█"
 ACCENT: Final = "cyan"
 GOOD: Final = "green"
 WARM: Final = "yellow"
@@ -39,21 +39,6 @@ NEW_HIT_S: Final = 2.0
 
 _PADDING_COLUMNS = 4
 _FLOW_WORDS_COLUMNS = 35
-
-
-def sparkline(values: Sequence[float], columns: int) -> str:
-    """Draw the newest ``columns`` values as bars from zero to the largest of them.
-
-    >>> sparkline([0, 1, 2, 4], 4)
-    '▁▂▄█'
-    >>> sparkline([0, 0], 4)
-    '▁▁'
-    """
-    shown = list(values)[-columns:] if columns > 0 else []
-    top = max(shown, default=0.0)
-    if top <= 0.0:
-        return BARS[0] * len(shown)
-    return "".join(BARS[min(len(BARS) - 1, int(max(0.0, value) / top * (len(BARS) - 1)))] for value in shown)
 
 
 def panel(body: RenderableType, title: str, note: str = "") -> Panel:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import socket
-from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Final
 
-HOST: Final = "127.0.0.1"
+from stream_app.broker.ports import HOST, free_ports, is_free
+
 USUAL_PORT: Final = 19092
 """Tried first when no port is asked for, so that commands can be repeated in the next run."""
-
-_LAST_PORT: Final = 65_535
 
 
 class PortError(Exception):
@@ -55,25 +52,3 @@ def choose_ports(asked: int | None, n_workers: int) -> Ports:
         f"--port (it and the {n_workers} after it must be free), or leave --port out to get free ones"
     )
     raise PortError(message)
-
-
-def is_free(port: int) -> bool:
-    """Whether something could listen on the port now."""
-    if not 0 < port <= _LAST_PORT:
-        return False
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, port))
-        except OSError:
-            return False
-    return True
-
-
-def free_ports(n_ports: int) -> list[int]:
-    """Return ``n_ports`` different ports on which nothing listens."""
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_STREAM)) for _ in range(n_ports)]
-        for each in sockets:
-            each.bind((HOST, 0))
-        return [int(each.getsockname()[1]) for each in sockets]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
-import subprocess
 import sys
 from typing import TYPE_CHECKING, Final
+
+from stream_app.broker.process import ChildProcess
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,10 +19,6 @@ TAIL_LINES: Final = 20
 STOP_TIMEOUT_S: Final = 8.0
 KILLS_TOLERATED: Final = 20
 """How often a worker may be killed from outside before the demo takes it for a fault (the system kills for memory)."""
-
-_PR_SET_PDEATHSIG: Final = 1
-_KILL: Final = 9
-_PRCTL: Final = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
 
 
 class WorkerError(Exception):
@@ -63,7 +59,7 @@ class WorkerProcess:
     """One ``crossaisle worker`` with a log file.
 
     It runs in a session of its own, so that Ctrl-C in the terminal reaches the demo alone, which stops it in order. On
-    Linux it ends with the thread that started it, should the demo be killed.
+    Linux it ends with the demo, should that be killed.
 
     Parameters
     ----------
@@ -85,7 +81,7 @@ class WorkerProcess:
         self.n_restarts = 0
         self._environment = dict(environment)
         self._command = command or (sys.executable, "-m", "stream_app.cli.main", "worker")
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: ChildProcess | None = None
 
     @property
     def pid(self) -> int | None:
@@ -102,16 +98,9 @@ class WorkerProcess:
         """
         self.log_path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with self.log_path.open("ab") as log:
-                self._process = subprocess.Popen(  # noqa: S603  # the command is this Python, not input
-                    self._command,
-                    env=self._environment,
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                    start_new_session=True,
-                    preexec_fn=_end_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509 - one system call
-                )
+            self._process = ChildProcess(
+                self._command, output=self.log_path, environment=self._environment, append=True
+            )
         except OSError as error:
             message = f"worker {self.number} cannot be started: {error}; check that {self._command[0]} runs"
             raise WorkerError(message) from error
@@ -129,7 +118,7 @@ class WorkerProcess:
         WorkerError
             It ended by a fault of its own, or has been killed too often; the message shows the end of its log.
         """
-        code = None if self._process is None else self._process.poll()
+        code = None if self._process is None else self._process.wait(0)
         if code is None:
             return None
         if not ended_from_outside(code) or self.n_restarts >= KILLS_TOLERATED:
@@ -141,7 +130,7 @@ class WorkerProcess:
 
     def ask_to_stop(self) -> None:
         """Send SIGTERM, at which a worker commits and ends; nothing happens when it does not run."""
-        if self._process is not None and self._process.poll() is None:
+        if self._process is not None:
             self._process.terminate()
 
     def stop(self, timeout_s: float = STOP_TIMEOUT_S) -> bool:
@@ -155,22 +144,15 @@ class WorkerProcess:
         if self._process is None:
             return True
         self.ask_to_stop()
-        try:
-            self._process.wait(timeout_s)
-        except subprocess.TimeoutExpired:
+        if self._process.wait(timeout_s) is None:
             self.kill()
             return False
         return True
 
     def kill(self) -> None:
         """End the process and all its children at once; nothing happens when it does not run."""
-        if self._process is None or self._process.poll() is not None:
-            return
-        if sys.platform == "win32":
+        if self._process is not None:
             self._process.kill()
-        else:
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
 
     def _obituary(self, code: int) -> str:
         how = (
@@ -182,12 +164,6 @@ class WorkerProcess:
             f"worker {self.number} {how}. The end of its log:\n{shown}\n"
             f"The whole log is {self.log_path}: put right what it names, then run `crossaisle demo` again."
         )
-
-
-def _end_with_parent() -> None:
-    """Ask the kernel to kill this process when the thread that started it ends."""
-    if _PRCTL is not None:
-        _PRCTL(_PR_SET_PDEATHSIG, _KILL, 0, 0, 0)
 
 
 def ended_from_outside(code: int) -> bool:

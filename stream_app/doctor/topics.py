@@ -58,15 +58,6 @@ def _judge(topic: str, name: str, config: Mapping[str, str], settings: Settings)
     policies = config.get("cleanup.policy", "delete").split(",")
     retention_ms = int(config.get("retention.ms", "-1"))
     alter = f"kafka-configs.sh --alter --topic {name} --add-config"
-    if topic.endswith("_state") and "delete" in policies and "compact" in policies:
-        findings.append(
-            error(
-                "topics",
-                f"{name} is compacted, but also deleted after {retention_ms} ms",
-                "cleanup.policy=compact: what was not written anew for that long would be forgotten",
-                f"{alter} cleanup.policy=compact",
-            )
-        )
     if topic in ("events", "item_updates") and "compact" in policies:
         findings.append(
             error(

@@ -139,7 +139,7 @@ class ReplayModel:
         )
 
     def _name(self, row: int) -> str:
-        return self._replica.info[int(self._replica.table.headers.records["id"][row])].item_id
+        return self._replica.listed[int(self._replica.table.headers.records["id"][row])].item_id
 
     def weights(self) -> dict[str, dict[str, float]]:
         """Return the blend's weights by head and feature."""

@@ -75,6 +75,9 @@ class PolicyStatistics(msgspec.Struct, frozen=True):
         Number of the newest period: its slates' time divided by ``window_s``.
     arms
         By the arm's name.
+    reward_cap
+        Every counted slate's reward lies between this and its negative: the largest cap that rewards were held by; 0 in
+        records from before there was this field.
     """
 
     format_version: Annotated[int, msgspec.Meta(description="Version of this record.")]
@@ -86,6 +89,7 @@ class PolicyStatistics(msgspec.Struct, frozen=True):
     window_s: Annotated[int, msgspec.Meta(ge=1, description="Length of a period in seconds.")]
     period: Annotated[int, msgspec.Meta(description="Number of the newest period.")]
     arms: Annotated[dict[str, ArmStatistics], msgspec.Meta(description="By the arm's name.")]
+    reward_cap: Annotated[float, msgspec.Meta(ge=0, description="The largest cap that its rewards were held by.")] = 0.0
 
 
 class ArmState(msgspec.Struct, frozen=True):

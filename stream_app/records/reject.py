@@ -164,12 +164,12 @@ def decode_reject(record: KafkaRecord) -> Reject:
     own = headers[-n_own:]
     if [name for name, _ in own] != [PREFIX + name for name in REJECT_HEADERS]:
         wanted = ", ".join(PREFIX + name for name in REJECT_HEADERS)
-        msg = (
+        message = (
             f"record at offset {record.offset} of {record.topic}, partition {record.partition}: its last headers must "
             f"be {wanted}; it was not written by crossaisle: pass it over"
         )
-        raise ValueError(msg)
-    code, reason, topic, *numbers = (raw.decode() for _, raw in own)
+        raise ValueError(message)
+    code, reason, topic, *numbers = ((raw or b"").decode() for _, raw in own)
     partition, offset, timestamp_ms, n_cut_bytes = map(int, numbers)
     return Reject(
         key=record.key,

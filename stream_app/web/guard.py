@@ -13,7 +13,6 @@ import hmac
 from html import escape
 from typing import TYPE_CHECKING, Final
 
-import structlog
 from aiohttp import web
 
 from stream_app.members import is_loopback
@@ -38,8 +37,6 @@ HEADERS: Final = {
     "connect-src 'self'; img-src data:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
 }
 
-_log = structlog.get_logger(__name__)
-
 
 class ExposedError(ValueError):
     """The settings would let everybody on the network read what users do; the message names the remedy."""
@@ -54,11 +51,11 @@ def check_exposure(settings: Settings) -> None:
         It binds to more than the loopback, and has no token.
     """
     if settings.web_token is None and not is_loopback(settings.web_host):
-        msg = (
+        message = (
             f"CROSSAISLE_WEB_HOST is {settings.web_host}: others could read what users do. Set CROSSAISLE_WEB_TOKEN to "
             "a secret of your own (such as from: openssl rand -hex 24), or CROSSAISLE_WEB_HOST to 127.0.0.1"
         )
-        raise ExposedError(msg)
+        raise ExposedError(message)
 
 
 class Guard:

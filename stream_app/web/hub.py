@@ -15,10 +15,11 @@ from mode import Service
 
 from stream_app.changelog import RecoveryError
 from stream_app.observer import HISTORY
-from stream_app.records import decode_reject
+from stream_app.records import decode_reject, decode_slate
 from stream_app.web.answer import ProblemError
 from stream_app.web.feed import NewestRecords
 from stream_app.web.health import health_words
+from stream_app.worker_report import decode_report
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
@@ -209,7 +210,7 @@ class Hub(Service):
             NewestRecords(settings, settings.topic_rejects, REJECTS_KEPT, self._seen) as rejects,
         ):
             while self._watchers and not self.should_stop:
-                newest = [msgspec.json.decode(record.value) for record in await slates.take() if record.value]
+                newest = [slate for record in await slates.take() if (slate := _slate(record)) is not None]
                 if newest:
                     titled = [self._with_titles(each) for each in newest[-SLATES_PER_S:]]
                     self._slates.extend(titled)
@@ -235,8 +236,8 @@ class Hub(Service):
         )
         found = [{**self.report(), "answers": True}]
         for address, answer in zip(others, answers, strict=True):
-            report = msgspec.json.decode(answer) if answer is not None else {}
-            found.append({**report, "address": address, "answers": answer is not None})
+            report = decode_report(answer) if answer is not None else None
+            found.append({**(report or {}), "address": address, "answers": report is not None})
         for worker in found:
             owned = [member for member in observed.members if member.address == worker["address"]]
             worker["owns"] = {member.stage: sorted(member.partitions) for member in owned}
@@ -303,6 +304,15 @@ def _summed(parts: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
             else:
                 out[name] = out.get(name, 0) + value
     return out
+
+
+def _slate(record: Any) -> dict[str, Any] | None:
+    """Return a slate as the page takes it, None where somebody else has written the record: it is passed over."""
+    try:
+        slate: dict[str, Any] = msgspec.to_builtins(decode_slate(record.value or b""))
+    except (ValueError, RecursionError):  # what msgspec raises is a ValueError
+        return None
+    return slate
 
 
 def _reject_row(record: Any) -> dict[str, Any]:

@@ -27,8 +27,8 @@ class ReplicaNames:
 
     def title(self, item_hash: int) -> str | None:
         """Return an item's title, None where it has none."""
-        info = self._replica.info.get(item_hash)
-        return info.title if info is not None else None
+        listed = self._replica.listed.get(item_hash)
+        return listed.title if listed is not None else None
 
     def category(self, category_hash: int) -> tuple[str, ...]:
         """Return a category's path, empty where it is not known."""
@@ -39,15 +39,15 @@ def describe_item(replica: Replica, item_id: str) -> dict[str, Any] | None:
     """Return what the replica holds of an item, None if that is nothing; called in a thread that may wait."""
     item_hash = hash_id(item_id)
     with replica.reading() as entities:
-        info = replica.info.get(item_hash)
+        listed = replica.listed.get(item_hash)
         row = replica.table.index.get(item_hash)
-        if row < 0 or (info is None and not entities.headers[row]["n_events"]):
+        if row < 0 or (listed is None and not entities.headers[row]["n_events"]):
             return None
         report = item_report(item_id, replica.table, row, ReplicaNames(replica))
         return {
             **report,
-            "category": list(info.category) if info is not None else [],
-            "is_in_catalog": info is not None,
+            "category": list(listed.category) if listed is not None else [],
+            "is_in_catalog": listed is not None,
             "is_available": bool(entities.available[row]),
         }
 
@@ -70,8 +70,8 @@ class Items:
     def title(self, item_id: str) -> str | None:
         """Return an item's title, None where it has none."""
         replica = self._replica()
-        info = replica.info.get(hash_id(item_id)) if replica is not None else None
-        return info.title if info is not None else None
+        listed = replica.listed.get(hash_id(item_id)) if replica is not None else None
+        return listed.title if listed is not None else None
 
     def with_titles(self, slate: dict[str, Any]) -> dict[str, Any]:
         """Add to each item of a slate its title, and the title of the item that it goes with."""

@@ -246,5 +246,5 @@ def _is_unknown(answer: Answer) -> bool:
         return False
     try:
         return bool(msgspec.json.decode(answer.body).get("code") == "unknown_user")
-    except (msgspec.DecodeError, AttributeError):
+    except (ValueError, RecursionError, AttributeError):  # what msgspec raises is a ValueError
         return False

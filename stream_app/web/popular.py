@@ -54,9 +54,9 @@ def rank_popular(replica: Replica) -> list[PopularItem]:
     ids = replica.ids
     found = []
     for (_, row), weight in zip(keys, weights, strict=True):
-        info = replica.info.get(int(ids[row]))
-        if info is not None:
-            found.append(PopularItem(info.item_id, info.label, weight / total))
+        listed = replica.listed.get(int(ids[row]))
+        if listed is not None:
+            found.append(PopularItem(listed.item_id, listed.label, weight / total))
     return found
 
 

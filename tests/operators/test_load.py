@@ -83,6 +83,23 @@ def test_a_single_deep_look_raises_nothing() -> None:
     assert run(looks)[-1][1].level == 0
 
 
+@given(st.lists(st.tuples(st.integers(0, 2 * PARAMS.deep), st.integers(1, 150)), max_size=80))
+def test_the_top_is_reached_by_a_deep_backlog_that_lasts(looks: list[tuple[int, int]]) -> None:
+    """A jump of two levels comes after rise_deep_ms of deep looks alone; backlogs that are not deep do not count."""
+    times = run(looks)
+    for k in range(1, len(times)):
+        if times[k][1].level > times[k - 1][1].level + 1:
+            since_ms = times[k][0] - PARAMS.rise_deep_ms
+            assert all(looks[j][0] > PARAMS.deep for j in range(k + 1) if times[j][0] >= since_ms)
+
+
+def test_a_deep_look_in_a_backlog_is_not_a_deep_backlog() -> None:
+    """After a while of being behind, one deep look raises nothing; the backlog still counts from its start."""
+    behind, deep = PARAMS.behind + 1, PARAMS.deep + 1
+    levels = [load.level for _, load in run([(behind, 1), (behind, 1_000), (deep, 100), (behind, 100), (deep, 800)])]
+    assert levels == [0, 0, 0, 0, 1]
+
+
 def test_only_the_highest_level_shrinks_the_candidates() -> None:
     """Levels below it get the very arrays of the replica; the highest gets copies, and the replica keeps its own."""
     entities = Replica(Settings()).entities()

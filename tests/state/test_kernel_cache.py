@@ -28,7 +28,8 @@ def make_sources(root: Path, number: int) -> None:
     for package in ("state", "operators"):
         (root / package).mkdir(parents=True, exist_ok=True)
         (root / package / "__init__.py").write_text("from state import kernel_cache\n")
-    (root / "state" / "kernel_cache.py").write_text((ROOT / "state" / "kernel_cache.py").read_text())
+    for name in ("kernel_cache.py", "file_lock.py"):
+        (root / "state" / name).write_text((ROOT / "state" / name).read_text())
     (root / "state" / "called.py").write_text(CALLED.format(number))
     (root / "operators" / "caller.py").write_text(CALLER)
 

@@ -55,8 +55,8 @@ class CountingProcessor:
         del now_ms, n_waiting
         for record in records:
             if record.value == b"poison":
-                msg = f"poison at offset {record.offset}"
-                raise ValueError(msg)
+                message = f"poison at offset {record.offset}"
+                raise ValueError(message)
             key = record.key or b""
             if key not in self._counts:
                 (page,) = self._store.get_many([page_key(key)])

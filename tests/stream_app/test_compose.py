@@ -36,6 +36,13 @@ def test_services(compose: dict[str, Any]) -> None:
         assert services[name]["environment"]["CROSSAISLE_BOOTSTRAP_SERVERS"] == inside
 
 
+def test_ports_are_published_on_this_machine_alone(compose: dict[str, Any]) -> None:
+    """Nobody else reaches Kafka, which asks for no password, nor anything else."""
+    ports = [port for service in compose["services"].values() for port in service.get("ports", [])]
+    assert any(port.endswith(":9092") for port in ports)
+    assert all(port.startswith("127.0.0.1:") for port in ports)
+
+
 def test_prometheus_scrapes_the_workers(compose: dict[str, Any]) -> None:
     """Its targets are the workers' web port."""
     scrape = yaml.safe_load(compose["configs"]["prometheus"]["content"])["scrape_configs"][0]

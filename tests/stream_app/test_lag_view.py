@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import msgspec
-from hypothesis import given
-from hypothesis import strategies as st
 from rich.console import Console
 
-from stream_app.cli.lag_view import BLOCKS, HISTORY, History, render, sparkline
+from stream_app.cli.lag_view import HISTORY, History, render
 from stream_app.lag_workers import WorkerLag, with_owners
 from stream_app.partition_lag import PartitionLag
+from stream_app.sparkline import BLOCKS
 
 
 def lag(partition: int, n_events: int) -> PartitionLag:
@@ -33,16 +32,6 @@ def drawn(*args: object, width: int = 120) -> str:
     with console.capture() as capture:
         console.print(render(*args, width=width))  # type: ignore[arg-type]  # as render takes them
     return capture.get()
-
-
-@given(st.lists(st.integers(0, 10**9), min_size=1, max_size=40))
-def test_a_sparkline_is_as_long_as_its_values_and_peaks_at_the_highest(values: list[int]) -> None:
-    """One block per value; a higher value never has a lower block."""
-    line = sparkline(values)
-    assert len(line) == len(values)
-    ranked = sorted(zip(values, map(BLOCKS.index, line), strict=True))
-    assert [block for _, block in ranked] == sorted(block for _, block in ranked)
-    assert max(values) == 0 or line[values.index(max(values))] == BLOCKS[-1]
 
 
 def test_history_shows_the_latest_measurements() -> None:

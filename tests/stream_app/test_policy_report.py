@@ -9,7 +9,7 @@ from rich.console import Console
 from stream_app.cli.policy import _show
 from stream_app.policy_publish import make_state
 from stream_app.policy_report import policy_rows
-from stream_app.records.policy import EstimateState, PolicyState, StandingState
+from stream_app.records.policy import EstimateState, GroupState, PolicyState, StandingState
 from stream_app.settings import Settings
 
 
@@ -56,3 +56,24 @@ def test_a_group_of_which_nothing_is_known_says_so() -> None:
     text = console.file.getvalue()
     assert "not known yet" in " ".join(text.split())
     assert "…" not in text
+
+
+def test_an_interval_holds_after_the_cap_is_lowered() -> None:
+    """Rewards counted under a higher cap keep its bounds; where that cap is not known there is no interval."""
+    group = GroupState("learned", "greedy", 100, 100, 2.0, 0.25, 0, 0.0)
+    intervals = {}
+    for cap in (1.0, 2.1, 3.0):
+        made = state()
+        fields = {name: getattr(made, name) for name in made.__struct_fields__}
+        rows = policy_rows(PolicyState(**{**fields, "reward_cap": cap, "groups": [group]}), 0.05)
+        (row,) = [row for row in rows if row["kind"] == "group_arm"]
+        (difference,) = [row for row in rows if row["kind"] == "difference"]
+        intervals[cap] = row["low"], row["high"], difference["low"], difference["high"]
+        console = Console(file=io.StringIO(), width=140)
+        _show(console, rows)
+        assert isinstance(console.file, io.StringIO)
+        assert ("2.0000  interval not known" in console.file.getvalue()) == (row["low"] is None)
+    assert intervals[1.0] == (None, None, None, None)
+    assert None not in intervals[2.1] + intervals[3.0]
+    low, high, _, _ = intervals[3.0]
+    assert low < 2.0 < high < 3.0

@@ -6,6 +6,7 @@ import json
 import random
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -15,7 +16,12 @@ from stream_app.policy_publish import encode_state, make_state
 from stream_app.policy_task import POLICY_KEY
 from stream_app.policy_view import PolicyView
 from stream_app.records import decode_slate
-from stream_app.records.policy import PolicyState, decode_policy_state, decode_statistics, encode_policy
+from stream_app.records.policy import (
+    PolicyState,
+    decode_policy_state,
+    decode_statistics,
+    encode_policy,
+)
 from stream_app.settings import Settings
 from tests.stream_app.test_user_stage import ITEMS, NOW_MS, Record, World, event
 
@@ -104,6 +110,21 @@ def test_arms_may_come_and_go() -> None:
     assert not np.any([after["fresh"].standing.final, *after["fresh"].standing.open])
     world.users.process(react(world, 16_000, random.Random(1)), NOW_MS)  # noqa: S311 - shoppers, not secrets
     world.commit()
+
+
+def test_a_lowered_cap_stays_the_bound_of_what_was_counted() -> None:
+    """Rewards from before were held by the higher cap: statistics and policy go on saying that one."""
+    world = live(100)
+    for cap, bound in ((0.5, 3.0), (4.0, 4.0), (0.5, 4.0)):
+        world.settings = world.settings.model_copy(update={"reward_cap": cap})
+        world.open()
+        world.users.process([event(16_000 + int(10 * cap + bound), "u1", "i1")], NOW_MS)
+        world.commit()
+        found = world.users.policy.statistics()
+        assert found.reward_cap == bound
+        assert make_state(world.settings, 1, [found]).reward_cap == bound
+        before = msgspec.structs.replace(found, reward_cap=0.0)
+        assert make_state(world.settings, 1, [before]).reward_cap == cap
 
 
 def test_another_window_closes_all_periods() -> None:

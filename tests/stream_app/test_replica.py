@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -52,7 +53,7 @@ def content(replica: Replica) -> dict[str, Any]:
     names = {row: int(headers["id"][row]) for row in entities.rows[entities.rows >= 0].tolist()}
     items = {
         item: (
-            replica.info.get(item),
+            replica.listed.get(item),
             int(headers["n"][row]),
             headers["popularity"][row].tobytes(),
             headers["target"][row].tobytes(),
@@ -117,6 +118,8 @@ def test_batches_of_a_catalogue_do_not_matter(entries: list[tuple[int, dict[str,
         replica.apply_catalog([record_of(item, {"category": ["a"]}) for item in ITEMS[:4]])
         replica.apply_items([Record(key, page) for key, page in world.item_store._pages.items()])
     records = [record_of(f"i{k}", entry) for k, entry in entries]
+    for n, record in enumerate(records):
+        record.timestamp += 1_000 * n
     for record in records:
         one.apply_catalog([record])
     for start in range(0, len(records), size):
@@ -127,7 +130,7 @@ def test_batches_of_a_catalogue_do_not_matter(entries: list[tuple[int, dict[str,
         found["items"] = {item: facts for item, facts in found["items"].items() if facts[1] or facts[0]}
     assert first == second
     known = {f"i{k}": entry for k, entry in entries}
-    assert all((hash_id(item) in many.info) == (entry is not None) for item, entry in known.items())
+    assert all((hash_id(item) in many.listed) == (entry is not None) for item, entry in known.items())
 
 
 def test_a_catalogue_gives_what_was_learned_its_attributes() -> None:
@@ -169,6 +172,23 @@ def test_a_changed_content_vector_takes_its_events_along() -> None:
     replica.apply_catalog([record_of(item, None)])
     assert not replica.entities().attribute_totals[N_ATTRIBUTE_NUMBERS:].any()
     assert replica.totals[2] == 0
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 9])
+def test_the_first_entry_lists_an_item_wherever_a_batch_ends(size: int) -> None:
+    """Neither an entry after it in the same batch nor a tombstone that a batch holds with others changes that."""
+    replica = Replica(Settings())
+    listed = [(3, "i1"), (4, "i1"), (5, "i2"), (6, None), (7, "i1"), (8, "i1"), (9, "i2")]
+    records = [record_of(item or "i1", {"category": ["a"], "price": day} if item else None) for day, item in listed]
+    for record, (day, _) in zip(records, listed, strict=True):
+        record.timestamp = 1000 * (EPOCH_2000_S + day)
+    for start in range(0, len(records), size):
+        replica.apply_catalog(records[start : start + size])
+    rows = [replica.table.index.get(hash_id(item)) for item in ("i1", "i2")]
+    assert replica._listed_s[rows].tolist() == [7, 5]
+    newest = replica.entities().newest[0]
+    found = zip(newest["rows"][:2].tolist(), newest["listed_s"][:2].tolist(), strict=True)
+    assert dict(found) == {rows[0]: 7, rows[1]: 5}
 
 
 def test_an_item_stays_listed_since_its_first_entry() -> None:

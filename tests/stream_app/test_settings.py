@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 
 from stream_app.settings import Settings, settings_table, with_settings_table
 
@@ -87,6 +87,14 @@ def test_an_empty_state_dir_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CROSSAISLE_STATE_DIR", "")
     assert Settings().state_dir == default
     assert default.is_absolute()
+
+
+@pytest.mark.parametrize("blank", ["", " ", "\t\n"])
+def test_a_blank_token_is_none(monkeypatch: pytest.MonkeyPatch, blank: str) -> None:
+    """A variable that is set to nothing does not make nothing the token."""
+    monkeypatch.setenv("CROSSAISLE_WEB_TOKEN", blank)
+    assert Settings().web_token is None
+    assert Settings(web_token=SecretStr(blank)).web_token is None
 
 
 def test_sasl_needs_user_and_password() -> None:

@@ -69,6 +69,25 @@ async def test_wrong_settings_are_found(app_settings: Settings) -> None:
     assert "6 partitions" in found[app_settings.topic_user_state, "has"].problem
 
 
+async def test_a_compacted_topic_that_is_deleted_too_is_found(app_settings: Settings) -> None:
+    """Retention would drop what was not written anew for a while: state, the policy, the catalogue."""
+    both = {"cleanup.policy": "compact,delete", "max.message.bytes": "4194304"}
+    names = {
+        app_settings.topic_catalog,
+        app_settings.topic_user_state,
+        app_settings.topic_policy_updates,
+        app_settings.topic_policy_table,
+    }
+    wrong = [NewTopic(name, 1, 1, topic_configs=both) for name in names]
+    await _admin(app_settings, lambda admin: admin.create_topics(wrong))
+    await create_topics(app_settings, 1, 1)
+    findings = await check_topics(app_settings)
+    assert {f.topic for f in findings} == names
+    for finding in findings:
+        assert "compact,delete" in finding.problem
+        assert finding.remedy.endswith("cleanup.policy=compact")
+
+
 async def test_a_recreated_topic_has_another_id(app_settings: Settings) -> None:
     """Ids stay over calls, change when a topic is made anew, and are None for a topic that is not there."""
     name = app_settings.topic_events

@@ -165,6 +165,7 @@ def test_forget_then_come_back() -> None:
     flush = world.commit()
     assert world.header("ann") is None
     assert flush.state["n_users"] == 0
+    assert flush.state["n_forgotten"] == 3  # requests, that of a user who was not known among them
 
 
 @pytest.mark.parametrize("crash_at", [1, 4, 9])
@@ -270,7 +271,7 @@ def test_replica_does_not_mind_the_order() -> None:
             step()
         entities = rebuilt.replica.entities()
         rows = entities.top[: entities.n_top[0]]
-        tops.append(sorted(rebuilt.replica.info[int(i)].item_id for i in entities.headers["id"][rows]))
+        tops.append(sorted(rebuilt.replica.listed[int(i)].item_id for i in entities.headers["id"][rows]))
     assert tops[0] == tops[1]
     assert 0 < len(tops[0]) <= N_GLOBAL_TOP
 
@@ -302,7 +303,7 @@ def test_catalogue_changes() -> None:
     assert aisles_of("i7") == [("shop", "new")]
     replica.apply_catalog([Record(b"i7", None)])
     assert aisles_of("i7") == []
-    assert hash_id("i7") not in replica.info
+    assert hash_id("i7") not in replica.listed
 
 
 def test_category_depth() -> None:

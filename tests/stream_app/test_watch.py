@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import typer
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import TopicAuthorizationFailedError
 from rich.console import Console
 from typer.testing import CliRunner
 
@@ -18,7 +20,7 @@ from stream_app.cli import CommandError
 from stream_app.cli.watch import render
 from stream_app.cli.watch import watch as watch_command
 from stream_app.records import decode_slate
-from stream_app.watch import SlateWatcher, WatchedSlate, WatchError, explain
+from stream_app.watch import CatalogTitles, SlateWatcher, WatchedSlate, WatchError, explain
 from tests.stream_app import harness
 
 if TYPE_CHECKING:
@@ -141,6 +143,36 @@ def test_titles_follow_the_catalogue(topics: Settings) -> None:
         return seen
 
     assert asyncio.run(follow()) == [{"1": "White bread"}, {}]
+
+
+class FailingCatalog(CatalogTitles):
+    """Titles whose topic can no longer be read once all that is there was read."""
+
+    async def run(self, consumer: Any) -> None:
+        """Fail."""
+        del consumer
+        raise TopicAuthorizationFailedError
+
+
+def test_titles_that_can_no_longer_be_read_are_told(topics: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The end of the catalogue's reader ends the slates with its error: titles do not just fail to come."""
+    monkeypatch.setattr("stream_app.watch.CatalogTitles", FailingCatalog)
+
+    async def follow() -> None:
+        async with SlateWatcher(topics) as watcher:
+            await take(watcher, 1)
+
+    with pytest.raises(TopicAuthorizationFailedError):
+        asyncio.run(follow())
+
+
+def test_a_catalogue_record_of_any_shape_is_passed_over() -> None:
+    """Deeply nested or no text at all: the titles of the others are known."""
+    titles = CatalogTitles()
+    values = [b"\xff", b"[" * 100_000, b'{"x": ' + b"[" * 100_000, b"3", b'{"title": 3}']
+    records: Any = [SimpleNamespace(key=b"i1", value=value) for value in (*values, b'{"title": "Milk"}', *values)]
+    titles.apply(records)
+    assert titles.get("i1") == "Milk"
 
 
 def test_a_missing_topic_names_the_command(app_settings: Settings) -> None:

@@ -19,6 +19,8 @@ from operators.ope import (
     evaluate,
     slate_log,
 )
+from operators.ope.estimators import terms
+from operators.ope.evaluate import _bounds, check_reward_range
 
 PARAMS = EvaluationParams()
 ALL = tuple(Estimator)
@@ -220,6 +222,34 @@ def test_wrong_parameters_are_named(wrong: dict[str, object], message: str) -> N
     """A parameter that makes no sense is refused before anything is computed."""
     with pytest.raises(ValueError, match=message):
         EvaluationParams(**wrong)  # type: ignore[arg-type]
+
+
+@given(raw_logs(), st.sampled_from([-5.0, -2.5, 0.0, 0.5, 3.0]), st.sampled_from([0.3, 1.0, 4.0]))
+def test_no_slate_is_worth_more_or_less_than_the_bounds(raw: dict[str, list[float]], low: float, clip: float) -> None:
+    """Intervals that hold at any number of slates rest on these: they cover the worst case, of every estimator."""
+    high = low + 2.0
+    raw = dict(raw)
+    for name in ("reward", "q_logged", "q_target"):
+        raw[name] = [low + 0.4 * each for each in raw[name]]
+    log, params = made(raw), EvaluationParams(clip=clip, reward_range=(low, high))
+    for estimator in ALL:
+        if estimator is not Estimator.SNIPS:
+            check_reward_range(log, estimator, params)
+            bounds = _bounds(log, estimator, params)
+            assert bounds is not None
+            values = terms(log, estimator, clip=clip).values
+            assert bounds[0] - 1e-9 <= values.min() <= values.max() <= bounds[1] + 1e-9
+
+
+def test_the_bounds_know_of_slots_that_count_for_nothing() -> None:
+    """Below a slot that the target policy never fills so, the model of cascade-dr has no weight: the range holds 0."""
+    log = slate_log(
+        [0, 0, 1, 1], [0, 1, 0, 1], [0.5] * 4, [0.0, 1.0, 1.0, 1.0], [0.5, 0.5, 1.0, 1.0],
+        q_logged=[2.0, 1.0, 1.0, 1.0], q_target=[1.0, 1.0, 1.0, 1.0],
+    )  # fmt: skip
+    bounds = _bounds(log, Estimator.CASCADE_DR, EvaluationParams(clip=1.0, reward_range=(0.5, 1.0)))
+    # Two slots, each as little as the weight 1 times the smallest reward less the largest model, and no model above.
+    assert bounds == (2 * (0.5 - 2.0), 2 * (1.0 - 0.5 + 2.0))
 
 
 def test_a_reward_outside_the_stated_range_is_refused() -> None:

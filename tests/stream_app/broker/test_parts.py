@@ -20,7 +20,7 @@ from stream_app.broker import files as broker_files
 from stream_app.broker.config import cluster_id_of, new_cluster_id, write_config
 from stream_app.broker.files import DirectoryLock, refusals
 from stream_app.broker.java import find_java, java_candidates
-from stream_app.broker.ports import check_port, free_port, serving_cluster
+from stream_app.broker.ports import check_port, free_port, free_ports, is_free, serving_cluster
 from stream_app.broker.process import ChildProcess
 from stream_app.broker.trouble import ended_error, late_error
 
@@ -101,6 +101,12 @@ def test_free_ports_are_not_lent_to_clients() -> None:
     port = free_port()
     assert port < 32_768
     check_port(port)
+
+
+def test_free_ports_differ() -> None:
+    """Ports that are chosen together are not the same."""
+    assert len(set(free_ports(20))) == 20
+    assert not is_free(70_000)
 
 
 @pytest.mark.parametrize(
@@ -293,3 +299,5 @@ def test_a_child_that_cannot_be_started_is_an_error(tmp_path: Path) -> None:
     """What keeps it from being started is raised where it is started, not in the thread that keeps it."""
     with pytest.raises(FileNotFoundError):
         ChildProcess([sys.executable], directory=tmp_path / "none", output=tmp_path / "output")
+    with pytest.raises(FileNotFoundError, match="no-such-program"):
+        ChildProcess([str(tmp_path / "no-such-program")], output=tmp_path / "output")

@@ -6,8 +6,9 @@ import socket
 
 import pytest
 
+from stream_app.broker.ports import HOST, is_free
 from stream_app.demo import ports as demo_ports
-from stream_app.demo.ports import HOST, PortError, Ports, choose_ports, free_ports, is_free
+from stream_app.demo.ports import PortError, Ports, choose_ports
 
 
 def free_row(n_ports: int) -> int:
@@ -55,8 +56,3 @@ def test_ports_beyond_the_last_are_refused(port: int) -> None:
     """A port that leaves no room for the workers' is an error, not an overflow."""
     with pytest.raises(PortError):
         choose_ports(port, 1)
-
-
-def test_free_ports_differ() -> None:
-    """Ports that are chosen together are not the same."""
-    assert len(set(free_ports(20))) == 20

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from stream_app.broker.ports import HOST
 from stream_app.demo.options import DemoError, DemoOptions
-from stream_app.demo.ports import HOST
 from stream_app.demo.report import PlainView
 from stream_app.demo.run import Demo
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console
 
-from stream_app.demo.panels import ITEMS_SHOWN, sparkline, tips
+from stream_app.demo.panels import ITEMS_SHOWN, tips
 from stream_app.demo.state import DemoState, Gauge, Notice, ShownHit, ShownItem, ShownSlate, Step, WorkerState
 from stream_app.demo.view import render
 
@@ -109,15 +109,3 @@ def test_tips_are_commands_to_copy() -> None:
     assert "CROSSAISLE_BOOTSTRAP_SERVERS=127.0.0.1:19092 crossaisle watch --user 1823" in commands
     assert "kill -9 4242" in commands
     assert all(command.startswith(("CROSSAISLE_BOOTSTRAP_SERVERS=", "kill")) for command in commands)
-
-
-@given(st.lists(st.floats(min_value=0.0, max_value=1e9), max_size=80), st.integers(min_value=0, max_value=100))
-def test_a_sparkline_keeps_the_order_of_the_newest_values(values: list[float], columns: int) -> None:
-    """One bar per value, no more than columns, and a larger value never has a lower bar."""
-    line = sparkline(values, columns)
-    shown = values[-columns:] if columns else []
-    assert len(line) == len(shown)
-    for (left, left_bar), (right, right_bar) in zip(
-        zip(shown, line, strict=True), list(zip(shown, line, strict=True))[1:], strict=False
-    ):
-        assert (left_bar <= right_bar) if left <= right else (left_bar >= right_bar)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,7 +17,6 @@ from stream_app.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 WAIT_S = 120.0
 STUBBORN = (
@@ -106,6 +107,44 @@ def test_stopping_kills_a_worker_that_does_not_listen(make: Callable[[str], Work
     assert worker.pid is not None
     with pytest.raises(ProcessLookupError):
         os.kill(worker.pid, 0)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a process with its parent")
+def test_a_worker_ends_with_a_demo_that_is_killed(tmp_path: Path) -> None:
+    """Whichever thread has started it: it lives as long as the demo, and no longer."""
+    log, told = tmp_path / "worker-1.log", tmp_path / "pid"
+    demo = f"""
+import os, pathlib, sys, threading, time
+from stream_app.demo.workers import WorkerProcess
+worker = WorkerProcess(1, os.environ, pathlib.Path({str(log)!r}), (sys.executable, "-c", {POLITE!r}))
+thread = threading.Thread(target=worker.start)
+thread.start()
+thread.join()
+pathlib.Path({str(told)!r}).write_text(str(worker.pid))
+time.sleep(600)
+"""
+    with subprocess.Popen([sys.executable, "-c", demo], cwd=Path(__file__).parents[3]) as parent:
+        try:
+            until(lambda: "up" in " ".join(log_tail(log)) and told.exists() and told.read_text() != "")
+            pid = int(told.read_text())
+            os.kill(pid, 0)
+        finally:
+            parent.kill()
+    until(lambda: not runs(pid))
+
+
+def runs(pid: int) -> bool:
+    """Whether a process runs: it is there, and is no zombie that nobody has waited for."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_a_program_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+    """It is told where it is started, and not by the end of the process."""
+    with pytest.raises(WorkerError, match="cannot be started"):
+        WorkerProcess(1, os.environ, tmp_path / "log", (str(tmp_path / "none"),)).start()
 
 
 def test_a_worker_belongs_to_the_demo_whatever_the_shell_says(tmp_path: Path) -> None:

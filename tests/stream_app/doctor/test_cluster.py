@@ -166,7 +166,7 @@ async def test_topics_broken_on_purpose(app_settings: Settings) -> None:
         "events is compacted": "cleanup.policy=delete",
         "events keeps records for 60000 ms": "retention.ms",
         "events takes 1000 bytes": "max.message.bytes",
-        "user-state is compacted, but also deleted": "cleanup.policy=compact",
+        "user-state cleanup.policy is compact,delete": "cleanup.policy=compact",
         "min.insync.replicas is 2": "min.insync.replicas=1",
         "item-state cleanup.policy is delete": "cleanup.policy=compact",
         "item-state max.message.bytes is": "max.message.bytes=",

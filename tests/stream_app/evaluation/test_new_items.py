@@ -66,5 +66,5 @@ def test_items_come_when_they_are_listed() -> None:
         time_ms = START_MS + 1_000 * k
         event = Event(event_id=f"e{k}", type="purchase", user_id="u", item_id="i1", event_time_ms=time_ms)
         model.score_and_learn([event], k, np.zeros(1, np.bool_))
-        known.append(len(model._replica.info))
+        known.append(len(model._replica.listed))
     assert known == [1, 1, 2, 2]

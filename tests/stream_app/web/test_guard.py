@@ -109,3 +109,15 @@ def test_others_are_not_let_in_by_accident(tmp_path: Path) -> None:
         create_app(exposed)
     check_exposure(exposed.model_copy(update={"web_token": Settings(web_token=TOKEN).web_token}))
     check_exposure(Settings(web_host="localhost"))
+
+
+@pytest.mark.parametrize("blank", ["", "  "])
+async def test_a_blank_token_is_none(blank: str) -> None:
+    """Whoever sends nothing as the token is not let in, and a server that others reach does not start with it."""
+    with pytest.raises(ExposedError, match="CROSSAISLE_WEB_TOKEN"):
+        check_exposure(Settings(web_host="0.0.0.0", web_token=blank))  # noqa: S104 - that is what is tested
+    client = await client_of(blank)
+    async with client:
+        headers = {"Authorization": "Bearer ", "Host": "shop.example"}
+        assert (await client.get("/users/ann", headers=headers)).status == 403
+        assert (await client.post("/login", data={"token": blank})).status == 401
