@@ -21,6 +21,7 @@ SCENARIOS = {
     "B5": "b5_bytes",
     "B6": "b6_workers",
     "B7": "b7_kernels",
+    "Q1": "q1_shops",
 }
 """Permanent ids and the modules that measure them."""
 RESULTS = Path(__file__).parent / "results"

@@ -1,4 +1,4 @@
-"""Writes tables and plots of docs/performance.md from benchmarks/results: ``python -m benchmarks.report``."""
+"""Writes the measured tables and plots of docs/performance.md and docs/quality.md: ``python -m benchmarks.report``."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from matplotlib import pyplot as plt  # noqa: E402 - after the backend is chosen
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "performance.md"
+QUALITY_PAGE = ROOT / "docs" / "quality.md"
 PLOTS = ROOT / "docs" / "performance"
 RESULTS = Path(__file__).parent / "results"
 _WHOLE = 100
@@ -198,15 +199,38 @@ def section(result: dict[str, Any]) -> str:
     return f"## {result['scenario']}: {result['title']}\n\n{RENDER[result['scenario']](result['figures'])}\n\n{note}\n"
 
 
+def shops_table(figures: dict[str, Any]) -> str:
+    """Return the table of ``Q1``: hit rates, and in brackets how far above the best baseline with its error."""
+    rows = []
+    for name, found in figures["shops"].items():
+        cells = [_rate(found[key]) for key in ("x", "o", "e", "slate")]
+        x, slate = found["x"]["mean"], found["slate"]["mean"]
+        rows.append([name, f"{found['events']:,}", *cells, f"{1 - slate / x:.1%}" if x else ""])
+    return table(["Data", "Events", "X", "O", "E", "slate", "slate below X"], rows)
+
+
+def _rate(found: dict[str, Any]) -> str:
+    rate, above = (f"{found[key]:+.3f}".replace("0.", ".") for key in ("mean", "above"))
+    error = f"{found['above_se']:.3f}".removeprefix("0")
+    return f"{rate.removeprefix('+')} ({above} ± {error})"
+
+
+def _fill(page: Path, part: str, body: str) -> None:
+    """Write ``body`` between a page's marks of a part."""
+    begin, end = f"<!-- {part}:begin -->", f"<!-- {part}:end -->"
+    pattern = re.compile(re.escape(begin) + ".*?" + re.escape(end), re.DOTALL)
+    page.write_text(pattern.sub(lambda _: f"{begin}\n{body}{end}", page.read_text()))
+
+
 def main() -> None:
-    """Write the page's generated part, and the plots."""
+    """Write the pages' generated parts, and the plots."""
     results = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("B*.json"))]
     for result in results:
         plot(result["scenario"], result["figures"])
-    body = "\n".join(section(result) for result in results)
-    begin, end = "<!-- results:begin -->", "<!-- results:end -->"
-    pattern = re.compile(re.escape(begin) + ".*?" + re.escape(end), re.DOTALL)
-    PAGE.write_text(pattern.sub(lambda _: f"{begin}\n{body}{end}", PAGE.read_text()))
+    _fill(PAGE, "results", "\n".join(section(result) for result in results))
+    shops = RESULTS / "Q1.json"
+    if shops.exists():
+        _fill(QUALITY_PAGE, "shops", shops_table(json.loads(shops.read_text())["figures"]) + "\n")
 
 
 if __name__ == "__main__":
