@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 from aiokafka.errors import KafkaError
 from pydantic import ValidationError
 
-from stream_app.doctor import cluster, local, rights, state, topics, transactions
+from stream_app.doctor import cluster, local, rights, topics, transactions
 from stream_app.doctor.environment import check_environment, check_together, wrong_settings
 from stream_app.doctor.finding import Finding, Severity, error, skipped
+from stream_app.doctor.state import check_state
 from stream_app.settings import Settings
 from stream_app.topic_facts import fetch_topic_facts
 
@@ -67,7 +68,7 @@ async def _examine_cluster(settings: Settings, *, probe: bool) -> AsyncIterator[
         ("rights", rights.check_rights),
         ("transactions", transactions.check_transactions),
         ("offsets", topics.check_offsets),
-        ("state", state.check_state),
+        ("state", check_state),
         ("clock", transactions.check_clock_by_events),
     ]
     if probe:
