@@ -1,7 +1,7 @@
 """What the committed state holds, read from the changelogs alone: totals, one user, one item. No worker is needed."""
 
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
@@ -9,7 +9,7 @@ import numpy as np
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from operators.numeric import FIXED_POINT
-from state.codec import KEY_BYTES, KIND_HEADER, KIND_NAME, page_key, split_key
+from state.codec import KEY_BYTES, KIND_HEADER, KIND_NAME, LayoutError, page_key, split_key
 from state.ids import hash_category, hash_id
 from state.layout import (
     ENTITY_HEADER,
@@ -38,6 +38,10 @@ if TYPE_CHECKING:
 
 class UnknownIdError(LookupError):
     """No committed state holds this id."""
+
+
+class OtherFormatError(ValueError):
+    """Another version wrote the state; the message names the topic and the remedy."""
 
 
 async def read_latest(settings: "Settings", topic: str) -> AsyncIterator[Any]:
@@ -80,11 +84,21 @@ async def _checkpoints(settings: "Settings", topic: str) -> list[Checkpoint]:
     async for record in read_latest(settings, topic):
         if record.key == CHECKPOINT_KEY and record.value is not None:
             latest[record.partition] = record.value
-    return [msgspec.json.decode(raw, type=Checkpoint) for raw in latest.values()]
+    try:
+        return [msgspec.json.decode(raw, type=Checkpoint) for raw in latest.values()]
+    except msgspec.MsgspecError as error:
+        message = f"topic {topic}: a checkpoint cannot be read ({error}); run the version that wrote it"
+        raise OtherFormatError(message) from error
 
 
 async def inspect_totals(settings: "Settings") -> dict[str, Any]:
-    """Return the sums over all partitions: events learned once each, users, items, types, and what was passed over."""
+    """Return the sums over all partitions: events learned once each, users, items, types, and what was passed over.
+
+    Raises
+    ------
+    OtherFormatError
+        Another version wrote a checkpoint.
+    """
     users = [c.state for c in await _checkpoints(settings, settings.topic_user_state)]
     items = [c.state for c in await _checkpoints(settings, settings.topic_item_state)]
     by_type: Counter[str] = Counter()
@@ -113,6 +127,19 @@ async def _pages_of(settings: "Settings", topic: str, row_id: int) -> dict[bytes
             else:
                 pages[record.key] = record.value
     return pages
+
+
+def _row(
+    topic: str, row_id: int, pages: Mapping[bytes, bytes], header: np.dtype, chains: Sequence[np.dtype]
+) -> tuple[RowTable, int]:
+    """Return a table with the row of these pages, and which one it is."""
+    table = RowTable(header, chains)
+    try:
+        rows, _ = table.ensure(np.array([row_id], np.uint64), lambda keys: [pages.get(key) for key in keys])
+    except LayoutError as error:
+        message = f"topic {topic}: {error}"
+        raise OtherFormatError(message) from error
+    return table, int(rows[0])
 
 
 class Names(Protocol):
@@ -163,8 +190,10 @@ async def _names(settings: "Settings") -> Names:
                 path = tuple(entry.category)
                 path = path[: settings.category_depth] if settings.category_depth else path
                 categories[hash_category(path)] = path
-                if entry.title:
-                    titles[row_id] = entry.title
+            if entry is not None and entry.title is not None:
+                titles[row_id] = entry.title
+            else:
+                titles.pop(row_id, None)
     return _ReadNames(ids, titles, categories)
 
 
@@ -194,15 +223,16 @@ async def inspect_user(settings: "Settings", user_id: str) -> dict[str, Any]:
     ------
     UnknownIdError
         No event of this user has been learned and committed.
+    OtherFormatError
+        Another version wrote the state.
     """
     row_id = hash_id(user_id)
     pages = await _pages_of(settings, settings.topic_user_state, row_id)
     if page_key(row_id, KIND_HEADER) not in pages:
         message = f"user {user_id!r}: no committed state; no event of this user was learned, or the user was forgotten"
         raise UnknownIdError(message)
-    table = RowTable(USER_HEADER, USER_PAGES)
-    rows, _ = table.ensure(np.array([row_id], np.uint64), lambda keys: [pages.get(key) for key in keys])
-    return user_report(user_id, table, int(rows[0]), await _names(settings))
+    table, row = _row(settings.topic_user_state, row_id, pages, USER_HEADER, USER_PAGES)
+    return user_report(user_id, table, row, await _names(settings))
 
 
 def _item_report(table: RowTable, page: Any, k: int, repeats: list[tuple[Any, int]], names: Names) -> dict[str, Any]:
@@ -259,15 +289,16 @@ async def inspect_item(settings: "Settings", item_id: str) -> dict[str, Any]:
     ------
     UnknownIdError
         No event about this item has been learned and committed.
+    OtherFormatError
+        Another version wrote the state.
     """
     row_id = hash_id(item_id)
     pages = await _pages_of(settings, settings.topic_item_state, row_id)
     if page_key(row_id, KIND_HEADER) not in pages:
         message = f"item {item_id!r}: no committed state; no event about it was learned"
         raise UnknownIdError(message)
-    table = RowTable(ENTITY_HEADER, ENTITY_PAGES)
-    rows, _ = table.ensure(np.array([row_id], np.uint64), lambda keys: [pages.get(key) for key in keys])
-    return item_report(item_id, table, int(rows[0]), await _names(settings))
+    table, row = _row(settings.topic_item_state, row_id, pages, ENTITY_HEADER, ENTITY_PAGES)
+    return item_report(item_id, table, row, await _names(settings))
 
 
 def item_report(item_id: str, table: RowTable, row: int, names: Names) -> dict[str, Any]:

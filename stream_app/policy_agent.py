@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import faust
 import structlog
 from aiokafka.errors import KafkaError
+from faust.exceptions import ImproperlyConfigured
 from faust.transport.drivers import aiokafka as driver
 from mode import Service
 from mode.threads import ServiceThread, WorkerThread
@@ -35,10 +36,16 @@ if TYPE_CHECKING:
 _STOP_TIMEOUT_S = 1.5
 _RESTART_S = 5.0
 _WATCH_S = 0.5
+_REQUEST_TIMEOUT_S = 90.0
+"""Faust's default; it refuses a session that is longer than a request may take."""
 _NEVER_S = 10_000_000.0
 """Faust warns of streams that stand still; the markers of transactions look to it as if this one did."""
 
 log = structlog.get_logger(__name__)
+
+
+class AgentConfigurationError(Exception):
+    """Faust refuses the policy agent's configuration: starting it anew would change nothing."""
 
 
 class _DaemonThread(WorkerThread):
@@ -126,6 +133,7 @@ def policy_app(settings: Settings, view: PolicyView) -> PolicyApp:
         autodiscover=False,
         broker=[f"aiokafka://{address.strip()}" for address in settings.bootstrap_servers.split(",")],
         broker_credentials=credentials(settings),
+        broker_request_timeout=max(_REQUEST_TIMEOUT_S, settings.session_timeout_ms / 1000),
         broker_session_timeout=settings.session_timeout_ms / 1000,
         broker_heartbeat_interval=settings.session_timeout_ms / 3000,
         broker_commit_interval=1.0,
@@ -179,6 +187,9 @@ def policy_app(settings: Settings, view: PolicyView) -> PolicyApp:
 class PolicyAgent(Service):
     """Run the policy agent's application, and run it anew should it fail: slates go on under the policy that holds.
 
+    A configuration that Faust refuses crashes the service, and with it the worker: a policy that never learns must not
+    look well.
+
     Parameters
     ----------
     settings, view
@@ -194,6 +205,7 @@ class PolicyAgent(Service):
     async def _run(self) -> None:
         while not self.should_stop:
             app: PolicyApp | None = None
+            reason: BaseException | None = None
             try:
                 app = policy_app(self._settings, self._view)
                 app.finalize()
@@ -206,6 +218,9 @@ class PolicyAgent(Service):
             finally:
                 if app is not None:
                     await self._stop_app(app)
+            if isinstance(reason, ImproperlyConfigured):
+                message = f"the policy agent cannot be started: {reason}; correct the setting that this names"
+                raise AgentConfigurationError(message) from reason
             if not self.should_stop:
                 log.error("policy_agent_failed", error=repr(reason), remedy="none needed: it starts anew")
                 await self.sleep(_RESTART_S)

@@ -15,7 +15,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from stream_app.kafka import client_options
-from stream_app.sender import STALL_TIMEOUT_S, BatchSender, KeyReader, ProduceError
+from stream_app.sender import STALL_TIMEOUT_S, BatchSender, KeyReader, ProduceError, RecordError
 from stream_app.unreachable import no_broker
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 CONNECT_TIMEOUT_S: Final = 20.0
 """How long a broker may take to answer at the start."""
+NO_ITEM_ID: Final = "no item_id (text, in a JSON object), and the catalogue keeps no record without one"
 
 _REQUEST_TIMEOUT_S = STALL_TIMEOUT_S + 10.0
 """Batches expire after this, too: later than the sender gives up."""
@@ -80,8 +81,9 @@ class Pacer:
         """Return how long to wait: until the next record is due, at least a tick so that fast rates go in batches."""
         if self._rate is None:
             return 0.0
-        until_due_s = self._start_s + self._n_released / self._rate - now_s
-        return max(until_due_s, _TICK_S) if until_due_s > 0 else 0.0
+        if int((now_s - self._start_s) * self._rate) >= self._n_released:  # as `due` counts, to the last bit
+            return 0.0
+        return max(self._start_s + self._n_released / self._rate - now_s, _TICK_S)
 
 
 async def connect_producer(settings: Settings) -> AIOKafkaProducer:
@@ -117,8 +119,9 @@ async def produce_records(
     *,
     rate: float | None = None,
     on_progress: Callable[[int], None] | None = None,
+    on_keyless: Callable[[], None] | None = None,
 ) -> int:
-    """Produce records and return how many the broker has confirmed, which is all of them.
+    """Produce records and return how many the broker has confirmed, which is all of them but those left out.
 
     Parameters
     ----------
@@ -132,18 +135,28 @@ async def produce_records(
         Records per second, above 0; as fast as possible if None.
     on_progress
         Called with the records confirmed so far, also when this ends early.
+    on_keyless
+        Called when the record read last has no ``item_id`` and is for the catalogue: a compacted topic takes no record
+        without a key, and the broker would refuse its whole batch. It is left out; if None, it is an error.
 
     Raises
     ------
     ProduceError
-        The broker is away or refuses, the topic is missing, a record is too large. What had been sent stays sent.
+        The broker is away or refuses, the topic is missing.
+    RecordError
+        A record is too large or has no key where one is needed. All records before it are produced.
     """
-    keys = KeyReader("item_id" if topic == settings.topic_catalog else "user_id")
+    is_catalog = topic == settings.topic_catalog
+    keys = KeyReader("item_id" if is_catalog else "user_id")
     pacer = Pacer(rate, time.monotonic())
     sender = BatchSender(await connect_producer(settings), topic, on_progress)
     try:
         await sender.check_topic()
-        await _pump(sender, iter(records), keys, pacer)
+        try:
+            await _pump(sender, iter(records), keys, pacer, (on_keyless or _refuse) if is_catalog else None)
+        except RecordError as error:
+            await sender.drain()
+            raise RecordError(str(error), sender.n_confirmed) from error
         await sender.drain()
     except KafkaError as error:
         message = f"producing to topic {topic!r} failed: {error or type(error).__name__}"
@@ -153,17 +166,33 @@ async def produce_records(
     return sender.n_confirmed
 
 
-async def _pump(sender: BatchSender, records: Iterator[Record], keys: KeyReader, pacer: Pacer) -> None:
+def _refuse() -> None:
+    message = f"{NO_ITEM_ID}; add it"
+    raise RecordError(message)
+
+
+async def _pump(
+    sender: BatchSender,
+    records: Iterator[Record],
+    keys: KeyReader,
+    pacer: Pacer,
+    on_keyless: Callable[[], None] | None = None,
+) -> None:
     """Feed the sender until the records end; no record waits in an open batch for longer than ``_LINGER_S``.
 
-    One record is read ahead: after the last one nothing is waited for.
+    One record is read ahead: after the last one nothing is waited for. With ``on_keyless``, records without a key are
+    left out, and it is called for each.
     """
     flushed_s = time.monotonic()
     ahead = list(islice(records, 1))
     while ahead:
         n_due = pacer.due(time.monotonic())
         for record in islice(chain(ahead, records), n_due):
-            await sender.add(*keys.encode(record))
+            key, value = keys.encode(record)
+            if key is None and on_keyless is not None:
+                on_keyless()
+                continue
+            await sender.add(key, value)
         now_s = time.monotonic()
         wait_s = pacer.wait_s(now_s)
         if wait_s > 0 or now_s - flushed_s > _LINGER_S:

@@ -240,6 +240,23 @@ async def _start_offset(
         committed = await consumer.committed(tp)
     finally:
         await stop_consumer(consumer)
+    check_no_checkpoint(settings, spec, partition, committed)
+    return int(begin)
+
+
+def check_no_checkpoint(settings: Settings, spec: StageSpec, partition: int, committed: int | None) -> None:
+    """Make sure that a changelog without a checkpoint never had one.
+
+    Parameters
+    ----------
+    committed
+        Offset that the stage's group has committed to its input partition; None if it has not.
+
+    Raises
+    ------
+    RecoveryError
+        It had one: the group has read the input.
+    """
     if committed:
         message = (
             f"stage {spec.name}, partition {partition}: the group {spec.group_id} has read {spec.input_topic} up to "
@@ -247,7 +264,6 @@ async def _start_offset(
             f"truncated. To go on, {start_over(settings)}"
         )
         raise RecoveryError(message)
-    return int(begin)
 
 
 async def _open_store(

@@ -20,7 +20,7 @@ def doctor(
         ),
     ] = False,
 ) -> None:
-    """Check settings, machine, broker, topics, rights, transactions and clocks; each finding comes with its remedy.
+    """Check settings, machine, broker, topics, rights, transactions, state and clocks; each finding has its remedy.
 
     Exits 1 when something is broken. Changes nothing, but for --probe.
     """

@@ -34,7 +34,7 @@ def inspect(
     """Show committed state, read from the changelogs: right whether or not a worker runs."""
     from stream_app.cli import CommandError
     from stream_app.cli.terminal import check_text
-    from stream_app.inspect import UnknownIdError, inspect_item, inspect_totals, inspect_user
+    from stream_app.inspect import OtherFormatError, UnknownIdError, inspect_item, inspect_totals, inspect_user
     from stream_app.settings import Settings
 
     check_text(identifier or "", "ID")
@@ -52,7 +52,7 @@ def inspect(
             found = asyncio.run(inspect_item(settings, identifier or ""))
         else:
             found = asyncio.run(inspect_totals(settings))
-    except UnknownIdError as error:
+    except (UnknownIdError, OtherFormatError) as error:
         raise CommandError(str(error)) from error
     if json_lines:
         typer.echo(json.dumps(found))

@@ -10,9 +10,11 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from stream_app.reading import Record
+    from stream_app.reading import Record, RecordFile
 
 _INTERRUPTED = 130
+_MOST_NAMED = 5
+"""Records that are left out are named up to this many."""
 
 
 class ProduceTopic(enum.StrEnum):
@@ -65,9 +67,11 @@ def produce(
                 done = source.fraction if limit is None else n_records / limit
                 progress.update(task, description=f"{name}: {n_records:,} records, {per_s:,.0f}/s", completed=done)
 
+            left_out = _LeftOut(source)
             records: Iterable[Record] = islice(source, limit)
+            producing = produce_records(settings, name, records, rate=rate, on_progress=show, on_keyless=left_out.add)
             try:
-                asyncio.run(produce_records(settings, name, records, rate=rate, on_progress=show))
+                asyncio.run(producing)
             except KeyboardInterrupt:
                 interrupted = True
             except RecordError as error:
@@ -86,6 +90,39 @@ def produce(
         )
     if interrupted:
         raise typer.Exit(_INTERRUPTED)
+    left_out.check()
+
+
+class _LeftOut:
+    """Where the records of a file stand that are left out."""
+
+    def __init__(self, source: "RecordFile") -> None:
+        self._source = source
+        self._where: list[str] = []
+        self._n = 0
+
+    def add(self) -> None:
+        """Note the record that was read last."""
+        self._n += 1
+        if self._n <= _MOST_NAMED:
+            self._where.append(self._source.where)
+
+    def check(self) -> None:
+        """Say what was left out, and why.
+
+        Raises
+        ------
+        CommandError
+            Something was.
+        """
+        from stream_app.cli import CommandError
+        from stream_app.produce import NO_ITEM_ID
+
+        if not self._n:
+            return
+        more = f" and {self._n - len(self._where):,} more" if self._n > len(self._where) else ""
+        message = f"{', '.join(self._where)}{more}: {NO_ITEM_ID}; left out: add it, and produce the file again"
+        raise CommandError(message)
 
 
 def _needed(topic: ProduceTopic) -> tuple[str, ...]:

@@ -31,6 +31,7 @@ from stream_app.inspect import inspect_totals
 from stream_app.lag import LagError, LagMeter
 from stream_app.produce import produce_records
 from stream_app.reading import RecordFile, read_records
+from stream_app.sender import RecordError
 from stream_app.settings import Settings
 from stream_app.topics import create_topics
 
@@ -236,9 +237,14 @@ class Demo:
         def show(n_confirmed: int) -> None:
             self.state.steps[CATALOG].note = f"{number(n_confirmed)} products"
 
-        n_products = await produce_records(
-            self._settings, self._settings.topic_catalog, read_records(path), on_progress=show
-        )
+        with RecordFile(path) as products:
+            try:
+                n_products = await produce_records(
+                    self._settings, self._settings.topic_catalog, products, on_progress=show
+                )
+            except RecordError as error:
+                message = f"{products.where}: {error}"
+                raise RecordError(message, error.n_confirmed) from error
         self.state.finish(CATALOG, f"{number(n_products)} products")
 
     async def _shop(self, events: Path, all_learned: asyncio.Event) -> None:

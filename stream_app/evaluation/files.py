@@ -9,7 +9,7 @@ from typing import IO, TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from stream_app.evaluation.models import open_model
+from stream_app.evaluation.models import MODEL_NAMES, open_model
 from stream_app.evaluation.report import render
 from stream_app.evaluation.run import Evaluation, Plan
 from stream_app.evaluation.source import EvaluationError, read_catalog, read_events
@@ -74,7 +74,10 @@ def slates_name(model: str, *, first: bool) -> str:
 
 @contextlib.contextmanager
 def _all_or_none(folder: Path) -> Iterator[Callable[[str], IO[bytes]]]:
-    """Hand out what begins a file; all of them get their names at the end, or none if this is interrupted."""
+    """Hand out what begins a file; all of them get their names at the end, or none if this is interrupted.
+
+    Lists of models that were evaluated before and are not now go with the metrics that they belong to.
+    """
     begun: dict[str, IO[bytes]] = {}
     with contextlib.ExitStack() as stack:
 
@@ -91,6 +94,8 @@ def _all_or_none(folder: Path) -> Iterator[Callable[[str], IO[bytes]]]:
             file.close()
         for name in begun:
             unfinished(name).replace(folder / name)
+        for name in {slates_name(model, first=False) for model in MODEL_NAMES} - set(begun):
+            (folder / name).unlink(missing_ok=True)
 
 
 def evaluate_files(

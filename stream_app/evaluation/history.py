@@ -165,13 +165,20 @@ class History:
             n_item_events=self.item_events.get(item, 0),
         )
 
-    def learn(self, event: Event) -> None:
-        """Take an event into its user's history; ``forget`` erases it."""
+    def learn(self, event: Event) -> int | None:
+        """Take an event into its user's history; ``forget`` erases it.
+
+        Returns
+        -------
+        int or None
+            The number of the item that the event counts for; None for an impression and for ``forget``, which may
+            name an item, but are no deeds.
+        """
         if event.type == "forget":
             self._users.pop(event.user_id, None)
-            return
+            return None
         if event.type == "impression":
-            return
+            return None
         user = self._users.setdefault(event.user_id, UserHistory())
         item = self.numbering.item(event.item_id or "")
         user.items.add(item)
@@ -181,3 +188,4 @@ class History:
             user.sessions.setdefault(event.session_id, []).append(item)
         user.n_events += 1
         self.item_events[item] = self.item_events.get(item, 0) + 1
+        return item

@@ -196,9 +196,9 @@ class Evaluation:
                     before = history.before(event)
                     asked.append((index, event.event_id, before))
                     rows.append((index, event.event_time_ms, event.user_id, before))
-            history.learn(event)
-            if event.item_id is not None and event.type != "impression":
-                self._note_new(self._numbering.item(event.item_id), index)
+            item = history.learn(event)
+            if item is not None:
+                self._note_new(item, index)
         self._columns.add(rows)
         return asked
 

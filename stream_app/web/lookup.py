@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 import aiohttp
 import msgspec
 from aiokafka.partitioner import DefaultPartitioner
+from yarl import URL
 
 from state.store import StoreError
 from stream_app.members import advertised_address
@@ -124,7 +125,7 @@ class Lookup:
         Parameters
         ----------
         path
-            What to ask the owner for.
+            What to ask the owner for, percent-encoded; it is sent as it is.
         here
             Answers at this worker.
 
@@ -226,13 +227,13 @@ class Lookup:
             headers["Authorization"] = f"Bearer {token.get_secret_value()}"
         try:
             async with self._session.get(
-                f"http://{address}{path}",
+                URL(f"http://{address}{path}", encoded=True),  # else an id `..` would take a part of the path away
                 headers=headers,
                 allow_redirects=False,
                 timeout=aiohttp.ClientTimeout(total=timeout_s),
             ) as response:
                 return Answer(response.status, await response.read(), address)
-        except (aiohttp.ClientError, OSError):  # TimeoutError is an OSError
+        except (aiohttp.ClientError, OSError, ValueError):  # TimeoutError is an OSError, no address a ValueError
             return None
 
     @staticmethod

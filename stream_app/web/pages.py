@@ -6,6 +6,7 @@ import asyncio
 import time
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
 
 import msgspec
 from aiohttp import web
@@ -123,7 +124,7 @@ class Pages:
             return await self._lookup.newest(user_id)
 
         try:
-            return _raw(await self._answer(request, user_id, here))
+            return _raw(await self._answer(request, f"/recommendations/{_encoded(user_id)}", user_id, here))
         except ProblemError as problem:
             if not is_popular or problem.code not in _FALLBACK_FOR or HOP_HEADER in request.headers:
                 raise
@@ -141,7 +142,7 @@ class Pages:
                 return msgspec.json.encode({**found, "slate": None})
             return msgspec.json.encode({**found, "slate": self._items.with_titles(slate)})
 
-        return _raw(await self._answer(request, user_id, here))
+        return _raw(await self._answer(request, f"/users/{_encoded(user_id)}", user_id, here))
 
     async def item(self, request: web.Request) -> web.StreamResponse:
         """Answer with what is known of an item."""
@@ -163,10 +164,12 @@ class Pages:
             await messages.aclose()
         return response
 
-    async def _answer(self, request: web.Request, user_id: str, here: Callable[[], Awaitable[bytes]]) -> Answer:
+    async def _answer(
+        self, request: web.Request, path: str, user_id: str, here: Callable[[], Awaitable[bytes]]
+    ) -> Answer:
         if HOP_HEADER in request.headers:
             return Answer(200, await here(), self._lookup.address)
-        return await self._lookup.anywhere(user_id, request.url.raw_path, here)
+        return await self._lookup.anywhere(user_id, path, here)
 
     def _id_of(self, request: web.Request, name: str) -> str:
         value = request.match_info[name]
@@ -198,6 +201,11 @@ class Pages:
         del app
         self._hub.close()
         await self._lookup.close()
+
+
+def _encoded(user_id: str) -> str:
+    """Return an id as one part of a path; dots, too, for an id `..` would be none."""
+    return quote(user_id, safe="").replace(".", "%2E")
 
 
 def _json(value: Any, status: int = 200) -> web.Response:

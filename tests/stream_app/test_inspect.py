@@ -1,13 +1,29 @@
-"""How inspected state is drawn for people: within the terminal, times as dates, titles as they are."""
+"""What inspecting committed state finds, and how that is drawn for people: times as dates, titles as they are."""
 
 from __future__ import annotations
 
+import asyncio
 import io
-from typing import Any
+import json
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import pytest
 from rich.console import Console
+from typer.testing import CliRunner
 
+from state.codec import KIND_HEADER, page_key
+from state.ids import hash_id
+from state.layout import ENTITY_HEADER, USER_HEADER, disk_layout
+from stream_app.changelog import CHECKPOINT_KEY
+from stream_app.cli import CommandError
 from stream_app.cli.inspect import MOST_ROWS, draw
+from stream_app.cli.main import app
+from stream_app.inspect import inspect_item
+from tests.stream_app import harness
+
+if TYPE_CHECKING:
+    from stream_app.settings import Settings
 
 USER: dict[str, Any] = {
     "user_id": "ann",
@@ -74,3 +90,46 @@ def test_a_title_cannot_give_orders_to_the_terminal() -> None:
     text = drawn({"user_id": "a\x1b[2J", "last_slate": ["b\x1b[2J"], "items": [{"title": "c\x1b[2J"}]}, 80)
     assert "\x1b" not in text
     assert text.count(r"\x1b[2J") == 3
+
+
+def header(layout: np.dtype, name: str) -> tuple[bytes, bytes]:
+    """Return the changelog record of a row without events."""
+    record = np.zeros(1, disk_layout(layout))
+    record["id"] = hash_id(name)
+    return page_key(hash_id(name), KIND_HEADER), record.tobytes()
+
+
+@pytest.mark.parametrize(
+    ("subject", "topic", "layout"), [("user", "user_state", USER_HEADER), ("item", "item_state", ENTITY_HEADER)]
+)
+def test_state_of_another_format_is_told(
+    app_settings: Settings, monkeypatch: pytest.MonkeyPatch, subject: str, topic: str, layout: np.dtype
+) -> None:
+    """The error names the topic and says what to do; it is no traceback."""
+    harness.make_topics(app_settings)
+    name = str(getattr(app_settings, f"topic_{topic}"))
+    key, value = header(layout, "ann")
+    harness.send(app_settings, [(key, value + bytes(8))], topic=name)
+    for variable, text in harness.environment(app_settings).items():
+        monkeypatch.setenv(variable, text)
+    done = CliRunner().invoke(app, ["inspect", subject, "ann"])
+    assert isinstance(done.exception, CommandError)
+    assert str(done.exception).startswith(f"topic {name}: page with fields")
+    assert "another version wrote it" in str(done.exception)
+    harness.send(app_settings, [(CHECKPOINT_KEY, b'{"format_version":0}')], topic=name)
+    done = CliRunner().invoke(app, ["inspect", "totals"])
+    assert isinstance(done.exception, CommandError)
+    assert str(done.exception).startswith(f"topic {name}: a checkpoint cannot be read")
+
+
+def test_a_title_is_what_the_newest_entry_says(app_settings: Settings) -> None:
+    """Each entry says all of it: one without a title takes the title away, and so does a tombstone."""
+    harness.make_topics(app_settings)
+    harness.send(app_settings, [header(ENTITY_HEADER, "soup")], topic=app_settings.topic_item_state)
+    entry = {"item_id": "soup", "category": ["FOOD"]}
+    titled = json.dumps({**entry, "title": "Hot soup"}).encode()
+    found = []
+    for value in (titled, json.dumps(entry).encode(), titled, None):
+        harness.send(app_settings, [(b"soup", value)], topic=app_settings.topic_catalog)
+        found.append(asyncio.run(inspect_item(app_settings, "soup"))["title"])
+    assert found == ["Hot soup", None, "Hot soup", None]

@@ -49,8 +49,13 @@ def topics(app_settings: Settings) -> Settings:
     async def make() -> None:
         admin = AIOKafkaAdminClient(bootstrap_servers=app_settings.bootstrap_servers)
         await admin.start()
-        names = (app_settings.topic_events, app_settings.topic_catalog)
-        await admin.create_topics([NewTopic(name, N_PARTITIONS, 1) for name in names])
+        compacted = {"cleanup.policy": "compact"}
+        await admin.create_topics(
+            [
+                NewTopic(app_settings.topic_events, N_PARTITIONS, 1),
+                NewTopic(app_settings.topic_catalog, N_PARTITIONS, 1, topic_configs=compacted),
+            ]
+        )
         await admin.close()
 
     asyncio.run(make())
@@ -378,6 +383,39 @@ def test_the_command_names_the_line_of_a_bad_record(
     result = run_command(str(path), "--topic", "catalog")
     assert isinstance(result.exception, CommandError)
     assert f"{path}:2: " in str(result.exception)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "lines"),
+    [
+        ("c.jsonl", '{"item_id":"k1","category":["a"]}\n{"category":["a"]}\n{"item_id":"k3","category":["a"]}\n', [2]),
+        ("c.csv", "item_id,category\nk1,a\n,a\nk3,a\n", [3]),
+        ("c.jsonl", "[7]\n" * 6 + '{"item_id":"k1"}\n{"item_id":"k3"}\n', [1, 2, 3, 4, 5]),
+    ],
+)
+def test_a_catalogue_record_without_its_item_is_named_and_left_out(
+    topics: Settings, environment: dict[str, str], tmp_path: Path, name: str, text: str, lines: list[int]
+) -> None:
+    """A compacted topic refuses the whole batch of a record without a key: its neighbours arrive, its line is named."""
+    assert environment
+    path = tmp_path / name
+    path.write_text(text)
+    result = run_command(str(path), "--topic", "catalog")
+    assert isinstance(result.exception, CommandError)
+    message = str(result.exception)
+    named, _, why = message.partition(": no item_id")
+    assert (named.removesuffix(" and 1 more"), bool(why)) == (", ".join(f"{path}:{line}" for line in lines), True)
+    records = asyncio.run(read_topic(topics, topics.topic_catalog))
+    assert sorted(record.key for record in records) == [b"k1", b"k3"]
+
+
+def test_all_before_a_record_that_cannot_be_produced_is(topics: Settings) -> None:
+    """Where records without a key are not left out, those before the first of them arrive and are counted."""
+    records: list[Record] = [b'{"item_id":"k1","category":["A"]}', b'{"category":["A"]}', {"item_id": "k3"}]
+    with pytest.raises(RecordError, match="no item_id") as raised:
+        asyncio.run(produce_records(topics, topics.topic_catalog, records))
+    assert raised.value.n_confirmed == 1
+    assert [record.key for record in asyncio.run(read_topic(topics, topics.topic_catalog))] == [b"k1"]
 
 
 def test_the_command_ends_cleanly_on_ctrl_c(topics: Settings, environment: dict[str, str], tmp_path: Path) -> None:

@@ -117,6 +117,33 @@ def test_a_run_that_fails_leaves_the_earlier_files_alone(
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
+def test_lists_of_an_earlier_run_do_not_stay_beside_new_metrics(shop: Path, tmp_path: Path) -> None:
+    """Every file of the folder is from the last run; what is no file of an evaluation stays."""
+    evaluate_files(request_of(shop, tmp_path, limit=500), Settings())
+    (tmp_path / "slates.mine.jsonl").write_text("a note")
+    evaluate_files(request_of(shop, tmp_path, BASELINES[1:], limit=500), Settings())
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"metrics.json", "report.html", "slates.jsonl", "slates.co-occurrence.jsonl", "slates.mine.jsonl"}
+
+
+def test_a_forget_event_that_names_an_item_is_no_deed(tmp_path: Path) -> None:
+    """Before the item's first event or after it: the user is forgotten, and the item's events are the others."""
+    bought = [event(n, f"u{n % 7}", f"i{(n * 3) % 19}") for n in range(60)]
+    new = [event(n, f"u{n % 7}", "i19") for n in range(100, 110)]
+    named, unnamed = [
+        [*bought, event(98, "u1", item, type="forget"), *new[:4], event(104, "u2", item, type="forget"), *new[4:]]
+        for item in ("i19", None)
+    ]
+    results = []
+    for name, events in (("named", named), ("unnamed", unnamed)):
+        (tmp_path / name).mkdir()
+        write_catalog(tmp_path / name / "catalog.jsonl", 20, 5)
+        write_lines(tmp_path / name / "events.jsonl", events)
+        results.append(evaluate_files(request_of(tmp_path / name, tmp_path / name / "out"), Settings())["models"])
+    assert results[0] == results[1]
+    assert results[0]["popularity"]["cold_start"]["new_items"]["n"] == 1
+
+
 def test_order_of_models_does_not_matter(shop: Path, tmp_path: Path) -> None:
     """What a model answers does not hang on the models beside it."""
     both = evaluate_files(request_of(shop, tmp_path / "both", limit=1_500), Settings())

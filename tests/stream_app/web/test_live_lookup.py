@@ -79,7 +79,7 @@ def test_the_fallback_is_popular_and_leaves_categories_out(pair: Pair) -> None:
 
 def test_strange_ids_are_looked_up_too(pair: Pair) -> None:
     """Slashes, spaces, other alphabets and long ids, percent-encoded, are ids like others."""
-    users = ["a/b", "a b", "ünïcødé 🛒", "100%", "x" * 256, "a?b#c"]
+    users = ["a/b", "a b", "a.b", "ünïcødé 🛒", "100%", "x" * 256, "a?b#c"]
     harness.send(pair.settings[0], [pair.market.event(user, "item-5") for user in users])
     for user in users:
         path = "/users/" + urllib.parse.quote(user, safe="")
@@ -87,6 +87,14 @@ def test_strange_ids_are_looked_up_too(pair: Pair) -> None:
             harness.wait_for(lambda w=worker, p=path: pair.get(w, p)[0] == 200, f"{user!r} to be learned")  # type: ignore[misc]
             assert pair.get(worker, path)[1]["user_id"] == user
     assert pair.get(0, "/users/" + "x" * 257)[1]["code"] == "bad_request"
+
+
+def test_ids_of_dots_are_ids(pair: Pair) -> None:
+    """`.` and `..` are no way up the path: not to the worker that is asked, nor from that one to the owner."""
+    for user in (".", "..", "..."):
+        for view in ("users", "recommendations"):
+            answers = [pair.get(worker, f"/{view}/{user.replace('.', '%2E')}") for worker in (0, 1)]
+            assert [(status, body["code"]) for status, body in answers] == [(404, "unknown_user")] * 2
 
 
 def test_an_item_has_its_title_and_neighbours_at_both(pair: Pair) -> None:
