@@ -20,6 +20,8 @@ from stream_app.learned_pages import (
     DISCOVERIES_KEY,
     FIRST,
     GLOBALS_KEY,
+    MEAN_PERCEPTRON,
+    MEAN_PERCEPTRON_KEY,
     PERCEPTRON,
     PERCEPTRON_KEY,
     REACTIONS,
@@ -46,6 +48,7 @@ _LEARNED: Final[Mapping[bytes, np.dtype[Any]]] = {
     CONTENT_KEY: CONTENT,
     DISCOVERIES_KEY: DISCOVERIES,
     PERCEPTRON_KEY: PERCEPTRON,
+    MEAN_PERCEPTRON_KEY: MEAN_PERCEPTRON,
 }
 """Layout of what a partition learned for all of its users, by key."""
 _LAYOUTS: Final[Mapping[str, Mapping[int, np.dtype[Any]]]] = {

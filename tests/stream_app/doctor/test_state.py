@@ -19,7 +19,7 @@ from stream_app.changelog import CHECKPOINT_KEY
 from stream_app.doctor import ends
 from stream_app.doctor.state import check_pages, check_state
 from stream_app.learned_pages import GLOBALS_KEY, first_page
-from stream_app.recovery import FORMAT_VERSION
+from stream_app.recovery import CHECKPOINT_FORMAT_VERSION
 from tests.stream_app import harness
 from tests.stream_app.harness import Worker
 
@@ -60,7 +60,7 @@ def without_numbers(text: str) -> str:
 def checkpoint(partition: int, **fields: Any) -> bytes:
     """Return the checkpoint record of a task that has read nothing yet."""
     plain = {
-        "format_version": FORMAT_VERSION,
+        "format_version": CHECKPOINT_FORMAT_VERSION,
         "stage": "user",
         "partition": partition,
         "n_partitions": harness.N_PARTITIONS,
