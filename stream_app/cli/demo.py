@@ -25,7 +25,7 @@ def demo(
         int | None,
         typer.Option(min=1, max=65_535, help="Port of the broker; the ones after it serve the workers' web pages."),
     ] = None,
-    rate: Annotated[float, typer.Option(min=0.1, help="Events per second.")] = 150.0,
+    rate: Annotated[float, typer.Option(min=0.1, max=1e6, help="Events per second.")] = 150.0,
     workers: Annotated[int, typer.Option(min=1, max=16, help="Worker processes.")] = 1,
     *,
     no_browser: Annotated[bool, typer.Option("--no-browser", help="Do not open the worker's web page.")] = False,
