@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
 
+from state.store import Origin
 from stream_app.kafka import client_options, stop_consumer
+from stream_app.settings import PREFIX
+from stream_app.topics import topic_configs
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -23,9 +27,16 @@ CHECKPOINT_KEY = b"\x00checkpoint"
 MAX_RECORD_BYTES = 4 << 20
 """Largest record of a state topic, bytes; ``crossaisle topics create`` sets the topics to it."""
 
+DELETE_RETENTION_MS: Final = 86_400_000
+"""Kafka's default of ``delete.retention.ms``, for a broker that does not tell."""
+
 _FETCH_BYTES = 8 << 20
 _MAX_RECORDS = 5_000
 _POLL_MS = 20
+_MARK = 1
+"""What the log holds after the last record of a commit: the mark of its transaction."""
+_MARGIN = 10
+"""One part in so many of ``delete.retention.ms`` is left for the replay, and for clocks that differ."""
 
 
 class RecoveryError(Exception):
@@ -33,7 +44,10 @@ class RecoveryError(Exception):
 
 
 class StaleStoreError(Exception):
-    """The changelog no longer reaches back to the local store: the store must be rebuilt from the beginning."""
+    """The changelog may no longer tell all that a local store lacks: it must be rebuilt from the beginning.
+
+    The message says why.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,42 +82,147 @@ class RestoreProgress:
         return self.n_left * took_s / n_read if n_read > 0 else None
 
 
+@dataclass(frozen=True, slots=True)
+class Log:
+    """One partition of a changelog, as the broker tells it."""
+
+    topic: str
+    partition: int
+    begin: int
+    """First offset."""
+    end: int
+    """Offset after the last committed record."""
+    topic_id: str | None = None
+    is_accepted: bool = False
+    """Whether the operator has said that the topic was put back, or may lack records."""
+    delete_retention_ms: int = DELETE_RETENTION_MS
+    """For so long a removed page is told at least."""
+
+
 def start_over(settings: Settings) -> str:
     """Return the sentence that tells an operator how to begin anew."""
+    return f"put the topic back as it was, or {_anew(settings)}"
+
+
+def restore_state(settings: Settings, topic: str, topic_id: str | None) -> str:
+    """Return the sentence that tells an operator what to do about a state topic that is not what it was."""
     return (
-        f"put the topic back as it was, or start over with a new CROSSAISLE_APP_ID (now {settings.app_id!r}), "
+        f"put the topic back from a backup and set {PREFIX}ACCEPTED_TOPICS to {_identity(topic, topic_id)} or to the "
+        f"id that it has then (without a backup this accepts the loss), or {_anew(settings)}"
+    )
+
+
+def is_accepted(settings: Settings, topic: str, topic_id: str | None) -> bool:
+    """Return whether the operator accepts a state topic as it is, by its id, or by its name where it has no id."""
+    return _identity(topic, topic_id) in {name.strip() for name in settings.accepted_topics.split(",")}
+
+
+def _identity(topic: str, topic_id: str | None) -> str:
+    return topic_id or topic
+
+
+def _anew(settings: Settings) -> str:
+    return (
+        f"start over with a new CROSSAISLE_APP_ID (now {settings.app_id!r}), "
         "which learns everything again from the events that the broker still has"
     )
 
 
-def plan_replay(position: int | None, begin: int, end: int, *, topic: str, partition: int, remedy: str) -> int:
+def plan_replay(position: int | None, origin: Origin | None, log: Log, *, now_ms: int, remedy: str) -> int:
     """Return the changelog offset to replay from.
 
     Parameters
     ----------
-    position
-        Next offset that the local store wants, None if the store is new.
-    begin, end
-        First offset of the log, and the offset after its last record.
+    position, origin
+        Of the local store: the next offset that it wants, None if the store is new, and what it was filled from.
+    now_ms
+        Present time, in milliseconds since 1970.
+    remedy
+        What the operator can do about a topic that is not what it was.
 
     Raises
     ------
     RecoveryError
-        The store is ahead of the log: the topic was truncated or made anew.
+        The topic was made anew or truncated. The store, which may be all that is left, is to be let alone.
     StaleStoreError
-        Records that the store has not seen are gone from the log.
+        The store may lack what the log, which is whole, no longer tells.
     """
-    if position is None:
-        return begin
-    if position > end:
-        message = (
-            f"changelog {topic}, partition {partition}: the local store is at offset {position}, but the topic ends at "
-            f"{end}; the topic was truncated or deleted and made anew. To go on, {remedy}"
-        )
+    problem = "" if log.is_accepted else _lost(position, origin, log)
+    stale = _stale(position, origin, log, now_ms) if position is not None else ""
+    if not (problem or log.is_accepted) and log.begin > 0 and (position is None or stale):
+        problem = f"{lacks(log.begin)}, and there is no local store that has them"
+    if problem:
+        message = f"changelog {log.topic}, partition {log.partition}: {problem}. To go on, {remedy}"
         raise RecoveryError(message)
-    if position < begin:
-        raise StaleStoreError
-    return position
+    if stale:
+        raise StaleStoreError(stale)
+    return log.begin if position is None else position
+
+
+def lacks(begin: int) -> str:
+    """Return the words for a state topic whose first offset is not 0: compaction alone never moves it."""
+    return f"the records before offset {begin} were deleted, and state with them"
+
+
+def made_anew(topic: str, former_id: str, topic_id: str) -> str:
+    """Return the words for a state topic that is not the one that the state was committed to."""
+    return (
+        f"topic {topic} was deleted and made anew (id {former_id} is now {topic_id}); what had been committed before "
+        "is not in it"
+    )
+
+
+def _is_other(origin: Origin | None, log: Log) -> bool:
+    return bool(origin and origin.topic_id and log.topic_id and origin.topic_id != log.topic_id)
+
+
+def _lost(position: int | None, origin: Origin | None, log: Log) -> str:
+    """Return how the local store shows that the topic is not what it was, or nothing."""
+    if origin is not None and _is_other(origin, log):
+        return made_anew(log.topic, str(origin.topic_id), str(log.topic_id))
+    if position is not None and position > log.end:
+        return (
+            f"the local store is at offset {position}, but the topic ends at {log.end}; the topic was truncated or "
+            "deleted and made anew"
+        )
+    return ""
+
+
+def _stale(position: int, origin: Origin | None, log: Log, now_ms: int) -> str:
+    """Return why a store may lack what the log no longer tells, or nothing.
+
+    Compaction drops a tombstone ``delete.retention.ms`` after it has dropped what that removed. A store that had the
+    page, and comes back later, would keep it for ever.
+    """
+    if _is_other(origin, log) or position > log.end:
+        return "it was filled from an earlier topic of this name"
+    if position < log.begin:
+        return f"it wants offset {position}, the topic begins at {log.begin}"
+    return "" if position + _MARK >= log.end else _too_old(origin, log, now_ms)
+
+
+def _too_old(origin: Origin | None, log: Log, now_ms: int) -> str:
+    """Return why the log may not tell all that a store lacks that has missed something, or nothing."""
+    if origin is None:
+        return "it was written by an older version, does not tell as of when, and has missed records"
+    margin_ms, age_ms = log.delete_retention_ms // _MARGIN, now_ms - origin.as_of_ms
+    if age_ms < -margin_ms:
+        return f"it is of a time that is {-age_ms} ms ahead of this machine's clock, and has missed records"
+    if age_ms > log.delete_retention_ms - margin_ms:
+        return (
+            f"it has missed records and is {age_ms} ms old: delete.retention.ms of the topic is "
+            f"{log.delete_retention_ms}, so that removals may be missing"
+        )
+    return ""
+
+
+def _check_clock(records: Sequence[KafkaRecord], origin: Origin | None, log: Log) -> None:
+    """Make sure that the first records that a store lacks are not of a time before the store's."""
+    if origin is not None and records[0].timestamp < origin.as_of_ms - log.delete_retention_ms // _MARGIN:
+        message = (
+            "it is of a later time than records that it lacks: some machine's clock was wrong, and its age unknown"
+        )
+        raise StaleStoreError(message)
 
 
 async def replay(
@@ -113,12 +232,15 @@ async def replay(
     store: Store,
     run: Callable[..., Awaitable[Any]],
     progress: RestoreProgress | None = None,
+    *,
+    topic_id: str | None,
+    now_ms: int,
 ) -> Replayed:
     """Bring a store up to the end of its changelog, reading committed records only.
 
     Parameters
     ----------
-    topic, partition
+    topic, partition, topic_id
         The changelog of the task.
     store
         Local store of the task; its position moves with every batch, so that an interrupted replay goes on where it
@@ -127,6 +249,8 @@ async def replay(
         Calls a function with arguments in the thread that owns the store.
     progress
         Kept up to date while the replay goes on.
+    now_ms
+        Present time, in milliseconds since 1970.
 
     Raises
     ------
@@ -147,11 +271,13 @@ async def replay(
         consumer.assign([tp])
         begin = (await consumer.beginning_offsets([tp]))[tp]
         end = (await consumer.end_offsets([tp]))[tp]
-        remedy = start_over(settings)
-        start = plan_replay(store.position, begin, end, topic=topic, partition=partition, remedy=remedy)
+        log = await _describe(settings, Log(topic, partition, begin, end, topic_id), store)
+        is_new, origin = store.position is None, store.origin
+        start = plan_replay(store.position, origin, log, now_ms=now_ms, remedy=restore_state(settings, topic, topic_id))
         consumer.seek(tp, start)
         n_records = 0
         position = start
+        as_of = Origin(topic_id, now_ms)
         if progress is not None:
             progress.start, progress.position, progress.end = start, start, end
             progress.started_s = time.monotonic()
@@ -160,17 +286,43 @@ async def replay(
             records = cast("Sequence[KafkaRecord]", batches.get(tp, ()))
             position = await consumer.position(tp)
             if records:
+                if not (is_new or n_records):
+                    _check_clock(records, origin, log)
                 n_records += len(records)
-                await run(apply, store, records, position)
+                await run(apply, store, records, position, as_of if is_new else None)
             if progress is not None:
                 progress.position = position
+        if store.position is not None:  # it now has all that there was when the replay began
+            await run(apply, store, (), position, as_of)
         return Replayed(n_records, start, end)
     finally:
         await stop_consumer(consumer)
 
 
-def apply(store: Store, records: Sequence[KafkaRecord], position: int) -> None:
-    """Write changelog records to a store: pages, the newest checkpoint among them, and the position."""
+async def _describe(settings: Settings, log: Log, store: Store) -> Log:
+    """Return a log with what the operator says of it and, where the store has missed anything, its configuration."""
+    log = replace(log, is_accepted=is_accepted(settings, log.topic, log.topic_id))
+    if store.position is None or store.position + _MARK >= log.end:
+        return log
+    admin = AIOKafkaAdminClient(**client_options(settings))
+    await admin.start()
+    try:
+        config = (await topic_configs(admin, [log.topic])).get(log.topic, {})
+    finally:
+        await admin.close()
+    return replace(log, delete_retention_ms=int(config.get("delete.retention.ms", DELETE_RETENTION_MS)))
+
+
+def apply(store: Store, records: Sequence[KafkaRecord], position: int, origin: Origin | None = None) -> None:
+    """Write changelog records to a store: pages, the newest checkpoint among them, position and origin.
+
+    Parameters
+    ----------
+    origin
+        See :meth:`~state.store.PageStore.write`. A store that is filled from the beginning is as of when that began,
+        wherever it is interrupted: for what it has read by then no tombstone was gone. One that catches up stays as of
+        what it was until it has done so.
+    """
     pages: list[tuple[bytes, bytes | None]] = []
     checkpoint: bytes | None = None
     for record in records:
@@ -178,4 +330,4 @@ def apply(store: Store, records: Sequence[KafkaRecord], position: int) -> None:
             checkpoint = record.value
         elif record.key is not None:
             pages.append((record.key, record.value))
-    store.write(pages, position=position, checkpoint=checkpoint)
+    store.write(pages, position=position, checkpoint=checkpoint, origin=origin)

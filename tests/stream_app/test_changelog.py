@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+import time
+from contextlib import closing
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import pytest
 
-from state.store import MemoryPageStore
+from state.store import MemoryPageStore, Origin, PageStore
+from stream_app.broker import EmbeddedBroker
 from stream_app.changelog import (
     CHECKPOINT_KEY,
+    Log,
     RecoveryError,
     Replayed,
     StaleStoreError,
@@ -22,7 +26,8 @@ from stream_app.transaction import TaskProducer
 from tests.stream_app import harness
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from stream_app.settings import Settings
 
@@ -36,6 +41,12 @@ class FakeRecord(NamedTuple):
 
     key: bytes | None
     value: bytes | None
+    timestamp: int = 0
+
+
+def wall_ms() -> int:
+    """Return the present time, in milliseconds since 1970."""
+    return time.time_ns() // 1_000_000
 
 
 async def call(function: Callable[..., T], *args: object) -> T:
@@ -43,24 +54,81 @@ async def call(function: Callable[..., T], *args: object) -> T:
     return function(*args)
 
 
+NOW_MS, DAY_MS = 1_764_000_000_000, 86_400_000
+
+
+def plan(position: int | None, begin: int, end: int, origin: Origin | None = None, **log: Any) -> int:
+    """Plan the replay of partition 2 of a topic whose id is ``t-1``."""
+    there = Log("t", 2, begin, end, **{"topic_id": "t-1", **log})
+    return plan_replay(position, origin, there, now_ms=NOW_MS, remedy="do this")
+
+
+def old(age_ms: int, topic_id: str | None = "t-1") -> Origin:
+    """Return the origin of a store that was whole so long ago."""
+    return Origin(topic_id, NOW_MS - age_ms)
+
+
 @pytest.mark.parametrize(
-    ("position", "begin", "end", "start"), [(None, 3, 9, 3), (3, 3, 9, 3), (5, 3, 9, 5), (9, 3, 9, 9), (None, 0, 0, 0)]
+    ("position", "begin", "end", "start"), [(None, 0, 9, 0), (3, 3, 9, 3), (5, 3, 9, 5), (9, 3, 9, 9), (None, 0, 0, 0)]
 )
 def test_replay_starts_at_the_store_or_at_the_beginning(position: int | None, begin: int, end: int, start: int) -> None:
     """A new store replays from the beginning of the log, another one from where it is."""
-    assert plan_replay(position, begin, end, topic="t", partition=0, remedy="r") == start
+    assert plan(position, begin, end, old(1)) == start
 
 
 def test_store_ahead_of_the_log_is_refused() -> None:
     """A position beyond the end of the log means another or a truncated topic: the error has the remedy."""
     with pytest.raises(RecoveryError, match=r"changelog t, partition 2: .* offset 10, .* ends at 9.* do this"):
-        plan_replay(10, 0, 9, topic="t", partition=2, remedy="do this")
+        plan(10, 0, 9)
+    with pytest.raises(StaleStoreError, match="earlier topic"):
+        plan(10, 0, 9, is_accepted=True)
 
 
-def test_store_behind_the_log_is_stale() -> None:
-    """A position before the first offset means that records were missed."""
+def test_store_of_another_topic_is_refused() -> None:
+    """It was filled from a topic of this name that is gone, and may be all that is left of it."""
+    with pytest.raises(RecoveryError, match=r"topic t was deleted and made anew \(id t-0 is now t-1\).* do this"):
+        plan(5, 0, 9, old(1, "t-0"))
+    with pytest.raises(StaleStoreError, match="earlier topic"):
+        plan(5, 0, 9, old(1, "t-0"), is_accepted=True)
+    assert plan(5, 0, 9, old(1, None)) == plan(5, 0, 9, old(1, "t-0"), topic_id=None) == 5
+
+
+@pytest.mark.parametrize(("position", "origin"), [(None, None), (2, old(1)), (5, old(DAY_MS)), (5, None)])
+def test_a_log_that_was_cut_off_is_refused_without_a_store_that_has_it(
+    position: int | None, origin: Origin | None
+) -> None:
+    """Compaction leaves the first offset where it is: records before it were deleted; an operator may accept that."""
+    with pytest.raises(RecoveryError, match=r"partition 2: the records before offset 3 were deleted.* do this"):
+        plan(position, 3, 9, origin)
+    if position is None:
+        assert plan(position, 3, 9, origin, is_accepted=True) == 3
+    else:
+        with pytest.raises(StaleStoreError):
+            plan(position, 3, 9, origin, is_accepted=True)
+
+
+@pytest.mark.parametrize(
+    ("origin", "words"),
+    [
+        (old(DAY_MS), "delete.retention.ms"),
+        (old(DAY_MS - DAY_MS // 10 + 1), "delete.retention.ms"),
+        (old(-DAY_MS // 10 - 1), "ahead of this machine's clock"),
+        (None, "older version"),
+    ],
+)
+def test_store_too_old_for_what_it_missed_is_stale(origin: Origin | None, words: str) -> None:
+    """Tombstones of what it missed may be gone, by the age of the store or by a clock that was set back."""
+    with pytest.raises(StaleStoreError, match=words):
+        plan(5, 0, 9, origin)
+    assert plan(8, 0, 9, origin) == 8  # what follows is the mark of its own last transaction
+
+
+@pytest.mark.parametrize("age_ms", [0, DAY_MS - DAY_MS // 10, -DAY_MS // 10])
+def test_store_young_enough_catches_up(age_ms: int) -> None:
+    """Within the retention of tombstones, but for a tenth, the log tells all that it missed."""
+    assert plan(5, 0, 9, old(age_ms)) == 5
     with pytest.raises(StaleStoreError):
-        plan_replay(2, 3, 9, topic="t", partition=0, remedy="r")
+        plan(5, 0, 9, old(DAY_MS // 2), delete_retention_ms=DAY_MS // 2)
 
 
 def test_apply_moves_pages_checkpoint_and_position_together() -> None:
@@ -93,12 +161,13 @@ def test_replay_takes_over_committed_records_only(app_settings: Settings) -> Non
         await producer._producer.send_and_wait(topic, b"never committed", key=A, partition=1)
         await producer.discard()
         producer = await TaskProducer.start(app_settings, "id")  # this ends the open transaction
-        first = await replay(app_settings, topic, 1, store, call)
-        second = await replay(app_settings, topic, 1, store, call)
+        first = await replay(app_settings, topic, 1, store, call, topic_id="id-1", now_ms=wall_ms())
+        second = await replay(app_settings, topic, 1, store, call, topic_id="id-1", now_ms=wall_ms())
         await producer.commit([Output(topic, 1, B, b"2")], {}, "group")
         await producer.discard()
         await asyncio.to_thread(harness.wait_decided, app_settings, topic)
-        return first, second, await replay(app_settings, topic, 1, store, call)
+        third = await replay(app_settings, topic, 1, store, call, topic_id="id-1", now_ms=wall_ms())
+        return first, second, third
 
     first, second, third = asyncio.run(run())
     assert (first.n_records, second.n_records, third.n_records) == (2, 0, 1)
@@ -107,3 +176,63 @@ def test_replay_takes_over_committed_records_only(app_settings: Settings) -> Non
     assert store.checkpoint == b"c1"
     assert store.position is not None
     assert store.position <= third.end
+    assert store.origin is not None
+    assert store.origin.topic_id == "id-1"
+
+
+@pytest.fixture
+def eager_broker(tmp_path: Path) -> Iterator[EmbeddedBroker]:
+    """Yield a broker of its own that compacts without waiting."""
+    with EmbeddedBroker(tmp_path / "kafka", properties={"log.cleaner.backoff.ms": "50"}) as broker:
+        yield broker
+
+
+def test_a_removed_page_does_not_come_back(
+    app_settings: Settings, eager_broker: EmbeddedBroker, tmp_path: Path
+) -> None:
+    """A store from before a removal that compaction has since dropped is stale; the changelog alone is right.
+
+    Compaction leaves the first offset where it was.
+    """
+    settings = app_settings.model_copy(update={"bootstrap_servers": eager_broker.bootstrap_servers})
+    topic = settings.topic_item_state
+    harness.make_topics(settings)
+    compaction = {"segment.ms": "1", "delete.retention.ms": "0", "min.cleanable.dirty.ratio": "0.01"}
+    harness.alter_topic(settings, topic, {"cleanup.policy": "compact", "max.compaction.lag.ms": "1", **compaction})
+
+    async def take(store: PageStore | MemoryPageStore) -> Replayed:
+        return await replay(settings, topic, 0, store, call, topic_id="id", now_ms=wall_ms())
+
+    async def commit(*pages: tuple[bytes, bytes | None]) -> None:
+        producer = await TaskProducer.start(settings, "id")
+        await producer.commit([Output(topic, 0, key, value) for key, value in pages], {}, "group")
+        await producer.discard()
+        await asyncio.to_thread(harness.wait_decided, settings, topic)
+
+    def is_dropped() -> bool:
+        asyncio.run(commit((B, b"2"), (CHECKPOINT_KEY, b"c3")))
+        return A not in {record.key for record in harness.read_committed(settings, topic)}
+
+    asyncio.run(commit((A, b"1"), (B, b"1"), (CHECKPOINT_KEY, b"c1")))
+    with closing(PageStore(tmp_path / "store")) as store:
+        asyncio.run(take(store))
+        assert store.get_many([A]) == [b"1"]
+    asyncio.run(commit((A, None), (CHECKPOINT_KEY, b"c2")))
+    harness.wait_for(is_dropped, "the page and its tombstone to be compacted away")
+    with closing(PageStore(tmp_path / "store")) as store, pytest.raises(StaleStoreError, match=r"delete.retention.ms"):
+        asyncio.run(take(store))
+    anew = MemoryPageStore()
+    assert asyncio.run(take(anew)).start == 0
+    assert anew.get_many([A, B]) == [None, b"2"]
+
+
+def test_a_store_whose_clock_was_ahead_is_stale(app_settings: Settings) -> None:
+    """Its age cannot be known when it says that it is newer than records that it lacks; nothing is applied."""
+    harness.make_topics(app_settings)
+    topic = app_settings.topic_user_state
+    harness.send(app_settings, [(A, b"1"), (A, b"2"), (A, b"3")], topic=topic, partition=1)
+    store = MemoryPageStore()
+    store.write([(A, b"1")], position=1, checkpoint=None, origin=Origin("id", wall_ms() + DAY_MS // 2))
+    with pytest.raises(StaleStoreError, match="clock was wrong"):
+        asyncio.run(replay(app_settings, topic, 1, store, call, topic_id="id", now_ms=wall_ms() + DAY_MS))
+    assert (store.position, store.get_many([A])) == (1, [b"1"])
