@@ -6,7 +6,7 @@ import asyncio
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import structlog
@@ -161,26 +161,10 @@ def encode_checkpoint(spec: StageSpec, partition: int, opened: Opened, state: di
     )
 
 
-class StageTopics(Protocol):
-    """Whose checkpoint it is; a :class:`~stream_app.processor.StageSpec` is one."""
-
-    @property
-    def name(self) -> str:
-        """Name of the stage."""
-
-    @property
-    def input_topic(self) -> str:
-        """What it reads."""
-
-    @property
-    def changelog_topic(self) -> str:
-        """What holds its state."""
-
-
 def check_checkpoint(
-    raw: bytes, spec: StageTopics, partition: int, source: TopicFacts, end: int, *, remedy: str
-) -> Checkpoint:
-    """Return a checkpoint, after making sure that its input offset still means the same events.
+    raw: bytes, spec: StageSpec, partition: int, source: TopicFacts, begin: int, end: int, *, remedy: str
+) -> int:
+    """Return the input offset of a checkpoint, after making sure that it still means the same events.
 
     Parameters
     ----------
@@ -188,8 +172,8 @@ def check_checkpoint(
         The checkpoint record.
     source
         The input topic as it is now.
-    end
-        Offset after the last record of the input partition.
+    begin, end
+        First offset of the input partition, and the offset after its last record.
 
     Raises
     ------
@@ -229,10 +213,21 @@ def check_checkpoint(
     if problem:
         message = f"{where}: {problem}. To go on, {remedy}"
         raise RecoveryError(message)
-    return checkpoint
+    if checkpoint.input_offset < begin:
+        _log.error(
+            "events_expired",
+            stage=spec.name,
+            partition=partition,
+            n_events=begin - checkpoint.input_offset,
+            reason=f"Kafka deleted them from {spec.input_topic} before they were read",
+            remedy="raise retention.ms of the topic, or keep a worker running",
+        )
+    return max(checkpoint.input_offset, begin)
 
 
-def check_changelog(checkpoint: Checkpoint, spec: StageTopics, settings: Settings, changelog: TopicFacts) -> None:
+def check_changelog(
+    raw: bytes, stage: str, partition: int, topic: str, changelog: TopicFacts, settings: Settings
+) -> None:
     """Make sure that a checkpoint stands in the topic that it was committed to, or in one that the operator accepts.
 
     A worker under which the topic is made anew goes on to commit for some seconds: what it commits then is less than
@@ -240,44 +235,26 @@ def check_changelog(checkpoint: Checkpoint, spec: StageTopics, settings: Setting
 
     Parameters
     ----------
-    changelog
-        The topic as it is now.
+    raw
+        The checkpoint record; one that cannot be read, or does not tell the id, is accepted.
+    topic, changelog
+        Where it stands, as that is now.
 
     Raises
     ------
     RecoveryError
         The topic was made anew.
     """
-    former_id, topic_id = checkpoint.changelog_topic_id, changelog.topic_id
-    if not (former_id and topic_id) or former_id == topic_id:
+    try:
+        former_id, topic_id = _decoder.decode(raw).changelog_topic_id, changelog.topic_id
+    except msgspec.MsgspecError:
         return
-    if not is_accepted(settings, spec.changelog_topic, topic_id):
+    if former_id and topic_id and former_id != topic_id and not is_accepted(settings, topic, topic_id):
         message = (
-            f"stage {spec.name}, partition {checkpoint.partition}: "
-            f"{made_anew(spec.changelog_topic, former_id, topic_id)}. To go on, "
-            f"{restore_state(settings, spec.changelog_topic, topic_id)}"
+            f"stage {stage}, partition {partition}: {made_anew(topic, former_id, topic_id)}. To go on, "
+            f"{restore_state(settings, topic, topic_id)}"
         )
         raise RecoveryError(message)
-
-
-def first_offset(checkpoint: Checkpoint, begin: int) -> int:
-    """Return the input offset to go on from, and tell where events were deleted before they were read.
-
-    Parameters
-    ----------
-    begin
-        First offset of the input partition.
-    """
-    if checkpoint.input_offset < begin:
-        _log.error(
-            "events_expired",
-            stage=checkpoint.stage,
-            partition=checkpoint.partition,
-            n_events=begin - checkpoint.input_offset,
-            reason=f"Kafka deleted them from {checkpoint.input_topic} before they were read",
-            remedy="raise retention.ms of the topic, or keep a worker running",
-        )
-    return max(checkpoint.input_offset, begin)
 
 
 async def _matching_topics(
@@ -330,9 +307,9 @@ async def _start_offset(
         begin = (await consumer.beginning_offsets([tp]))[tp]
         end = (await consumer.end_offsets([tp]))[tp]
         if raw is not None:
-            checkpoint = check_checkpoint(raw, spec, partition, source, end, remedy=start_over(settings))
-            check_changelog(checkpoint, spec, settings, changelog)
-            return first_offset(checkpoint, begin)
+            offset = check_checkpoint(raw, spec, partition, source, begin, end, remedy=start_over(settings))
+            check_changelog(raw, spec.name, partition, spec.changelog_topic, changelog, settings)
+            return offset
         committed = await consumer.committed(tp)
     finally:
         await stop_consumer(consumer)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from aiokafka.errors import KafkaError
 from pydantic import ValidationError
 
-from stream_app.doctor import cluster, local, rights, state, topics, transactions
+from stream_app.doctor import cluster, local, rights, topics, transactions
+from stream_app.doctor.changelogs import check_changelogs
 from stream_app.doctor.environment import check_environment, check_together, wrong_settings
 from stream_app.doctor.finding import Finding, Severity, error, skipped
 from stream_app.settings import Settings
@@ -60,11 +61,11 @@ async def _examine_cluster(settings: Settings, *, probe: bool) -> AsyncIterator[
     for finding in local.check_memory(settings, *(await _numbers_of_tasks(settings, is_away=is_away))):
         yield finding
     if is_away:
-        yield skipped("topics", "the broker comes first; so with state, rights, transactions, offsets and clock")
+        yield skipped("topics", "the broker comes first; so with rights, transactions, offsets and clock")
         return
     checks: list[tuple[str, Callable[[Settings], Awaitable[list[Finding]]]]] = [
         ("topics", topics.check_configuration),
-        ("state", state.check_state),
+        ("changelogs", check_changelogs),
         ("rights", rights.check_rights),
         ("transactions", transactions.check_transactions),
         ("offsets", topics.check_offsets),

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from stream_app.doctor.state import check_state
+from stream_app.doctor.changelogs import check_changelogs
 from stream_app.faults import POINTS
 from tests.stream_app import harness
 from tests.stream_app.harness import Flow, Worker
@@ -297,16 +297,16 @@ def test_changelog_recreated_under_a_running_worker_is_refused_for_good(settings
             assert "CROSSAISLE_APP_ID" in last
         shutil.rmtree(settings.state_dir / settings.app_id, ignore_errors=True)
     assert harness.counts(settings) == partial
-    (finding, *_) = [f for f in asyncio.run(check_state(settings)) if f.severity == "error"]
+    (finding, *_) = [f for f in asyncio.run(check_changelogs(settings)) if f.severity == "error"]
     assert "deleted and made anew" in finding.found
     accepted = settings.model_copy(update={"accepted_topics": _named_id(finding.remedy)})
-    assert [f.severity for f in asyncio.run(check_state(accepted))] == ["ok"]
+    assert [f.severity for f in asyncio.run(check_changelogs(accepted))] == ["ok"]
     with Worker(accepted, tmp_path / "accepted") as worker:
         worker.wait_ready()
         harness.send_numbered(settings, 400)
         worker.wait_counted(partial.total() + 400)
         assert worker.terminate() == 0
-    assert [f.severity for f in asyncio.run(check_state(settings))] == ["ok"], "each partition has committed"
+    assert [f.severity for f in asyncio.run(check_changelogs(settings))] == ["ok"], "each partition has committed"
     with Worker(settings, tmp_path / "after") as worker:
         worker.wait_ready()
 
@@ -326,7 +326,7 @@ def test_changelog_that_was_cut_off_is_refused_without_a_store(settings: Setting
     harness.wait_decided(settings, settings.topic_user_state)
     where = {r.key: r.offset for r in harness.read_committed(settings, settings.topic_user_state) if r.partition == 0}
     harness.delete_records(settings, settings.topic_user_state, 0, min(where.values()) + 1)
-    assert [f.severity for f in asyncio.run(check_state(settings))] == ["error"]
+    assert [f.severity for f in asyncio.run(check_changelogs(settings))] == ["error"]
     with Worker(settings, tmp_path / "with stores") as worker:
         worker.wait_ready()
         assert worker.terminate() == 0
@@ -336,10 +336,10 @@ def test_changelog_that_was_cut_off_is_refused_without_a_store(settings: Setting
         last = worker.log.splitlines()[-1]
         assert f"changelog {settings.topic_user_state}, partition 0: the records before offset" in last
         assert "CROSSAISLE_APP_ID" in last
-    (finding,) = asyncio.run(check_state(settings))
+    (finding,) = asyncio.run(check_changelogs(settings))
     assert "partition 0: the records before offset" in finding.found
     accepted = settings.model_copy(update={"accepted_topics": _named_id(finding.remedy)})
-    assert [f.severity for f in asyncio.run(check_state(accepted))] == ["ok"]
+    assert [f.severity for f in asyncio.run(check_changelogs(accepted))] == ["ok"]
     with Worker(accepted, tmp_path / "accepted") as worker:
         worker.wait_ready()
 
