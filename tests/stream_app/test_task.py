@@ -311,6 +311,36 @@ def test_changelog_recreated_under_a_running_worker_is_refused_for_good(settings
         worker.wait_ready()
 
 
+def test_changelog_put_back_from_a_backup_goes_on_when_its_id_is_named(settings: Settings, tmp_path: Path) -> None:
+    """A topic with the same records under another id is refused until the operator says that it is whole."""
+    topic = settings.topic_user_state
+    with Worker(settings, tmp_path / "log") as worker:
+        sent = harness.send_numbered(settings, 1000)
+        worker.wait_counted(1000)
+        assert worker.terminate() == 0
+    harness.wait_decided(settings, topic)
+    backup = harness.read_committed(settings, topic)
+    harness.recreate_topic(settings, topic)
+    for partition in range(harness.N_PARTITIONS):
+        records = [(record.key, record.value) for record in backup if record.partition == partition]
+        harness.send(settings, records, topic=topic, partition=partition)
+    with Worker(settings, tmp_path / "refused") as worker:
+        assert worker.wait() == 1
+        last = worker.log.splitlines()[-1]
+        assert f"topic {topic} was deleted and made anew" in last
+    accepted = settings.model_copy(update={"accepted_topics": _named_id(last)})
+    with Worker(accepted, tmp_path / "accepted") as worker:
+        worker.wait_ready()
+        assert worker.log.count("it was filled from an earlier topic") == harness.N_PARTITIONS
+        sent += harness.send_numbered(settings, 1000)
+        worker.wait_counted(2000)
+        assert worker.terminate() == 0
+    with Worker(settings, tmp_path / "after") as worker:
+        sent += harness.send_numbered(settings, 1000)
+        worker.wait_counted(3000)
+    harness.check_exactly_once(settings, sent)
+
+
 def _named_id(remedy: str) -> str:
     return remedy.partition("CROSSAISLE_ACCEPTED_TOPICS to ")[2].split()[0]
 
