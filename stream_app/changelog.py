@@ -1,24 +1,14 @@
-"""The changelog of a task: replaying it into the local store, and telling when it cannot be trusted."""
+"""The changelog of a task: its one key that is no page's, and when a task may go on from it and from a local store."""
 
 from __future__ import annotations
 
-import time
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final, cast
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
-
-from state.store import Origin
-from stream_app.kafka import client_options, stop_consumer
 from stream_app.settings import PREFIX
-from stream_app.topics import topic_configs
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
-
-    from state.store import Store
-    from stream_app.records import KafkaRecord
+    from state.store import Origin
     from stream_app.settings import Settings
 
 CHECKPOINT_KEY = b"\x00checkpoint"
@@ -30,10 +20,7 @@ MAX_RECORD_BYTES = 4 << 20
 DELETE_RETENTION_MS: Final = 86_400_000
 """Kafka's default of ``delete.retention.ms``, for a broker that does not tell."""
 
-_FETCH_BYTES = 8 << 20
-_MAX_RECORDS = 5_000
-_POLL_MS = 20
-_MARK = 1
+MARK = 1
 """What the log holds after the last record of a commit: the mark of its transaction."""
 _MARGIN = 10
 """One part in so many of ``delete.retention.ms`` is left for the replay, and for clocks that differ."""
@@ -48,38 +35,6 @@ class StaleStoreError(Exception):
 
     The message says why.
     """
-
-
-@dataclass(frozen=True, slots=True)
-class Replayed:
-    """What a replay did."""
-
-    n_records: int
-    start: int
-    """Changelog offset the replay began at."""
-    end: int
-    """Changelog offset after the last record, when the replay began."""
-
-
-@dataclass(slots=True)
-class RestoreProgress:
-    """How far a replay is; shown while it goes on."""
-
-    start: int = 0
-    position: int = 0
-    end: int = 0
-    started_s: float = 0.0
-    """When it began, by the monotonic clock."""
-
-    @property
-    def n_left(self) -> int:
-        """Offsets still to read."""
-        return max(self.end - self.position, 0)
-
-    def left_s(self, now_s: float) -> float | None:
-        """Return an estimate of the seconds left, at the speed so far; None before anything was read."""
-        n_read, took_s = self.position - self.start, now_s - self.started_s
-        return self.n_left * took_s / n_read if n_read > 0 else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +153,7 @@ def _stale(position: int, origin: Origin | None, log: Log, now_ms: int) -> str:
         return "it was filled from an earlier topic of this name"
     if position < log.begin:
         return f"it wants offset {position}, the topic begins at {log.begin}"
-    return "" if position + _MARK >= log.end else _too_old(origin, log, now_ms)
+    return "" if position + MARK >= log.end else _too_old(origin, log, now_ms)
 
 
 def _too_old(origin: Origin | None, log: Log, now_ms: int) -> str:
@@ -216,118 +171,21 @@ def _too_old(origin: Origin | None, log: Log, now_ms: int) -> str:
     return ""
 
 
-def _check_clock(records: Sequence[KafkaRecord], origin: Origin | None, log: Log) -> None:
-    """Make sure that the first records that a store lacks are not of a time before the store's."""
-    if origin is not None and records[0].timestamp < origin.as_of_ms - log.delete_retention_ms // _MARGIN:
+def check_clock(first_ms: int, origin: Origin | None, log: Log) -> None:
+    """Make sure that the first record that a store lacks is not of a time before the store's.
+
+    Parameters
+    ----------
+    first_ms
+        Timestamp of the record, in milliseconds since 1970.
+
+    Raises
+    ------
+    StaleStoreError
+        It is: how old the store is cannot be known.
+    """
+    if origin is not None and first_ms < origin.as_of_ms - log.delete_retention_ms // _MARGIN:
         message = (
             "it is of a later time than records that it lacks: some machine's clock was wrong, and its age unknown"
         )
         raise StaleStoreError(message)
-
-
-async def replay(
-    settings: Settings,
-    topic: str,
-    partition: int,
-    store: Store,
-    run: Callable[..., Awaitable[Any]],
-    progress: RestoreProgress | None = None,
-    *,
-    topic_id: str | None,
-    now_ms: int,
-) -> Replayed:
-    """Bring a store up to the end of its changelog, reading committed records only.
-
-    Parameters
-    ----------
-    topic, partition, topic_id
-        The changelog of the task.
-    store
-        Local store of the task; its position moves with every batch, so that an interrupted replay goes on where it
-        stopped.
-    run
-        Calls a function with arguments in the thread that owns the store.
-    progress
-        Kept up to date while the replay goes on.
-    now_ms
-        Present time, in milliseconds since 1970.
-
-    Raises
-    ------
-    RecoveryError, StaleStoreError
-        See :func:`plan_replay`.
-    """
-    tp = TopicPartition(topic, partition)
-    consumer = AIOKafkaConsumer(
-        **client_options(settings),
-        group_id=None,
-        enable_auto_commit=False,
-        auto_offset_reset="none",
-        isolation_level="read_committed",
-        max_partition_fetch_bytes=_FETCH_BYTES,
-    )
-    try:
-        await consumer.start()
-        consumer.assign([tp])
-        begin = (await consumer.beginning_offsets([tp]))[tp]
-        end = (await consumer.end_offsets([tp]))[tp]
-        log = await _describe(settings, Log(topic, partition, begin, end, topic_id), store)
-        is_new, origin = store.position is None, store.origin
-        start = plan_replay(store.position, origin, log, now_ms=now_ms, remedy=restore_state(settings, topic, topic_id))
-        consumer.seek(tp, start)
-        n_records = 0
-        position = start
-        as_of = Origin(topic_id, now_ms)
-        if progress is not None:
-            progress.start, progress.position, progress.end = start, start, end
-            progress.started_s = time.monotonic()
-        while position < end:
-            batches = await consumer.getmany(tp, timeout_ms=_POLL_MS, max_records=_MAX_RECORDS)
-            records = cast("Sequence[KafkaRecord]", batches.get(tp, ()))
-            position = await consumer.position(tp)
-            if records:
-                if not (is_new or n_records):
-                    _check_clock(records, origin, log)
-                n_records += len(records)
-                await run(apply, store, records, position, as_of if is_new else None)
-            if progress is not None:
-                progress.position = position
-        if store.position is not None:  # it now has all that there was when the replay began
-            await run(apply, store, (), position, as_of)
-        return Replayed(n_records, start, end)
-    finally:
-        await stop_consumer(consumer)
-
-
-async def _describe(settings: Settings, log: Log, store: Store) -> Log:
-    """Return a log with what the operator says of it and, where the store has missed anything, its configuration."""
-    log = replace(log, is_accepted=is_accepted(settings, log.topic, log.topic_id))
-    if store.position is None or store.position + _MARK >= log.end:
-        return log
-    admin = AIOKafkaAdminClient(**client_options(settings))
-    await admin.start()
-    try:
-        config = (await topic_configs(admin, [log.topic])).get(log.topic, {})
-    finally:
-        await admin.close()
-    return replace(log, delete_retention_ms=int(config.get("delete.retention.ms", DELETE_RETENTION_MS)))
-
-
-def apply(store: Store, records: Sequence[KafkaRecord], position: int, origin: Origin | None = None) -> None:
-    """Write changelog records to a store: pages, the newest checkpoint among them, position and origin.
-
-    Parameters
-    ----------
-    origin
-        See :meth:`~state.store.PageStore.write`. A store that is filled from the beginning is as of when that began,
-        wherever it is interrupted: for what it has read by then no tombstone was gone. One that catches up stays as of
-        what it was until it has done so.
-    """
-    pages: list[tuple[bytes, bytes | None]] = []
-    checkpoint: bytes | None = None
-    for record in records:
-        if record.key == CHECKPOINT_KEY:
-            checkpoint = record.value
-        elif record.key is not None:
-            pages.append((record.key, record.value))
-    store.write(pages, position=position, checkpoint=checkpoint, origin=origin)

@@ -15,17 +15,15 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from state.store import PageStore, StoreDamagedError, StoreLockedError
 from stream_app.changelog import (
     RecoveryError,
-    Replayed,
-    RestoreProgress,
     StaleStoreError,
     is_accepted,
     made_anew,
-    replay,
     restore_state,
     start_over,
 )
 from stream_app.kafka import client_options, stop_consumer
 from stream_app.records import Checkpoint
+from stream_app.replay import Replayed, RestoreProgress, replay
 from stream_app.transaction import TaskProducer
 
 if TYPE_CHECKING:
