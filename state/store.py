@@ -1,7 +1,7 @@
 r"""The local store of one task: pages, changelog position and checkpoint, moved together in one atomic write.
 
 The store is a cache of a task's changelog. It holds every page under the same key and with the same bytes as the
-changelog, and two keys of its own. No page key is equal to one of them: a page key has 11 bytes, of which the ninth
+changelog, and three keys of its own. No page key is equal to one of them: a page key has 11 bytes, of which the ninth
 tells the kind of page, and no kind is that of ``\x00checkpoint`` there:
 
 =================  ===============================================================================
@@ -9,12 +9,15 @@ key                value
 =================  ===============================================================================
 ``\x00position``   ``format_version u8 | position i64``, little endian; position -1 is none
 ``\x00checkpoint`` the newest checkpoint record of the changelog, byte for byte
+``\x00origin``     ``version u8 | as_of_ms i64``, little endian, then the changelog's topic id in ASCII; a store of
+                  an older version of crossaisle has none
 =================  ===============================================================================
 
 Losing a store costs time only: it is rebuilt from the changelog. So what is written waits in memory
 (:mod:`state.waiting`) until it is worth a write to RocksDB, and RocksDB keeps no log of its own: after a crash the
 store is what it was when it last went to disk, pages, position and checkpoint together, and the changelog from that
-position on is replayed. A store that was closed lacks nothing.
+position on is replayed. A store that was closed lacks nothing. What has waited for an hour goes to disk as well: the
+changelog does not tell for ever what was removed (:attr:`Origin.as_of_ms`).
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import struct
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
 
 from rocksdict import WriteBatch
 
@@ -48,6 +51,7 @@ if TYPE_CHECKING:
 __all__ = [
     "STORE_FORMAT_VERSION",
     "MemoryPageStore",
+    "Origin",
     "PageStore",
     "Store",
     "StoreDamagedError",
@@ -61,8 +65,25 @@ STORE_FORMAT_VERSION = 1
 
 _POSITION_KEY = b"\x00position"
 _CHECKPOINT_KEY = b"\x00checkpoint"
+_ORIGIN_KEY = b"\x00origin"
+_OWN_KEYS = (_POSITION_KEY, _CHECKPOINT_KEY, _ORIGIN_KEY)
 _POSITION = struct.Struct("<Bq")
 _NO_POSITION = -1
+_ORIGIN = struct.Struct("<Bq")
+_ORIGIN_VERSION = 1
+_WAIT_AT_MOST_MS = 3_600_000
+
+
+class Origin(NamedTuple):
+    """Which changelog a store was filled from, and how new its pages are."""
+
+    topic_id: str | None
+    """The broker's id of the changelog, None where it tells none."""
+    as_of_ms: int
+    """The store lacks nothing of what had been committed by then, in milliseconds since 1970.
+
+    What was removed later is still told by the changelog, until its tombstones are as old as ``delete.retention.ms``.
+    """
 
 
 class Store(Protocol):
@@ -76,11 +97,22 @@ class Store(Protocol):
     def checkpoint(self) -> bytes | None:
         """Newest checkpoint record, byte for byte, or None if there is none yet."""
 
+    @property
+    def origin(self) -> Origin | None:
+        """What it was filled from, None where that was never noted."""
+
     def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
         """Return the page of each key, in the order of ``keys``; None where there is none."""
 
-    def write(self, pages: Iterable[tuple[bytes, bytes | None]], *, position: int, checkpoint: bytes | None) -> None:
-        """Write pages, position and checkpoint, all or nothing."""
+    def write(
+        self,
+        pages: Iterable[tuple[bytes, bytes | None]],
+        *,
+        position: int,
+        checkpoint: bytes | None,
+        origin: Origin | None = None,
+    ) -> None:
+        """Write pages, position, checkpoint and origin, all or nothing."""
 
     def close(self) -> None:
         """Release the files. Closing twice is allowed."""
@@ -108,9 +140,10 @@ class PageStore:
         self._path = path
         self._waiting = WaitingPages()
         self._is_behind = False
+        self._behind_since_ms: int | None = None
         self._db: Rdict | None = open_rocks(path)
         try:
-            self._position, self._checkpoint = self._load()
+            self._position, self._checkpoint, self._origin = self._load()
         except StoreError:
             self.close()
             raise
@@ -129,6 +162,11 @@ class PageStore:
     def checkpoint(self) -> bytes | None:
         """Newest checkpoint record, byte for byte, or None if there is none yet."""
         return self._checkpoint
+
+    @property
+    def origin(self) -> Origin | None:
+        """What it was filled from, None where that was never noted."""
+        return self._origin
 
     def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
         """Return the page of each key.
@@ -188,8 +226,15 @@ class PageStore:
             raise unusable(self._path, error) from error
         yield _without_own(pages)
 
-    def write(self, pages: Iterable[tuple[bytes, bytes | None]], *, position: int, checkpoint: bytes | None) -> None:
-        """Take pages, position and checkpoint, all or nothing; they go to disk when enough has come together.
+    def write(
+        self,
+        pages: Iterable[tuple[bytes, bytes | None]],
+        *,
+        position: int,
+        checkpoint: bytes | None,
+        origin: Origin | None = None,
+    ) -> None:
+        """Take pages, position, checkpoint and origin, all or nothing; they go to disk when enough has come together.
 
         After a crash there is all of it or nothing, and all that was written before if it is there.
 
@@ -202,6 +247,8 @@ class PageStore:
             Next changelog offset to read.
         checkpoint
             Checkpoint record that belongs to the pages; None keeps the one that is there.
+        origin
+            What the store is filled from, and as of when; None keeps what is there.
 
         Raises
         ------
@@ -219,7 +266,13 @@ class PageStore:
         self._position = position
         self._checkpoint = self._checkpoint if checkpoint is None else checkpoint
         self._is_behind = True
-        if self._waiting.is_full:
+        waited_ms = 0
+        if origin is not None:
+            self._origin = origin
+            if self._behind_since_ms is None:
+                self._behind_since_ms = origin.as_of_ms
+            waited_ms = origin.as_of_ms - self._behind_since_ms
+        if self._waiting.is_full or waited_ms >= _WAIT_AT_MOST_MS:
             self._write_out()
 
     def _write_out(self) -> None:
@@ -236,6 +289,8 @@ class PageStore:
         put(_POSITION_KEY, _POSITION.pack(STORE_FORMAT_VERSION, cast("int", self._position)))
         if self._checkpoint is not None:
             put(_CHECKPOINT_KEY, self._checkpoint)
+        if self._origin is not None:
+            put(_ORIGIN_KEY, _ORIGIN.pack(_ORIGIN_VERSION, self._origin.as_of_ms) + _text(self._origin.topic_id))
         try:
             db.write(batch)
             db.flush(wait=False)
@@ -243,6 +298,7 @@ class PageStore:
             raise unusable(self._path, error) from error
         self._waiting.clear()
         self._is_behind = False
+        self._behind_since_ms = None
 
     def close(self) -> None:
         """Release the files, also where they can no longer be written: it is a cache. Closing twice is allowed."""
@@ -265,9 +321,9 @@ class PageStore:
             raise StoreError(message)
         return self._db
 
-    def _load(self) -> tuple[int | None, bytes | None]:
+    def _load(self) -> tuple[int | None, bytes | None, Origin | None]:
         db = self._opened()
-        head, checkpoint = self.get_many([_POSITION_KEY, _CHECKPOINT_KEY])
+        head, checkpoint, origin = self.get_many(_OWN_KEYS)
         if head is None:
             if db.latest_sequence_number() > 0:
                 raise damaged(self._path, "it has pages but no position")
@@ -275,7 +331,7 @@ class PageStore:
                 db.put(_POSITION_KEY, _POSITION.pack(STORE_FORMAT_VERSION, _NO_POSITION))
             except Exception as error:
                 raise unusable(self._path, error) from error
-            return None, None
+            return None, None, None
         if head[:1] != bytes([STORE_FORMAT_VERSION]):
             message = (
                 f"store {self._path}: it was written in format {head[0] if head else None}, this version of crossaisle "
@@ -285,7 +341,7 @@ class PageStore:
         if len(head) != _POSITION.size:
             raise damaged(self._path, f"its position has {len(head)} bytes, not {_POSITION.size}")
         _version, position = _POSITION.unpack(head)
-        return (None if position == _NO_POSITION else position), checkpoint
+        return (None if position == _NO_POSITION else position), checkpoint, _origin_of(origin)
 
 
 class MemoryPageStore:
@@ -295,6 +351,7 @@ class MemoryPageStore:
         self._pages: dict[bytes, bytes] = {}
         self._position: int | None = None
         self._checkpoint: bytes | None = None
+        self._origin: Origin | None = None
 
     @property
     def position(self) -> int | None:
@@ -306,12 +363,24 @@ class MemoryPageStore:
         """Newest checkpoint record, byte for byte, or None if there is none yet."""
         return self._checkpoint
 
+    @property
+    def origin(self) -> Origin | None:
+        """What it was filled from, None where that was never noted."""
+        return self._origin
+
     def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
         """Return the page of each key, in the order of ``keys``; None where there is none."""
         return [self._pages.get(key) for key in keys]
 
-    def write(self, pages: Iterable[tuple[bytes, bytes | None]], *, position: int, checkpoint: bytes | None) -> None:
-        """Write pages, position and checkpoint, all or nothing; see :meth:`PageStore.write`."""
+    def write(
+        self,
+        pages: Iterable[tuple[bytes, bytes | None]],
+        *,
+        position: int,
+        checkpoint: bytes | None,
+        origin: Origin | None = None,
+    ) -> None:
+        """Write pages, position, checkpoint and origin, all or nothing; see :meth:`PageStore.write`."""
         _check_position(position)
         changes = dict(pages)
         for key in changes:
@@ -323,19 +392,32 @@ class MemoryPageStore:
                 self._pages[key] = page
         self._position = position
         self._checkpoint = self._checkpoint if checkpoint is None else checkpoint
+        self._origin = self._origin if origin is None else origin
 
     def close(self) -> None:
         """Do nothing: the pages stay."""
 
 
+def _text(topic_id: str | None) -> bytes:
+    return (topic_id or "").encode("ascii")
+
+
+def _origin_of(raw: bytes | None) -> Origin | None:
+    """Return what a store noted of its origin; None where it is not to be read, as if there were none."""
+    if raw is None or len(raw) < _ORIGIN.size or raw[0] != _ORIGIN_VERSION:
+        return None
+    _version, as_of_ms = _ORIGIN.unpack_from(raw)
+    return Origin(raw[_ORIGIN.size :].decode("ascii", "replace") or None, as_of_ms)
+
+
 def _without_own(entries: dict[bytes, bytes]) -> dict[bytes, bytes]:
-    for key in (_POSITION_KEY, _CHECKPOINT_KEY):
+    for key in _OWN_KEYS:
         entries.pop(key, None)
     return entries
 
 
 def _check_key(key: bytes) -> None:
-    if key in (_POSITION_KEY, _CHECKPOINT_KEY):
+    if key in _OWN_KEYS:
         message = f"page key must not be one of the store's own, got {key!r}"
         raise ValueError(message)
 

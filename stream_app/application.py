@@ -13,6 +13,7 @@ import faust
 import structlog
 from faust.app.base import BootStrategy
 
+from stream_app.changelog import start_over
 from stream_app.handover import Handover
 from stream_app.kafka import client_options
 from stream_app.logs import configure_logging, hush_clients
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 _SWITCH_S = 0.0005
 """How long a thread may keep the interpreter from another one. Python's 5 ms are the latency of a commit's requests."""
 
+
+_CATALOG_REMEDY = "send the catalogue again if it is not there, and start the worker: it reads it from its beginning"
 
 _LEFT_S = 1.0
 """How long what is left at the end of a worker may take to end once it is cancelled."""
@@ -231,8 +234,9 @@ def default_plan(settings: Settings, collector: WorkerCollector) -> Callable[[Ma
                 replica.apply_items,
                 handover,
                 StoredItems(settings, replica.apply_stored).restore,
+                start_over(settings),
             ),
-            TailSpec(settings.topic_catalog, replica.apply_catalog),
+            TailSpec(settings.topic_catalog, replica.apply_catalog, remedy=_CATALOG_REMEDY),
             TailSpec(settings.topic_policy_state, policy.apply),
         ]
         return Plan(

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
+from state.store import Origin
 from stream_app import faults
 from stream_app.changelog import CHECKPOINT_KEY
 from stream_app.packing import PackedBatch, pack
@@ -74,7 +75,7 @@ class Committer:
             The outcome is unknown: drop what is in memory and recover.
         """
         context, spec, partition = self._context, self._context.spec, self._source.partition
-        started = time.monotonic()
+        started, as_of_ms = time.monotonic(), now_ms()
         flush, packed = await context.call(spec.meters.flush.timed(_flush), opened.processor, now_ms())
         sent_s = time.monotonic()
         checkpoint = encode_checkpoint(spec, partition, opened, flush.state)
@@ -91,7 +92,8 @@ class Committer:
         if position < 0:
             message = "the broker did not say where the changelog records are: reading them again"
             raise KafkaError(message)
-        await context.call(_settle, opened, flush, position, checkpoint)
+        origin = Origin(opened.changelog_topic_id, as_of_ms)
+        await context.call(_settle, opened, flush, position, checkpoint, origin)
         await self._hand_over(flush.pages, position)
         opened.committed_offset = opened.next_offset
         self.n_commits += 1
@@ -116,8 +118,8 @@ def _flush(processor: Processor, at_ms: int) -> tuple[Flush, list[PackedBatch]]:
     return flush, pack(flush.pages, at_ms)
 
 
-def _settle(opened: Opened, flush: Flush, position: int, checkpoint: bytes) -> None:
+def _settle(opened: Opened, flush: Flush, position: int, checkpoint: bytes, origin: Origin) -> None:
     faults.hit_during("in_local_write")
-    opened.store.write(flush.pages, position=position, checkpoint=checkpoint)
+    opened.store.write(flush.pages, position=position, checkpoint=checkpoint, origin=origin)
     faults.survive()
     opened.processor.committed()

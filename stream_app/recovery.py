@@ -13,9 +13,17 @@ import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from state.store import PageStore, StoreDamagedError, StoreLockedError
-from stream_app.changelog import RecoveryError, Replayed, RestoreProgress, StaleStoreError, replay, start_over
+from stream_app.changelog import (
+    RecoveryError,
+    StaleStoreError,
+    is_accepted,
+    made_anew,
+    restore_state,
+    start_over,
+)
 from stream_app.kafka import client_options, stop_consumer
 from stream_app.records import Checkpoint
+from stream_app.replay import Replayed, RestoreProgress, replay
 from stream_app.transaction import TaskProducer
 
 if TYPE_CHECKING:
@@ -45,6 +53,7 @@ class Opened:
     processor: Processor
     n_partitions: int
     input_topic_id: str | None
+    changelog_topic_id: str | None
     committed_offset: int
     """Next input offset as of the last commit."""
     next_offset: int
@@ -106,23 +115,31 @@ async def open_task(
     producer = await TaskProducer.start(settings, f"{settings.app_id}.{spec.name}.{partition}")
     store: PageStore | None = None
     try:
-        source = await _matching_topics(settings, spec, facts)
+        source, changelog = await _matching_topics(settings, spec, facts)
         store = await _open_store(settings, spec, partition, call, rebuild=rebuild)
         try:
-            replayed = await replay(settings, spec.changelog_topic, partition, store, call, progress)
-        except StaleStoreError:
-            _log.warning("store_stale", stage=spec.name, partition=partition, path=str(store.path))
+            replayed = await _replay(settings, spec, partition, changelog, store, call, progress)
+        except StaleStoreError as error:
+            _log.warning(
+                "store_stale",
+                stage=spec.name,
+                partition=partition,
+                path=str(store.path),
+                reason=str(error),
+                remedy="none needed: it is rebuilt from the changelog",
+            )
             await call(store.close)
             store = await _open_store(settings, spec, partition, call, rebuild=True)
-            replayed = await replay(settings, spec.changelog_topic, partition, store, call, progress)
-        offset = await _start_offset(settings, spec, partition, source, store.checkpoint)
+            replayed = await _replay(settings, spec, partition, changelog, store, call, progress)
+        offset = await _start_offset(settings, spec, partition, source, changelog, store.checkpoint)
         processor: Processor = await call(spec.open_processor, partition, source.n_partitions, store)
         await call(processor.restore, store.checkpoint)
     except BaseException:
         await asyncio.shield(_drop(producer, store, call))
         raise
     took_ms = (time.monotonic() - started) * 1000
-    return Opened(producer, store, processor, source.n_partitions, source.topic_id, offset, offset, replayed, took_ms)
+    ids = (source.topic_id, changelog.topic_id)
+    return Opened(producer, store, processor, source.n_partitions, *ids, offset, offset, replayed, took_ms)
 
 
 def encode_checkpoint(spec: StageSpec, partition: int, opened: Opened, state: dict[str, Any]) -> bytes:
@@ -137,6 +154,7 @@ def encode_checkpoint(spec: StageSpec, partition: int, opened: Opened, state: di
             input_topic_id=opened.input_topic_id,
             input_offset=opened.next_offset,
             state=state,
+            changelog_topic_id=opened.changelog_topic_id,
         )
     )
 
@@ -207,8 +225,42 @@ def check_checkpoint(
     return max(checkpoint.input_offset, begin)
 
 
-async def _matching_topics(settings: Settings, spec: StageSpec, facts: TopicFactsCache) -> TopicFacts:
-    """Return the facts of the input topic, after making sure that the changelog has as many partitions."""
+def check_changelog(
+    raw: bytes, stage: str, partition: int, topic: str, changelog: TopicFacts, settings: Settings
+) -> None:
+    """Make sure that a checkpoint stands in the topic that it was committed to, or in one that the operator accepts.
+
+    A worker under which the topic is made anew goes on to commit for some seconds: what it commits then is less than
+    the state, and its checkpoints have the former id.
+
+    Parameters
+    ----------
+    raw
+        The checkpoint record; one that cannot be read, or does not tell the id, is accepted.
+    topic, changelog
+        Where it stands, as that is now.
+
+    Raises
+    ------
+    RecoveryError
+        The topic was made anew.
+    """
+    try:
+        former_id, topic_id = _decoder.decode(raw).changelog_topic_id, changelog.topic_id
+    except msgspec.MsgspecError:
+        return
+    if former_id and topic_id and former_id != topic_id and not is_accepted(settings, topic, topic_id):
+        message = (
+            f"stage {stage}, partition {partition}: {made_anew(topic, former_id, topic_id)}. To go on, "
+            f"{restore_state(settings, topic, topic_id)}"
+        )
+        raise RecoveryError(message)
+
+
+async def _matching_topics(
+    settings: Settings, spec: StageSpec, facts: TopicFactsCache
+) -> tuple[TopicFacts, TopicFacts]:
+    """Return the facts of input and changelog, after making sure that they have as many partitions."""
     source, changelog = await facts.get(spec.input_topic), await facts.get(spec.changelog_topic)
     if source.n_partitions != changelog.n_partitions:
         message = (
@@ -216,11 +268,30 @@ async def _matching_topics(settings: Settings, spec: StageSpec, facts: TopicFact
             f"{changelog.n_partitions} partitions but must have as many; to go on, {start_over(settings)}"
         )
         raise RecoveryError(message)
-    return source
+    return source, changelog
+
+
+async def _replay(
+    settings: Settings,
+    spec: StageSpec,
+    partition: int,
+    changelog: TopicFacts,
+    store: PageStore,
+    call: Callable[..., Awaitable[Any]],
+    progress: RestoreProgress | None,
+) -> Replayed:
+    now_ms = time.time_ns() // 1_000_000
+    topic, topic_id = spec.changelog_topic, changelog.topic_id
+    return await replay(settings, topic, partition, store, call, progress, topic_id=topic_id, now_ms=now_ms)
 
 
 async def _start_offset(
-    settings: Settings, spec: StageSpec, partition: int, source: TopicFacts, checkpoint: bytes | None
+    settings: Settings,
+    spec: StageSpec,
+    partition: int,
+    source: TopicFacts,
+    changelog: TopicFacts,
+    raw: bytes | None,
 ) -> int:
     """Return the input offset to begin at: the checkpoint's, or the first one if there never was a commit."""
     tp = TopicPartition(spec.input_topic, partition)
@@ -235,8 +306,10 @@ async def _start_offset(
         consumer.assign([tp])
         begin = (await consumer.beginning_offsets([tp]))[tp]
         end = (await consumer.end_offsets([tp]))[tp]
-        if checkpoint is not None:
-            return check_checkpoint(checkpoint, spec, partition, source, begin, end, remedy=start_over(settings))
+        if raw is not None:
+            offset = check_checkpoint(raw, spec, partition, source, begin, end, remedy=start_over(settings))
+            check_changelog(raw, spec.name, partition, spec.changelog_topic, changelog, settings)
+            return offset
         committed = await consumer.committed(tp)
     finally:
         await stop_consumer(consumer)

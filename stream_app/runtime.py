@@ -19,7 +19,7 @@ from stream_app.catalog_rejects import CatalogRejects
 from stream_app.garbage import collect_seldom, keep_what_is_there
 from stream_app.kafka import wait_for_broker
 from stream_app.stage import StageService
-from stream_app.tail import TailService
+from stream_app.tail import START_AGAIN, TailService
 from stream_app.topic_facts import fetch_topic_facts
 from stream_app.topics import TopicError, check_topics
 
@@ -42,8 +42,9 @@ class TailSpec:
     apply: Callable[[Sequence[KafkaRecord]], object]
     handover: Handover | None = None
     """Tells which partitions reach the replica without Kafka."""
-    restore: Callable[[int, int, int], int | None] | None = None
-    """See :class:`~stream_app.tail.TailService`."""
+    restore: Callable[[int, int, int, str | None], int | None] | None = None
+    remedy: str = START_AGAIN
+    """Of both: see :class:`~stream_app.tail.TailService`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,6 +227,7 @@ class Runtime(Service):
                 self._replica_executor,
                 spec.handover,
                 spec.restore,
+                spec.remedy,
                 beacon=self.beacon,
                 loop=self.loop,
             )

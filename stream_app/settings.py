@@ -56,6 +56,11 @@ class Settings(BaseSettings):
         default_factory=_default_state_dir,
         description="Directory of the local stores: a cache of the changelogs.",
     )
+    accepted_topics: str = Field(
+        "",
+        description="Ids of state topics, separated by commas, that are accepted though they were put back from a "
+        "backup or have lost records. The error that stops a worker names the id.",
+    )
     commit_interval_ms: int = Field(
         100,
         ge=10,

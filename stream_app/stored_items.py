@@ -3,8 +3,9 @@
 A local store of the item stage has the same pages as the newest records of its partition, up to its position. Reading
 them from disk takes a fifth of the time that all records of the topic take, and a worker that restarts has most of
 them. The store is a cache here, too: where it is missing, held by another process, damaged, of another version, or not
-at a place between the ends of the log, the topic is read from its beginning, and nothing is lost but time. What was
-applied before damage was met does no harm: each page comes again, the newest last.
+at a place between the ends of the log, or filled from a former topic, the topic is read from its beginning, and nothing
+is lost but time. What was applied before damage was met does no harm: each page comes again, the newest last. Its age
+does not matter here: pages of items are replaced, and never removed.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ class StoredItems:
         self._apply = apply
         self.pages_at_once = 20_000
 
-    def restore(self, partition: int, begin: int, end: int) -> int | None:
+    def restore(self, partition: int, begin: int, end: int, topic_id: str | None = None) -> int | None:
         """Hand over the pages of one shard; called in the replica's thread.
 
         Parameters
@@ -57,6 +58,8 @@ class StoredItems:
             Of item-state.
         begin, end
             First offset of its log, and the offset after the last committed record.
+        topic_id
+            The broker's id of item-state, None where it tells none.
 
         Returns
         -------
@@ -69,8 +72,10 @@ class StoredItems:
             return None
         try:
             with closing(PageStore(path)) as store:
-                position = store.position
+                position, origin = store.position, store.origin
                 if position is None or not begin <= position <= end:
+                    return None
+                if origin and topic_id and origin.topic_id not in (None, topic_id):
                     return None
                 n_pages = self._hand_over(store)
         except (StoreError, LayoutError) as error:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, cast
+import contextlib
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 from mode import Service
 
-from stream_app.changelog import MAX_RECORD_BYTES
+from stream_app.changelog import MAX_RECORD_BYTES, RecoveryError
 from stream_app.kafka import client_options, stop_consumer
 from stream_app.topic_facts import TopicFactsCache
 
@@ -21,17 +22,26 @@ if TYPE_CHECKING:
     from stream_app.handover import Handover
     from stream_app.records import KafkaRecord
     from stream_app.settings import Settings
+    from stream_app.topic_facts import TopicFacts
+
+    Restore = Callable[[int, int, int, str | None], int | None]
+
+START_AGAIN: Final = "start the worker again: it reads the topic from its beginning"
 
 _POLL_MS = 1_000
 _CATCH_UP_POLL_MS = 20
 _FETCH_WAIT_MS = 100
 _MAX_RECORDS = 5_000
 _RETRY_S = 0.5
+_LOOK_EVERY_S = 10.0
 _STOP_TIMEOUT_S = 1.0
 
 
 class TailService(Service):
     """Follow all partitions of a topic, committed records only, with no group and no offsets kept.
+
+    Partitions that are added are read from their beginning as soon as they are found. A topic that is deleted, or made
+    anew, ends the worker: what was read of the former one would stay among what comes.
 
     Parameters
     ----------
@@ -44,8 +54,11 @@ class TailService(Service):
     handover
         Tells which partitions reach the replica without this tail.
     restore
-        Called in the executor's thread with a partition and the two ends of its log before it is read for the first
-        time; returns the offset to begin at after what it has applied itself, or None for the beginning.
+        Called in the executor's thread with a partition, the two ends of its log and the id of its topic before it is
+        read for the first time; returns the offset to begin at after what it has applied itself, or None for the
+        beginning.
+    remedy
+        What an operator can do when the topic was deleted or made anew, once there is one.
     """
 
     mundane_level = "debug"  # what it starts and stops is told by events of our own
@@ -57,7 +70,8 @@ class TailService(Service):
         apply: Callable[[Sequence[KafkaRecord]], object],
         executor: Executor,
         handover: Handover | None = None,
-        restore: Callable[[int, int, int], int | None] | None = None,
+        restore: Restore | None = None,
+        remedy: str = START_AGAIN,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -68,6 +82,10 @@ class TailService(Service):
         self._executor = executor
         self._handover = handover
         self._restore = restore
+        self._remedy = remedy
+        self._facts = TopicFactsCache(settings, [topic])
+        self._topic_id: str | None = None
+        self._n_partitions = 0
         self._log = structlog.get_logger(__name__).bind(topic=topic)
         self._offsets: dict[int, int] = {}
         self._n_records = 0
@@ -86,6 +104,39 @@ class TailService(Service):
     def status(self) -> dict[str, Any]:
         """What ``/health/ready`` shows of the tail: next offset per partition, and whether it has caught up."""
         return {"ready": self.caught_up.is_set(), "offsets": {str(p): o for p, o in sorted(self.positions.items())}}
+
+    @Service.task
+    async def _watch(self) -> None:
+        """Look for more partitions, and for another topic under the name, every few seconds."""
+        while not self.should_stop:
+            await self.sleep(_LOOK_EVERY_S)
+            with contextlib.suppress(KafkaError):  # the reader tells
+                await self._look()
+
+    async def _look(self) -> TopicFacts:
+        """Return the facts of the topic, and note how many partitions it has.
+
+        Raises
+        ------
+        RecoveryError
+            It was deleted, or made anew.
+        """
+        try:
+            facts = await self._facts.get(self._topic)
+        except RecoveryError as error:
+            message = f"{error}; then {self._remedy}"
+            raise RecoveryError(message) from error
+        self._topic_id = self._topic_id or facts.topic_id
+        if facts.topic_id is not None and facts.topic_id != self._topic_id:
+            message = (
+                f"topic {self._topic}: it was deleted and made anew while the worker ran (id {self._topic_id} is now "
+                f"{facts.topic_id}). To go on, {self._remedy}"
+            )
+            raise RecoveryError(message)
+        if 0 < self._n_partitions < facts.n_partitions:
+            self._log.info("tail_grows", n_partitions=facts.n_partitions, n_before=self._n_partitions)
+        self._n_partitions = max(facts.n_partitions, self._n_partitions)
+        return facts
 
     @Service.task
     async def _follow(self) -> None:
@@ -111,7 +162,7 @@ class TailService(Service):
         try:
             await consumer.start()
             targets = await self._begin(consumer)
-            while not self.should_stop:
+            while not self.should_stop and len(targets) == self._n_partitions:
                 timeout_ms = _POLL_MS if self.caught_up.is_set() else _CATCH_UP_POLL_MS
                 batches = await consumer.getmany(timeout_ms=timeout_ms, max_records=_MAX_RECORDS)
                 for tp, records in batches.items():
@@ -126,22 +177,22 @@ class TailService(Service):
 
     async def _begin(self, consumer: AIOKafkaConsumer) -> dict[TopicPartition, int]:
         """Assign all partitions, go back to where reading stopped, and return the ends to catch up to."""
-        facts = await TopicFactsCache(self._settings, [self._topic]).get(self._topic)
-        tps = [TopicPartition(self._topic, partition) for partition in range(facts.n_partitions)]
+        facts = await self._look()
+        tps = [TopicPartition(self._topic, partition) for partition in range(self._n_partitions)]
         begins = await consumer.beginning_offsets(tps)
         ends = await consumer.end_offsets(tps)
         for tp in tps:
-            await self._restore_once(tp.partition, begins[tp], ends[tp])
+            await self._restore_once(tp.partition, begins[tp], ends[tp], facts.topic_id)
         consumer.assign(tps)
         for tp in tps:
             consumer.seek(tp, max(begins[tp], self._offsets.get(tp.partition, 0)))
         return {tp: ends[tp] for tp in tps}
 
-    async def _restore_once(self, partition: int, begin: int, end: int) -> None:
+    async def _restore_once(self, partition: int, begin: int, end: int, topic_id: str | None) -> None:
         if self._restore is None or partition in self._offsets or self.caught_up.is_set():
             return
         call = asyncio.get_running_loop().run_in_executor
-        offset = await call(self._executor, self._restore, partition, begin, end)
+        offset = await call(self._executor, self._restore, partition, begin, end, topic_id)
         if offset is not None:
             await call(self._executor, self._note_read, partition, offset)
 

@@ -21,10 +21,11 @@ from aiokafka.errors import ProducerFenced
 
 from state.store import StoreFormatError, StoreFullError
 from stream_app import faults
-from stream_app.changelog import RecoveryError, RestoreProgress
+from stream_app.changelog import RecoveryError
 from stream_app.commit import Committer, now_ms
 from stream_app.failures import Failures, TaskFailedError, forget_frames
 from stream_app.recovery import Opened, open_task
+from stream_app.replay import RestoreProgress
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

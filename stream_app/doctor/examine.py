@@ -11,6 +11,7 @@ from aiokafka.errors import KafkaError
 from pydantic import ValidationError
 
 from stream_app.doctor import cluster, local, rights, topics, transactions
+from stream_app.doctor.changelogs import check_changelogs
 from stream_app.doctor.environment import check_environment, check_together, wrong_settings
 from stream_app.doctor.finding import Finding, Severity, error, skipped
 from stream_app.doctor.state import check_state
@@ -65,6 +66,7 @@ async def _examine_cluster(settings: Settings, *, probe: bool) -> AsyncIterator[
         return
     checks: list[tuple[str, Callable[[Settings], Awaitable[list[Finding]]]]] = [
         ("topics", topics.check_configuration),
+        ("changelogs", check_changelogs),
         ("rights", rights.check_rights),
         ("transactions", transactions.check_transactions),
         ("offsets", topics.check_offsets),

@@ -28,6 +28,7 @@ CHECKS: Final = {
     "broker": "each address and each broker behind it: reachable, access granted, protocol new enough",
     "memory": "memory against what `hot_rows` may take",
     "topics": "each topic: there, partitions, replicas in sync, configuration",
+    "changelogs": "the topics of the state: nothing cut off, and none made anew since the state was committed",
     "rights": "what the user may do with topics and groups",
     "transactions": "whether a transaction can be begun, with the timeout that is set",
     "offsets": "committed offsets against what the topics hold",

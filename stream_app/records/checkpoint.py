@@ -22,6 +22,9 @@ class Checkpoint(msgspec.Struct, frozen=True):
         Next offset to read.
     state
         Counters of the processor.
+    changelog_topic_id
+        The topic that the task was recovered from: where this record stands in another one, what had been committed
+        before is lost. Checkpoints of older versions do not tell.
     """
 
     format_version: Annotated[int, msgspec.Meta(description="Version of this record.")]
@@ -32,3 +35,6 @@ class Checkpoint(msgspec.Struct, frozen=True):
     input_topic_id: Annotated[str | None, msgspec.Meta(description="The broker's id of that topic.")]
     input_offset: Annotated[int, msgspec.Meta(description="Next offset to read.")]
     state: Annotated[dict[str, Any], msgspec.Meta(description="Counters of the processor.")]
+    changelog_topic_id: Annotated[
+        str | None, msgspec.Meta(description="The broker's id of the topic that holds the task's earlier state.")
+    ] = None

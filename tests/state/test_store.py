@@ -9,6 +9,7 @@ import struct
 import subprocess
 import sys
 import textwrap
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,6 +19,7 @@ from state.rocks import unusable
 from state.store import (
     STORE_FORMAT_VERSION,
     MemoryPageStore,
+    Origin,
     PageStore,
     StoreDamagedError,
     StoreError,
@@ -87,7 +89,49 @@ def test_no_checkpoint_keeps_the_old_one(store: Store) -> None:
     assert (store.position, store.checkpoint) == (5, b"first")
 
 
-@pytest.mark.parametrize("key", [b"\x00position", b"\x00checkpoint"])
+def test_no_origin_keeps_the_old_one(store: Store) -> None:
+    """A write without an origin leaves what was noted before; a new store has none."""
+    assert store.origin is None
+    store.write([(A, b"1")], position=4, checkpoint=None, origin=Origin("id-1", 7))
+    store.write([(A, b"2")], position=5, checkpoint=None)
+    assert store.origin == Origin("id-1", 7)
+    store.write([], position=5, checkpoint=None, origin=Origin(None, 8))
+    assert store.origin == Origin(None, 8)
+
+
+@pytest.mark.parametrize("origin", [Origin("3f1c-id", 1_764_000_000_000), Origin(None, 0)])
+def test_the_origin_survives_reopening(tmp_path: Path, origin: Origin) -> None:
+    """Id and time are there after the store was closed and opened, and are no page."""
+    with closing(PageStore(tmp_path / "s")) as store:
+        store.write([(A, b"1")], position=1, checkpoint=b"c", origin=origin)
+    with closing(PageStore(tmp_path / "s")) as again:
+        assert again.origin == origin
+        assert list(again.batches(10)) == [{A: b"1"}]
+
+
+def test_an_origin_that_cannot_be_read_is_none(tmp_path: Path) -> None:
+    """A later version may note more: what is not known counts as not noted."""
+    PageStore(tmp_path / "s").close()
+    raw = Rdict(str(tmp_path / "s"), Options(raw_mode=True))
+    raw[b"\x00origin"] = b"\xff" + bytes(8)
+    raw.close()
+    with closing(PageStore(tmp_path / "s")) as store:
+        assert store.origin is None
+
+
+def test_what_has_waited_for_an_hour_goes_to_disk(tmp_path: Path) -> None:
+    """A crash then goes back by no more than that: a store that is old lacks what the changelog tells no more."""
+    hour_ms, path = 3_600_000, tmp_path / "s"
+    store = PageStore(path)
+    for k, as_of_ms in enumerate((5, hour_ms, hour_ms + 5, hour_ms + 6)):
+        store.write([(A, b"%d" % k)], position=k + 1, checkpoint=None, origin=Origin("id", as_of_ms))
+    store._opened().close()  # as a crash leaves it: what waits is gone
+    store._db = None
+    with closing(PageStore(path)) as again:
+        assert (again.position, again.origin) == (3, Origin("id", hour_ms + 5))
+
+
+@pytest.mark.parametrize("key", [b"\x00position", b"\x00checkpoint", b"\x00origin"])
 def test_own_keys_are_refused_and_nothing_is_written(store: Store, key: bytes) -> None:
     """A page under one of the store's own keys is an error that leaves the store as it was."""
     with pytest.raises(ValueError, match="store's own"):

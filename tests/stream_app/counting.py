@@ -14,7 +14,7 @@ import msgspec
 from state.pages import Pages
 from stream_app.application import WorkerStoppedError, create_app, run_worker
 from stream_app.processor import Flush, Output, StageSpec
-from stream_app.runtime import Plan
+from stream_app.runtime import Plan, TailSpec
 from stream_app.settings import Settings
 
 if TYPE_CHECKING:
@@ -101,7 +101,8 @@ def main() -> None:
 
     def make_plan(partitions: Mapping[str, int]) -> Plan:
         del partitions
-        return Plan(tails=[], stages=[counting_spec(settings)])
+        catalog = TailSpec(settings.topic_catalog, lambda _: None, remedy="send it again")
+        return Plan(tails=[catalog], stages=[counting_spec(settings)])
 
     try:
         run_worker(create_app(settings, [], make_plan))

@@ -19,6 +19,9 @@ from typing import TYPE_CHECKING, Any, Self
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from confluent_kafka import TopicPartition as ConfluentTopicPartition
+from confluent_kafka.admin import AdminClient
 from pydantic import SecretStr
 
 from stream_app.kafka import client_options
@@ -319,6 +322,29 @@ def recreate_topic(settings: Settings, topic: str) -> None:
 
     asyncio.run(run())
     make_topics(settings)
+
+
+def alter_topic(settings: Settings, topic: str, config: Mapping[str, str]) -> None:
+    """Give a topic this configuration, and the broker's defaults for the rest."""
+
+    async def run() -> None:
+        admin = AIOKafkaAdminClient(**client_options(settings))
+        await admin.start()
+        try:
+            await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, dict(config))])
+        finally:
+            await admin.close()
+
+    asyncio.run(run())
+
+
+def delete_records(settings: Settings, topic: str, partition: int, before: int) -> None:
+    """Delete the records of a compacted topic before an offset, as an operator may by mistake."""
+    admin = AdminClient({"bootstrap.servers": settings.bootstrap_servers})
+    alter_topic(settings, topic, {"cleanup.policy": "delete", "max.message.bytes": "4194304"})
+    for future in admin.delete_records([ConfluentTopicPartition(topic, partition, before)]).values():
+        future.result(30)
+    alter_topic(settings, topic, {"cleanup.policy": "compact", "max.message.bytes": "4194304"})
 
 
 def make_topics(settings: Settings) -> None:

@@ -1,109 +1,86 @@
-"""Tests of replaying a changelog: where it starts, what it takes over, and what it refuses."""
+"""Tests of what a task may go on from: where a replay starts, and what is refused."""
 
 from __future__ import annotations
 
-import asyncio
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import Any
 
 import pytest
 
-from state.store import MemoryPageStore
-from stream_app.changelog import (
-    CHECKPOINT_KEY,
-    RecoveryError,
-    Replayed,
-    StaleStoreError,
-    apply,
-    plan_replay,
-    replay,
-)
-from stream_app.processor import Output
-from stream_app.transaction import TaskProducer
-from tests.stream_app import harness
+from state.store import Origin
+from stream_app.changelog import Log, RecoveryError, StaleStoreError, plan_replay
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from stream_app.settings import Settings
-
-T = TypeVar("T")
-
-A, B = b"page-key-aaaa", b"page-key-bbbb"
+NOW_MS, DAY_MS = 1_764_000_000_000, 86_400_000
 
 
-class FakeRecord(NamedTuple):
-    """What :func:`apply` looks at of a record."""
+def plan(position: int | None, begin: int, end: int, origin: Origin | None = None, **log: Any) -> int:
+    """Plan the replay of partition 2 of a topic whose id is ``t-1``."""
+    there = Log("t", 2, begin, end, **{"topic_id": "t-1", **log})
+    return plan_replay(position, origin, there, now_ms=NOW_MS, remedy="do this")
 
-    key: bytes | None
-    value: bytes | None
 
-
-async def call(function: Callable[..., T], *args: object) -> T:
-    """Call a function here and now."""
-    return function(*args)
+def old(age_ms: int, topic_id: str | None = "t-1") -> Origin:
+    """Return the origin of a store that was whole so long ago."""
+    return Origin(topic_id, NOW_MS - age_ms)
 
 
 @pytest.mark.parametrize(
-    ("position", "begin", "end", "start"), [(None, 3, 9, 3), (3, 3, 9, 3), (5, 3, 9, 5), (9, 3, 9, 9), (None, 0, 0, 0)]
+    ("position", "begin", "end", "start"), [(None, 0, 9, 0), (3, 3, 9, 3), (5, 3, 9, 5), (9, 3, 9, 9), (None, 0, 0, 0)]
 )
 def test_replay_starts_at_the_store_or_at_the_beginning(position: int | None, begin: int, end: int, start: int) -> None:
     """A new store replays from the beginning of the log, another one from where it is."""
-    assert plan_replay(position, begin, end, topic="t", partition=0, remedy="r") == start
+    assert plan(position, begin, end, old(1)) == start
 
 
 def test_store_ahead_of_the_log_is_refused() -> None:
     """A position beyond the end of the log means another or a truncated topic: the error has the remedy."""
     with pytest.raises(RecoveryError, match=r"changelog t, partition 2: .* offset 10, .* ends at 9.* do this"):
-        plan_replay(10, 0, 9, topic="t", partition=2, remedy="do this")
+        plan(10, 0, 9)
+    with pytest.raises(StaleStoreError, match="earlier topic"):
+        plan(10, 0, 9, is_accepted=True)
 
 
-def test_store_behind_the_log_is_stale() -> None:
-    """A position before the first offset means that records were missed."""
+def test_store_of_another_topic_is_refused() -> None:
+    """It was filled from a topic of this name that is gone, and may be all that is left of it."""
+    with pytest.raises(RecoveryError, match=r"topic t was deleted and made anew \(id t-0 is now t-1\).* do this"):
+        plan(5, 0, 9, old(1, "t-0"))
+    with pytest.raises(StaleStoreError, match="earlier topic"):
+        plan(5, 0, 9, old(1, "t-0"), is_accepted=True)
+    assert plan(5, 0, 9, old(1, None)) == plan(5, 0, 9, old(1, "t-0"), topic_id=None) == 5
+
+
+@pytest.mark.parametrize(("position", "origin"), [(None, None), (2, old(1)), (5, old(DAY_MS)), (5, None)])
+def test_a_log_that_was_cut_off_is_refused_without_a_store_that_has_it(
+    position: int | None, origin: Origin | None
+) -> None:
+    """Compaction leaves the first offset where it is: records before it were deleted; an operator may accept that."""
+    with pytest.raises(RecoveryError, match=r"partition 2: the records before offset 3 were deleted.* do this"):
+        plan(position, 3, 9, origin)
+    if position is None:
+        assert plan(position, 3, 9, origin, is_accepted=True) == 3
+    else:
+        with pytest.raises(StaleStoreError):
+            plan(position, 3, 9, origin, is_accepted=True)
+
+
+@pytest.mark.parametrize(
+    ("origin", "words"),
+    [
+        (old(DAY_MS), "delete.retention.ms"),
+        (old(DAY_MS - DAY_MS // 10 + 1), "delete.retention.ms"),
+        (old(-DAY_MS // 10 - 1), "ahead of this machine's clock"),
+        (None, "older version"),
+    ],
+)
+def test_store_too_old_for_what_it_missed_is_stale(origin: Origin | None, words: str) -> None:
+    """Tombstones of what it missed may be gone, by the age of the store or by a clock that was set back."""
+    with pytest.raises(StaleStoreError, match=words):
+        plan(5, 0, 9, origin)
+    assert plan(8, 0, 9, origin) == 8  # what follows is the mark of its own last transaction
+
+
+@pytest.mark.parametrize("age_ms", [0, DAY_MS - DAY_MS // 10, -DAY_MS // 10])
+def test_store_young_enough_catches_up(age_ms: int) -> None:
+    """Within the retention of tombstones, but for a tenth, the log tells all that it missed."""
+    assert plan(5, 0, 9, old(age_ms)) == 5
     with pytest.raises(StaleStoreError):
-        plan_replay(2, 3, 9, topic="t", partition=0, remedy="r")
-
-
-def test_apply_moves_pages_checkpoint_and_position_together() -> None:
-    """Pages, removals and the newest checkpoint of a batch are in the store, and records without a key are not."""
-    store = MemoryPageStore()
-    store.write([(B, b"old")], position=1, checkpoint=b"c0")
-    records = [
-        FakeRecord(A, b"1"),
-        FakeRecord(CHECKPOINT_KEY, b"c1"),
-        FakeRecord(A, b"2"),
-        FakeRecord(B, None),
-        FakeRecord(None, b"x"),
-        FakeRecord(CHECKPOINT_KEY, b"c2"),
-    ]
-    apply(store, records, 7)  # type: ignore[arg-type]  # a fake
-    assert store.get_many([A, B]) == [b"2", None]
-    assert (store.position, store.checkpoint) == (7, b"c2")
-
-
-def test_replay_takes_over_committed_records_only(app_settings: Settings) -> None:
-    """Records of a transaction that was never committed are skipped, and a second replay reads nothing again."""
-    harness.make_topics(app_settings)
-    topic = app_settings.topic_user_state
-    store = MemoryPageStore()
-
-    async def run() -> tuple[Replayed, Replayed, Replayed]:
-        producer = await TaskProducer.start(app_settings, "id")
-        await producer.commit([Output(topic, 1, A, b"1"), Output(topic, 1, CHECKPOINT_KEY, b"c1")], {}, "group")
-        await producer._producer.begin_transaction()
-        await producer._producer.send_and_wait(topic, b"never committed", key=A, partition=1)
-        await producer.discard()
-        producer = await TaskProducer.start(app_settings, "id")  # this ends the open transaction
-        first = await replay(app_settings, topic, 1, store, call)
-        second = await replay(app_settings, topic, 1, store, call)
-        await producer.commit([Output(topic, 1, B, b"2")], {}, "group")
-        await producer.discard()
-        await asyncio.to_thread(harness.wait_decided, app_settings, topic)
-        return first, second, await replay(app_settings, topic, 1, store, call)
-
-    first, second, third = asyncio.run(run())
-    assert (first.n_records, second.n_records, third.n_records) == (2, 0, 1)
-    assert first.start == 0
-    assert store.get_many([A, B]) == [b"1", b"2"]
-    assert store.checkpoint == b"c1"
-    assert store.position is not None
-    assert store.position <= third.end
+        plan(5, 0, 9, old(DAY_MS // 2), delete_retention_ms=DAY_MS // 2)

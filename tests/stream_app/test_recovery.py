@@ -8,7 +8,8 @@ import pytest
 from stream_app.changelog import RecoveryError
 from stream_app.processor import StageSpec
 from stream_app.records import Checkpoint
-from stream_app.recovery import CHECKPOINT_FORMAT_VERSION, check_checkpoint
+from stream_app.recovery import CHECKPOINT_FORMAT_VERSION, check_changelog, check_checkpoint
+from stream_app.settings import Settings
 from stream_app.topic_facts import TopicFacts
 
 SOURCE = TopicFacts("id-1", 4)
@@ -35,6 +36,12 @@ GOOD = Checkpoint(
 def check(checkpoint: Checkpoint, source: TopicFacts = SOURCE, *, begin: int = 0, end: int = 100) -> int:
     """Check a checkpoint of partition 1."""
     return check_checkpoint(msgspec.json.encode(checkpoint), SPEC, 1, source, begin, end, remedy="do this")
+
+
+def check_topic(former: str | None, now: str | None, accepted: str = "") -> None:
+    """Check a checkpoint of partition 1 that was committed to one topic, and stands in another."""
+    raw = msgspec.json.encode(msgspec.structs.replace(GOOD, changelog_topic_id=former))
+    check_changelog(raw, "user", 1, "app.user-state", TopicFacts(now, 4), Settings(accepted_topics=accepted))
 
 
 def test_good_checkpoint_gives_its_offset() -> None:
@@ -77,3 +84,28 @@ def test_unreadable_checkpoint_is_refused() -> None:
     """A checkpoint record that is no checkpoint is an error, not a fresh start."""
     with pytest.raises(RecoveryError, match=r"cannot be read.*to go on, do this"):
         check_checkpoint(b"{}", SPEC, 1, SOURCE, 0, 100, remedy="do this")
+
+
+@pytest.mark.parametrize(("former", "now"), [("c-1", "c-1"), (None, "c-1"), ("c-1", None)])
+def test_changelog_that_is_the_same_or_not_told_is_accepted(former: str | None, now: str | None) -> None:
+    """A checkpoint of an older version has no id of the changelog; it gets it with the next commit."""
+    check_topic(former, now)
+
+
+def test_checkpoint_of_an_older_version_is_read() -> None:
+    """It lacks the field altogether."""
+    raw = msgspec.json.decode(msgspec.json.encode(GOOD))
+    del raw["changelog_topic_id"]
+    assert check_checkpoint(msgspec.json.encode(raw), SPEC, 1, SOURCE, 0, 100, remedy="do this") == 50
+    check_changelog(msgspec.json.encode(raw), "user", 1, "app.user-state", TopicFacts("c-1", 4), Settings())
+
+
+def test_checkpoint_in_a_changelog_made_anew_is_refused() -> None:
+    """It says what was committed for some seconds, not the state; the operator may accept exactly this topic."""
+    words = (
+        r"stage user, partition 1: topic app.user-state was .* \(id c-1 is now c-2\).*CROSSAISLE_ACCEPTED_TOPICS to c-2"
+    )
+    for accepted in ("", "c-1", "app.user-state"):
+        with pytest.raises(RecoveryError, match=words):
+            check_topic("c-1", "c-2", accepted)
+    check_topic("c-1", "c-2", "c-0, c-2")

@@ -13,7 +13,8 @@ from rocksdict import Options, Rdict
 from state.codec import KIND_HEADER, page_key
 from state.ids import hash_id
 from state.pages import Pages
-from state.store import PageStore
+from state.store import Origin, PageStore
+from stream_app.kafka import fetch_topic_ids
 from stream_app.recovery import store_folder
 from stream_app.replica import Replica
 from stream_app.settings import Settings
@@ -151,6 +152,16 @@ def test_a_store_beside_the_log_is_passed_over(tmp_path: Path, begin: int, n_mis
     assert replica.totals[0] == 0
 
 
+@pytest.mark.parametrize(("topic_id", "is_used"), [("id-1", True), (None, True), ("id-2", False)])
+def test_a_store_of_a_former_topic_is_passed_over(tmp_path: Path, topic_id: str | None, *, is_used: bool) -> None:
+    """Its position means nothing in a topic that was made anew, even where it lies between the ends of the log."""
+    shard = Shard(tmp_path)
+    with closing(PageStore(shard.path)) as store:
+        store.write([], position=shard.position, checkpoint=None, origin=Origin("id-1", 0))
+    position = StoredItems(shard.settings, shard.new().apply_stored).restore(0, 0, len(shard.log), topic_id)
+    assert (position == shard.position) == is_used
+
+
 def test_a_store_that_another_process_holds_is_passed_over(tmp_path: Path) -> None:
     """Nobody is waited for: the topic has the same pages."""
     shard = Shard(tmp_path)
@@ -166,13 +177,15 @@ def test_a_tail_reads_what_is_newer(app_settings: Settings) -> None:
         harness.send(app_settings, [(b"%d" % n, b"page") for n in range(10)], topic=topic, partition=partition)
     applied: list[tuple[int, int]] = []
     asked: list[tuple[int, int, int]] = []
+    ids: set[str | None] = set()
     restored = {0: 6, 2: 10}
 
     def apply(records: Sequence[KafkaRecord]) -> None:
         applied.extend((record.partition, record.offset) for record in records)
 
-    def restore(partition: int, begin: int, end: int) -> int | None:
+    def restore(partition: int, begin: int, end: int, topic_id: str | None) -> int | None:
         assert not applied
+        ids.add(topic_id)
         asked.append((partition, begin, end))
         return restored.get(partition)
 
@@ -188,6 +201,7 @@ def test_a_tail_reads_what_is_newer(app_settings: Settings) -> None:
 
     positions = asyncio.run(run())
     assert positions == dict.fromkeys(range(harness.N_PARTITIONS), 10)
+    assert ids == set(asyncio.run(fetch_topic_ids(app_settings, [topic])).values())
     assert asked == [(partition, 0, 10) for partition in range(harness.N_PARTITIONS)]
     assert sorted(applied) == [
         (partition, offset)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import random
@@ -14,9 +15,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from stream_app.doctor.changelogs import check_changelogs
 from stream_app.faults import POINTS
 from tests.stream_app import harness
-from tests.stream_app.harness import Worker
+from tests.stream_app.harness import Flow, Worker
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -272,3 +274,129 @@ def test_topic_recreated_under_a_running_worker_stops_it(settings: Settings, tmp
         harness.recreate_topic(settings, settings.topic_events)
         assert worker.wait() == 1
         assert settings.topic_events in worker.log.splitlines()[-1]
+
+
+def test_changelog_recreated_under_a_running_worker_is_refused_for_good(settings: Settings, tmp_path: Path) -> None:
+    """What the worker commits to the new topic before it notices is not taken for the state, however it is started.
+
+    The doctor says so, too; an operator who accepts the loss names the id of the topic.
+    """
+    with Worker(settings, tmp_path / "log") as worker, Flow(settings, n_per_s=200) as flow:
+        worker.wait_counted(200)
+        harness.recreate_topic(settings, settings.topic_user_state)
+        assert worker.wait() == 1
+        assert settings.topic_user_state in worker.log.splitlines()[-1]
+    harness.wait_decided(settings, settings.topic_user_state)
+    partial = harness.counts(settings)
+    assert 0 < partial.total() < flow.sent.total(), "the worker committed nothing to the new topic"
+    for name in ("with stores", "without"):
+        with Worker(settings, tmp_path / name) as again:
+            assert again.wait() == 1
+            last = again.log.splitlines()[-1]
+            assert f"topic {settings.topic_user_state} was deleted and made anew" in last
+            assert "CROSSAISLE_APP_ID" in last
+        shutil.rmtree(settings.state_dir / settings.app_id, ignore_errors=True)
+    assert harness.counts(settings) == partial
+    (finding, *_) = [f for f in asyncio.run(check_changelogs(settings)) if f.severity == "error"]
+    assert "deleted and made anew" in finding.found
+    accepted = settings.model_copy(update={"accepted_topics": _named_id(finding.remedy)})
+    assert [f.severity for f in asyncio.run(check_changelogs(accepted))] == ["ok"]
+    with Worker(accepted, tmp_path / "accepted") as worker:
+        worker.wait_ready()
+        harness.send_numbered(settings, 400)
+        worker.wait_counted(partial.total() + 400)
+        assert worker.terminate() == 0
+    assert [f.severity for f in asyncio.run(check_changelogs(settings))] == ["ok"], "each partition has committed"
+    with Worker(settings, tmp_path / "after") as worker:
+        worker.wait_ready()
+
+
+def test_changelog_put_back_from_a_backup_goes_on_when_its_id_is_named(settings: Settings, tmp_path: Path) -> None:
+    """A topic with the same records under another id is refused until the operator says that it is whole."""
+    topic = settings.topic_user_state
+    with Worker(settings, tmp_path / "log") as worker:
+        sent = harness.send_numbered(settings, 1000)
+        worker.wait_counted(1000)
+        assert worker.terminate() == 0
+    harness.wait_decided(settings, topic)
+    backup = harness.read_committed(settings, topic)
+    harness.recreate_topic(settings, topic)
+    for partition in range(harness.N_PARTITIONS):
+        records = [(record.key, record.value) for record in backup if record.partition == partition]
+        harness.send(settings, records, topic=topic, partition=partition)
+    with Worker(settings, tmp_path / "refused") as worker:
+        assert worker.wait() == 1
+        last = worker.log.splitlines()[-1]
+        assert f"topic {topic} was deleted and made anew" in last
+    accepted = settings.model_copy(update={"accepted_topics": _named_id(last)})
+    with Worker(accepted, tmp_path / "accepted") as worker:
+        worker.wait_ready()
+        assert worker.log.count("it was filled from an earlier topic") == harness.N_PARTITIONS
+        sent += harness.send_numbered(settings, 1000)
+        worker.wait_counted(2000)
+        assert worker.terminate() == 0
+    with Worker(settings, tmp_path / "after") as worker:
+        sent += harness.send_numbered(settings, 1000)
+        worker.wait_counted(3000)
+    harness.check_exactly_once(settings, sent)
+
+
+def _named_id(remedy: str) -> str:
+    return remedy.partition("CROSSAISLE_ACCEPTED_TOPICS to ")[2].split()[0]
+
+
+def test_changelog_that_was_cut_off_is_refused_without_a_store(settings: Settings, tmp_path: Path) -> None:
+    """State that was deleted from the changelog is not taken for state that never was; a store that has it goes on."""
+    with Worker(settings, tmp_path / "log") as worker:
+        sent = harness.send_numbered(settings, 1000)
+        worker.wait_counted(1000)
+        sent += harness.send_numbered(settings, 1000)
+        worker.wait_counted(2000)
+        assert worker.terminate() == 0
+    harness.wait_decided(settings, settings.topic_user_state)
+    where = {r.key: r.offset for r in harness.read_committed(settings, settings.topic_user_state) if r.partition == 0}
+    harness.delete_records(settings, settings.topic_user_state, 0, min(where.values()) + 1)
+    assert [f.severity for f in asyncio.run(check_changelogs(settings))] == ["error"]
+    with Worker(settings, tmp_path / "with stores") as worker:
+        worker.wait_ready()
+        assert worker.terminate() == 0
+    shutil.rmtree(settings.state_dir / settings.app_id)
+    with Worker(settings, tmp_path / "without") as worker:
+        assert worker.wait() == 1
+        last = worker.log.splitlines()[-1]
+        assert f"changelog {settings.topic_user_state}, partition 0: the records before offset" in last
+        assert "CROSSAISLE_APP_ID" in last
+    (finding,) = asyncio.run(check_changelogs(settings))
+    assert "partition 0: the records before offset" in finding.found
+    accepted = settings.model_copy(update={"accepted_topics": _named_id(finding.remedy)})
+    assert [f.severity for f in asyncio.run(check_changelogs(accepted))] == ["ok"]
+    with Worker(accepted, tmp_path / "accepted") as worker:
+        worker.wait_ready()
+
+
+def test_store_from_long_ago_is_rebuilt(settings: Settings, tmp_path: Path) -> None:
+    """A store put back after the changelog went on is rebuilt where the topic no longer tells all removals since."""
+    home = settings.state_dir / settings.app_id
+    with Worker(settings, tmp_path / "log") as worker:
+        sent = harness.send_numbered(settings, 1000)
+        worker.wait_counted(1000)
+        assert worker.terminate() == 0
+    shutil.copytree(home, tmp_path / "old")
+    with Worker(settings, tmp_path / "later") as worker:
+        sent += harness.send_numbered(settings, 1000)
+        worker.wait_counted(2000)
+        assert worker.terminate() == 0
+    harness.alter_topic(settings, settings.topic_user_state, {"cleanup.policy": "compact", "delete.retention.ms": "1"})
+    shutil.rmtree(home)
+    shutil.copytree(tmp_path / "old", home)
+    with Worker(settings, tmp_path / "back") as worker:
+        worker.wait_ready()
+        assert worker.log.count("store_stale") == harness.N_PARTITIONS
+        assert "delete.retention.ms" in worker.log
+        sent += harness.send_numbered(settings, 1000)
+        worker.wait_counted(3000)
+        assert worker.terminate() == 0
+    with Worker(settings, tmp_path / "again") as worker:
+        worker.wait_ready()
+        assert "store_stale" not in worker.log, "a store that has missed nothing is good at any age"
+    harness.check_exactly_once(settings, sent)
