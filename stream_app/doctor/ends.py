@@ -29,12 +29,15 @@ class End:
 
     Attributes
     ----------
+    begin
+        The first offset that the partition still has.
     checkpoint
         The newest checkpoint record; None if there is none.
     pages
         Pages by key, as they are now as far as the records that were read tell; empty if there is none.
     """
 
+    begin: int = 0
     checkpoint: bytes | None = None
     pages: dict[bytes, bytes] = field(default_factory=dict)
 
@@ -62,7 +65,7 @@ async def read_ends(settings: Settings, topic: str, partitions: Iterable[int]) -
         await consumer.start()
         tps = [TopicPartition(topic, partition) for partition in partitions]
         begins, stops = await consumer.beginning_offsets(tps), await consumer.end_offsets(tps)
-        found = {tp: End() for tp in tps}
+        found = {tp: End(begins[tp]) for tp in tps}
         span = FIRST_SPAN
         while ranges := {
             tp: (max(begins[tp], stops[tp] - span), stops[tp])
@@ -71,7 +74,7 @@ async def read_ends(settings: Settings, topic: str, partitions: Iterable[int]) -
         }:
             for tp, part in (await _read(consumer, ranges)).items():
                 later = found[tp]
-                found[tp] = End(later.checkpoint or part.checkpoint, later.pages or part.pages)
+                found[tp] = End(later.begin, later.checkpoint or part.checkpoint, later.pages or part.pages)
                 stops[tp] = ranges[tp][0]
             span *= _LONGER
         return {tp.partition: end for tp, end in found.items()}
