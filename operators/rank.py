@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from operators.arrays import N_REACTED, Entities, Users, Work
+from operators.arrays import Entities, Users, Work
 from operators.blend import score_features
 from operators.category_model import collect_categories, forget_categories, predict_categories
 from operators.context import context_categories, context_items, release_context
@@ -14,7 +14,7 @@ from operators.factors import build_query
 from operators.features import fill_features
 from operators.params import LearnParams, SlateParams
 from operators.perceptron import correct_logits
-from operators.reactions import add_shown
+from operators.reactions import correct_by_reactions
 from operators.recall import forget_candidates, recall
 from operators.refresh import refresh_lines
 from operators.sessions import forget_sessions, log_votes, mark_sessions, vote
@@ -113,16 +113,12 @@ def score_all(
 ) -> float:
     """Write the logits of all gathered candidates to ``work.scored``; return the log of their summed exps.
 
-    They are the blend's, corrected by what reactions to slates taught, by the perceptron, and among discoveries.
+    They are the blend's, corrected by the perceptron, by what reactions to slates taught, and among discoveries.
     """
-    weights = globals_.blend.copy()
-    for head in range(2):
-        for k in range(N_REACTED):
-            weights[head, k] += globals_.reaction[head * N_REACTED + k]
     fill_features(users, u, entities, work, work.every[:n], n_context_categories, now_s)
-    score_features(entities, weights, work, work.every[:n], work.scored)
+    score_features(entities, globals_.blend, work, work.every[:n], work.scored)
     correct_logits(globals_, work, work.every[:n], work.scored)
-    add_shown(users, u, globals_, work)
+    correct_by_reactions(users, u, globals_, work, n)
     correct_discoveries(entities, globals_, work, n)
     highest, total = -1e30, 0.0
     for k in range(n):

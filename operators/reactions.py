@@ -9,10 +9,14 @@ before this one that showed the item without a reaction, and the place :math:`k_
 
 .. math:: P(i) \propto \exp(b_i + h \cdot x_i + a \log(1 + s_i) + g_{k_i}).
 
-Slates are ranked by :math:`b + h x + a \log(1 + s)`. The places' :math:`g` take up how much a place is looked at, and
-are left out there: an item earns nothing by having been on top. Whether a user looks at slates at all, or takes many
-things, cancels out. Without reactions all of it stays 0. Items of the slate that were taken already are no
-alternatives.
+The places' :math:`g` take up how much a place is looked at, and are left out where slates are ranked: an item earns
+nothing by having been on top. Whether a user looks at slates at all, or takes many things, cancels out. Without
+reactions all of it stays 0. Items of the slate that were taken already are no alternatives.
+
+Slates are ranked by :math:`b + h x + a \log(1 + s) + c`, with one :math:`c` for all items that the user had and one for
+all new ones, such that either kind stays as likely as the blend says. What is learned, is learned within a slate. Where
+slates hold one kind alone, no reaction says what the other kind would have earned; a correction that could lift
+a whole kind keeps slates that way, whatever they earn (``docs/quality.md``).
 
 References
 ----------
@@ -27,6 +31,7 @@ import numpy as np
 
 from operators.arrays import N_REACTED, N_REACTION, N_REACTION_PLACES, Entities, Users, Work
 from operators.blend import score_features
+from operators.elementary import exponentials
 from operators.features import fill_features
 from operators.newton import newton_learn
 from operators.numeric import draw, uniform
@@ -64,8 +69,45 @@ def reacted_place(users: Users, u: int, e: Row) -> np.int64:
     return np.int64(-1)
 
 
+@inner_kernel(allocates=True)
+def correct_by_reactions(users: Users, u: int, globals_: Row, work: Work, n: int) -> None:
+    """Add what reactions taught to the logits of the candidates, whose features are filled, in ``work.scored``.
+
+    Those that the user had stay as likely together as they were, and so do the new ones.
+    """
+    if not np.any(globals_.reaction):
+        return
+    before = work.scored[:n].copy()
+    for k in range(n):
+        at = 0 if work.candidates[k].had else N_REACTED
+        work.scored[k] += _dot(globals_.reaction[at : at + N_REACTED], work.features[k])
+    _add_shown(users, u, globals_, work)
+    old, new = np.empty(n, np.float32), np.empty(n, np.float32)
+    for had in range(2):
+        m, highest_old, highest_new = 0, -1e30, -1e30
+        for k in range(n):
+            if work.candidates[k].had == had:
+                old[m], new[m] = before[k], work.scored[k]
+                highest_old, highest_new = max(highest_old, old[m]), max(highest_new, new[m])
+                m += 1
+        if m > 0:
+            shift = highest_old + math.log(exponentials(old, m, highest_old))
+            shift -= highest_new + math.log(exponentials(new, m, highest_new))
+            for k in range(n):
+                if work.candidates[k].had == had:
+                    work.scored[k] += shift
+
+
+@inner_kernel(fastmath={"reassoc", "contract"})
+def _dot(weights: Floats, x: Floats) -> float:
+    total = np.float32(0.0)
+    for f in range(weights.shape[0]):
+        total += weights[f] * x[f]
+    return float(total)
+
+
 @inner_kernel
-def add_shown(users: Users, u: int, globals_: Row, work: Work) -> None:
+def _add_shown(users: Users, u: int, globals_: Row, work: Work) -> None:
     """Add to the logits of the last slate's items what it says that nobody reacted to them, however often."""
     header = users.headers[u]
     for k in range(np.int64(header.n_shown)):
