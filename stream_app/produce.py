@@ -184,8 +184,11 @@ async def _pump(
     left out, and it is called for each.
     """
     flushed_s = time.monotonic()
+    task = asyncio.current_task()
     ahead = list(islice(records, 1))
     while ahead:
+        if task is not None and task.cancelling():  # aiokafka may have caught it: Python 3.11's wait_for loses some
+            raise asyncio.CancelledError
         n_due = pacer.due(time.monotonic())
         for record in islice(chain(ahead, records), n_due):
             key, value = keys.encode(record)

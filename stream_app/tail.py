@@ -110,8 +110,10 @@ class TailService(Service):
         """Look for more partitions, and for another topic under the name, every few seconds."""
         while not self.should_stop:
             await self.sleep(_LOOK_EVERY_S)
+            looking = asyncio.ensure_future(self._look())
+            await asyncio.wait([looking])  # cancelled, this ends at once: a broker that hangs does not hold up the end
             with contextlib.suppress(KafkaError):  # the reader tells
-                await self._look()
+                looking.result()
 
     async def _look(self) -> TopicFacts:
         """Return the facts of the topic, and note how many partitions it has.

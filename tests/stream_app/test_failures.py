@@ -116,7 +116,7 @@ def test_a_task_that_failed_lets_go_of_its_rows(monkeypatch: pytest.MonkeyPatch)
                 await asyncio.Event().wait()
             producer, store = SimpleNamespace(discard=nothing), SimpleNamespace(close=None, position=0)
             replayed = SimpleNamespace(end=0, n_records=0)
-            parts: Any = (producer, store, rows.pop(), 1, None, 0, 0, replayed, 0.0)
+            parts: Any = (producer, store, rows.pop(), 1, None, None, 0, 0, replayed, 0.0)
             return Opened(*parts)
 
         async def no_pause(*_: object) -> None:
