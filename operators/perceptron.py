@@ -37,8 +37,8 @@ RATE = np.float32(8e-4)
 """Length of a step, in weights, where the gradient is as long as it usually is."""
 MEMORY = 2_000.0
 """Steps that the usual length of a gradient is a mean over."""
-MEAN_MEMORY, MEAN_SHARE = 10_000.0, 0.1
-"""Steps that the weights are a mean over: at first the latest tenth of them, later so many."""
+MEAN_MEMORY, MEAN_SHARE = 10_000.0, 0.02
+"""Steps that the weights are a mean over; at first less, a fiftieth of all so far, so that a beginner learns fast."""
 GATE_MEMORY, GATE_PRIOR = 20_000.0, 50.0
 """Steps that the weight of all of it is learned from, and what stands beside their information (1 / variance)."""
 LARGEST_GATE = 1.5

@@ -151,8 +151,9 @@ def pick(
 
     - What may not be shown is never eligible, and neither is a category that fills its cap already. The cap in force
       follows from how many categories are eligible before the first slot (:func:`operators.cap.cap_in_force`).
-    - An item that the user never had counts for ``discovery_worth`` times as likely as it is; not so where no
-      discoveries are wanted.
+    - An item that the user never had counts for ``discovery_worth`` times as likely as it is, until half of the slots
+      hold such items; not so where no discoveries are wanted. (Slates of new items alone teach nothing of the others,
+      and then go on that way: ``docs/quality.md``.)
     - When no more slots are left than discoveries are wanted, only items the user never had are eligible, as long as
       there are any.
 
@@ -168,8 +169,8 @@ def pick(
     weights = np.empty(n, np.float64)
     candidates = work.candidates
     scores = work.scored[:n].copy()
-    if choice.discovery_slots > 0:
-        _raise_new(candidates, scores, np.float32(math.log(params.discovery_worth)))
+    raised_by = np.float32(math.log(params.discovery_worth)) if choice.discovery_slots > 0 else np.float32(0.0)
+    _raise_new(candidates, scores, raised_by)
     n_left = _eligible(users, u, entities, work, n, now_s, params, ids, categories, left)
     cap = _cap(categories, left, n_left, params.size, np.int64(choice.category_cap), only_new)
     temperature, epsilon = choice.temperature, choice.epsilon
@@ -178,6 +179,11 @@ def pick(
     n_new = 0
     m = 0
     while m < min(params.size, N_SLATE) and n_left > 0:
+        if raised_by != 0.0 and 2 * n_new >= params.size:
+            _raise_new(candidates, scores, -raised_by)
+            raised_by = np.float32(0.0)
+            if temperature > 0.0:
+                set_weights(scores, left, n_left, temperature, weights)
         source, n_source = left, n_left
         if params.size - m <= int(choice.discovery_slots) - n_new:
             n_only_new = _new_ones(candidates, left, n_left, only_new)
