@@ -132,8 +132,8 @@ class Settings(BaseSettings):
         2.5,
         ge=0.1,
         le=10.0,
-        description="When a slate is filled, the probability of an item new to the user is multiplied by this, until new "
-        "items fill half of it; 1 changes nothing.",
+        description="When a slate is filled, the probability of an item new to the user is multiplied by this, until "
+        "new items fill half of it; 1 changes nothing.",
     )
     shown_limit: int = Field(
         0,
