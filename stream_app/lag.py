@@ -141,12 +141,16 @@ class LagMeter:
         """
         consumer, admin = self._consumer, self._admin
         self._consumer = self._admin = None
-        try:
-            if consumer is not None:
+        problem: KafkaError | None = None
+        if consumer is not None:
+            try:  # a cancelled stop ends here: closing the other connection could hang, too
                 await stop_consumer(consumer)
-        finally:
-            if admin is not None:
-                await admin.close()
+            except KafkaError as error:
+                problem = error
+        if admin is not None:
+            await admin.close()
+        if problem is not None:
+            raise problem
 
     async def measure(self) -> list[PartitionLag]:
         """Return the lag of each partition, by stage and partition.
