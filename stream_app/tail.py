@@ -110,10 +110,14 @@ class TailService(Service):
         """Look for more partitions, and for another topic under the name, every few seconds."""
         while not self.should_stop:
             await self.sleep(_LOOK_EVERY_S)
+            if self.should_stop:
+                return
             looking = asyncio.ensure_future(self._look())
-            await asyncio.wait([looking])  # cancelled, this ends at once: a broker that hangs does not hold up the end
-            with contextlib.suppress(KafkaError):  # the reader tells
-                looking.result()
+            while not (looking.done() or self.should_stop):  # a broker that hangs does not hold up the end
+                await asyncio.wait([looking], timeout=_STOP_TIMEOUT_S)
+            if looking.done():
+                with contextlib.suppress(KafkaError):  # the reader tells
+                    looking.result()
 
     async def _look(self) -> TopicFacts:
         """Return the facts of the topic, and note how many partitions it has.
