@@ -110,14 +110,17 @@ class TailService(Service):
         """Look for more partitions, and for another topic under the name, every few seconds."""
         while not self.should_stop:
             await self.sleep(_LOOK_EVERY_S)
-            if self.should_stop:
+            if not self._goes_on():
                 return
             looking = asyncio.ensure_future(self._look())
-            while not (looking.done() or self.should_stop):  # a broker that hangs does not hold up the end
+            while not looking.done() and self._goes_on():  # a broker that hangs does not hold up the end
                 await asyncio.wait([looking], timeout=_STOP_TIMEOUT_S)
             if looking.done():
                 with contextlib.suppress(KafkaError):  # the reader tells
                     looking.result()
+
+    def _goes_on(self) -> bool:
+        return not self.should_stop
 
     async def _look(self) -> TopicFacts:
         """Return the facts of the topic, and note how many partitions it has.
