@@ -1,8 +1,8 @@
 """What a partition learned for all of its users, as the pages that stand in its state.
 
-There are five: the first with most of it, one with what reactions to slates taught, one with what belongs to content
-vectors in the blend, one with what first times taught of discoveries, and one with the perceptron. All but the first
-may be missing, and are not written before there is something in them: a version that does not know them leaves them
+There are six: the first with most of it, one with what reactions to slates taught, one with what belongs to content
+vectors in the blend, one with what first times taught of discoveries, one with the perceptron, and one with the mean of
+its weights over time. All but the first may be missing, and are not written before there is something in them: a version that does not know them leaves them
 alone, and they count for nothing until they are learned.
 """
 
@@ -18,8 +18,6 @@ CONTENT_KEY = page_key(2, KIND_GLOBALS)
 DISCOVERIES_KEY = page_key(3, KIND_GLOBALS)
 PERCEPTRON_KEY = page_key(4, KIND_GLOBALS)
 MEAN_PERCEPTRON_KEY = page_key(5, KIND_GLOBALS)
-LEARNED_KEYS = [GLOBALS_KEY, REACTIONS_KEY, CONTENT_KEY, DISCOVERIES_KEY, PERCEPTRON_KEY, MEAN_PERCEPTRON_KEY]
-"""The pages that :func:`globals_of` takes, in its order."""
 
 _N_GRAM, _N_FIRST_GRAM = ACTIVE.size * (ACTIVE.size + 1) // 2, N_FIRST_ACTIVE * (N_FIRST_ACTIVE + 1) // 2
 _CUT = {
@@ -52,6 +50,15 @@ CONTENT = np.dtype(
         ("blend_pending", "<f4", (ACTIVE.size - N_FIRST_ACTIVE,)),
     ]
 )
+LAYOUTS = {
+    GLOBALS_KEY: FIRST,
+    REACTIONS_KEY: REACTIONS,
+    CONTENT_KEY: CONTENT,
+    DISCOVERIES_KEY: DISCOVERIES,
+    PERCEPTRON_KEY: PERCEPTRON,
+    MEAN_PERCEPTRON_KEY: MEAN_PERCEPTRON,
+}
+"""Layout of each page by its key, in the order in which :func:`globals_of` takes them."""
 
 
 def first_page(globals_: Rows) -> bytes:

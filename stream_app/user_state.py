@@ -14,7 +14,7 @@ from state.table import RowTable
 from stream_app.interval import Interval
 from stream_app.learned_pages import (
     DISCOVERIES_KEY,
-    LEARNED_KEYS,
+    LAYOUTS,
     MEAN_PERCEPTRON_KEY,
     PERCEPTRON_KEY,
     REACTIONS_KEY,
@@ -122,7 +122,7 @@ class UserState:
         self.tally.restore(state)
         self._newest_s = int(state.get("newest_s", 0))
         self.relearning.restore(state.get("relearning"))
-        first, *others, policy = self._store.get_many([*LEARNED_KEYS, POLICY_KEY])
+        first, *others, policy = self._store.get_many([*LAYOUTS, POLICY_KEY])
         if first is not None:
             self.globals = globals_of(first, *others)
         self._written = self._flushed = self._parts()

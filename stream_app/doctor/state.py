@@ -13,20 +13,7 @@ from stream_app.changelog import RecoveryError, start_over
 from stream_app.doctor.ends import read_ends
 from stream_app.doctor.finding import Finding, error, ok, skipped
 from stream_app.kafka import client_options, stop_consumer
-from stream_app.learned_pages import (
-    CONTENT,
-    CONTENT_KEY,
-    DISCOVERIES,
-    DISCOVERIES_KEY,
-    FIRST,
-    GLOBALS_KEY,
-    MEAN_PERCEPTRON,
-    MEAN_PERCEPTRON_KEY,
-    PERCEPTRON,
-    PERCEPTRON_KEY,
-    REACTIONS,
-    REACTIONS_KEY,
-)
+from stream_app.learned_pages import LAYOUTS as LEARNED
 from stream_app.processor import StageSpec
 from stream_app.recovery import check_checkpoint, check_no_checkpoint
 from stream_app.topic_facts import fetch_topic_facts
@@ -42,15 +29,6 @@ if TYPE_CHECKING:
 _WANTED: Final = "state that this version goes on from"
 _REMEDY: Final = re.compile(r"[.;] [Tt]o go on, |(?<=another version wrote it): ")
 """What stands between the problem and the remedy in what a worker says."""
-_LEARNED: Final[Mapping[bytes, np.dtype[Any]]] = {
-    GLOBALS_KEY: FIRST,
-    REACTIONS_KEY: REACTIONS,
-    CONTENT_KEY: CONTENT,
-    DISCOVERIES_KEY: DISCOVERIES,
-    PERCEPTRON_KEY: PERCEPTRON,
-    MEAN_PERCEPTRON_KEY: MEAN_PERCEPTRON,
-}
-"""Layout of what a partition learned for all of its users, by key."""
 _LAYOUTS: Final[Mapping[str, Mapping[int, np.dtype[Any]]]] = {
     "user": {KIND_HEADER: USER_HEADER, **{1 + chain: page for chain, page in enumerate(USER_PAGES)}},
     "item": {KIND_HEADER: ENTITY_HEADER, **{1 + chain: page for chain, page in enumerate(ENTITY_PAGES)}},
@@ -143,7 +121,7 @@ def check_pages(stage: str, pages: Mapping[bytes, bytes]) -> None:
         Another version wrote one.
     """
     for key, page in pages.items():
-        layout = _LEARNED.get(key) or _LAYOUTS[stage].get(split_key(key)[1])
+        layout = LEARNED.get(key) or _LAYOUTS[stage].get(split_key(key)[1])
         if layout is not None:
             matrix([page], layout)
 

@@ -127,10 +127,11 @@ time.sleep(600)
         try:
             until(lambda: "up" in " ".join(log_tail(log)) and told.exists() and told.read_text() != "")
             pid = int(told.read_text())
-            os.kill(pid, 0)
+            assert runs(pid)
         finally:
             parent.kill()
     until(lambda: not runs(pid))
+    assert not runs(pid)
 
 
 def runs(pid: int) -> bool:
