@@ -2,8 +2,8 @@
 
 There are six: the first with most of it, one with what reactions to slates taught, one with what belongs to content
 vectors in the blend, one with what first times taught of discoveries, one with the perceptron, and one with the mean of
-its weights over time. All but the first may be missing, and are not written before there is something in them: a version that does not know them leaves them
-alone, and they count for nothing until they are learned.
+its weights over time. All but the first may be missing, and are not written before there is something in them: a
+version that does not know them leaves them alone, and they count for nothing until they are learned.
 """
 
 import numpy as np
