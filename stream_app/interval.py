@@ -28,7 +28,7 @@ class Interval:
     names
         Strings behind the ids of items that have no name yet.
     as_of_s
-        Time that decayed sums are as of, in seconds since 2000; 0 before the first event.
+        Time that decayed sums are as of, in seconds since 2000; 0 before the first event. Far newer events move it.
     """
 
     def __init__(self) -> None:

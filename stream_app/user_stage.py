@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from operators.aging import MOST_AHEAD_S, age
 from operators.arrays import Users
 from operators.draw import CHOICE, greedy_choices
 from operators.interval import clear, merged, summed_updates, with_room
@@ -93,9 +94,7 @@ class UserProcessor(UserState):
         n = events.size
         self.table.reserve_pages(PAGES_PER_EVENT * n)
         self._acc = with_room(self._acc, self._replica.n_rows, RECORDS_PER_EVENT * n, PAIRS_PER_EVENT * n)
-        # An interval's decayed sums are as of the newest event ever: sums as of a late one would outgrow float32.
-        self._newest_s = max(self._newest_s, int(events["t_s"].max()))
-        as_of_s = self._interval.as_of_s = self._interval.as_of_s or self._newest_s
+        as_of_s = self._as_of(events)
         shown = self._shown_hits(events)
         status, losses, aucs = np.zeros(n, np.uint8), np.zeros(n, np.float32), np.zeros(n, np.float32)
         offsets = np.fromiter((offset for _, offset in run), np.uint64, n)
@@ -116,6 +115,23 @@ class UserProcessor(UserState):
         self.policy.attribute(events, (status == DUPLICATE).astype(np.uint8), self._users())
         self._count(run, events, status)
         return lists
+
+    def _as_of(self, events: Rows) -> int:
+        """Return the time that the interval's decayed sums are as of, in seconds since 2000, once events are in it.
+
+        That is the newest event ever at its first batch: sums as of a late one would outgrow float32. Far newer events
+        move it, and what has been summed up ages.
+        """
+        interval = self._interval
+        self._newest_s = max(self._newest_s, int(events["t_s"].max()))
+        ahead_s = self._newest_s - interval.as_of_s
+        if not interval.as_of_s:
+            interval.as_of_s = self._newest_s
+        elif ahead_s > MOST_AHEAD_S:
+            age(self._acc, ahead_s)
+            age(self._summed, ahead_s)
+            interval.as_of_s = self._newest_s
+        return interval.as_of_s
 
     def fold(self) -> None:
         """Let the worker's lists follow what was learned since the last time, long before it is committed."""

@@ -12,10 +12,10 @@ import msgspec
 import numpy as np
 import pytest
 
-from operators.params import N_GLOBAL_TOP
+from operators.params import N_GLOBAL_TOP, N_OVERALL, POPULARITY_DAYS
 from state.codec import KIND_HEADER, page_key
 from state.ids import hash_category, hash_id
-from state.layout import USER_HEADER, disk_layout
+from state.layout import EPOCH_2000_S, USER_HEADER, disk_layout
 from state.store import MemoryPageStore
 from stream_app.item_stage import ItemProcessor
 from stream_app.records import decode_slate
@@ -147,6 +147,40 @@ def test_late_events_never_move_time_back() -> None:
     assert world.commit().state["n_late"] == 1
     assert world.header("ann")["last_s"] == before
     assert world.header("ann")["n_items"] == 2
+
+
+@pytest.mark.parametrize("days", [1, 40, 200, 8_000])
+@pytest.mark.parametrize("folded", [False, True])
+def test_popularity_outlives_a_jump_in_time(days: int, *, folded: bool) -> None:
+    """Events far apart within one interval leave the popularity that one interval each would, then and later."""
+    start_ms = NOW_MS - 8_500 * 86_400_000
+    one, each = World(), World()
+    for k in range(4):
+        at_ms = start_ms + days * 86_400_000 * k // 3
+        records = [event(10 * k + n, f"u{n}", f"i{n % 3}", event_time_ms=at_ms + n * 60_000) for n in range(6)]
+        for world in (one, each):
+            world.users.process(records, NOW_MS)
+        if folded:
+            one.users.fold()
+        each.commit()
+    one.commit()
+    end_ms = start_ms + days * 86_400_000 + 3_600_000
+    assert popularities(one, end_ms) == pytest.approx(popularities(each, end_ms), rel=1e-3)
+    assert popularities(one, end_ms).min() > 1.9
+    for world in (one, each):
+        world.users.process([event(90 + n, "ann", f"i{n}", event_time_ms=end_ms) for n in range(3)], NOW_MS)
+        world.commit()
+    assert popularities(one, end_ms) == pytest.approx(popularities(each, end_ms), rel=1e-3)
+    assert popularities(one, end_ms).min() > 2.9
+
+
+def popularities(world: World, now_ms: int) -> np.ndarray:
+    """Return the popularities of three items that count all events, as of a time in milliseconds since 1970 UTC."""
+    rows = world.replica.table.index.get_many(np.array([hash_id(f"i{n}") for n in range(3)], np.uint64))
+    headers = world.replica.table.headers.records[rows]
+    age_s = now_ms // 1000 - EPOCH_2000_S - headers["t_s"].astype(np.int64)[:, None]
+    left = 2.0 ** (-age_s / (86_400.0 * np.array(POPULARITY_DAYS[:N_OVERALL])))
+    return np.asarray(headers["popularity"][:, :N_OVERALL] * left)
 
 
 def test_forget_then_come_back() -> None:
