@@ -21,9 +21,10 @@ from stream_app.evaluation.comparison import compare
 from stream_app.evaluation.files import LONGEST_LAG
 from stream_app.evaluation.measures import quality
 from stream_app.evaluation.protocol import Answers
-from stream_app.evaluation.replay import ReplayModel, Update
+from stream_app.evaluation.replay import ReplayModel
 from stream_app.evaluation.run import Evaluation, Plan
 from stream_app.evaluation.source import read_catalog, read_events
+from stream_app.records import LocalRecord
 from stream_app.settings import Settings
 from stream_app.user_stage import UserProcessor
 
@@ -85,7 +86,8 @@ class PartitionedModel(ReplayModel):
         self._replica.apply_pages(self._coming_pages)
         number, self._turn = self._turn, (self._turn + 1) % len(self._tasks)
         self._fold(number)
-        self._coming_pages = self._taught([Update(output.value) for output in self._tasks[number].take_updates()])
+        updates = [LocalRecord(output.key, output.value) for output in self._tasks[number].take_updates()]
+        self._coming_pages = self._taught(updates)
 
 
 def measure_quality(n_events: int, *, partitions: int, interval: int, score_every: int = 10) -> dict[str, Any]:

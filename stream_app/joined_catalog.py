@@ -17,7 +17,7 @@ from state.arrays import Int32s, UInt64s
 from state.ids import hash_category, hash_ids
 from state.layout import EPOCH_2000_S, KIND_CATEGORY
 from stream_app.entity_arrays import EntityArrays
-from stream_app.records import CatalogEntry, EventLimits, Rejection, decode_catalog
+from stream_app.records import CatalogEntry, EventLimits, Rejection, decode_catalog, path_label
 
 if TYPE_CHECKING:
     from stream_app.records import KafkaRecord
@@ -33,7 +33,7 @@ class ListedItem(msgspec.Struct, frozen=True):
     category: tuple[str, ...]
     title: str | None
     label: str
-    """The category as one text, its levels separated by `` / ``."""
+    """The category as one text."""
 
 
 class _Listing(NamedTuple):
@@ -174,7 +174,7 @@ class JoinedCatalog(EntityArrays):
             if known is not None and known.item_id != item_id:
                 self.n_collisions += 1
             if entry is not None:
-                self.listed[item_hash] = ListedItem(item_id, path, entry.title, sys.intern(" / ".join(path)))
+                self.listed[item_hash] = ListedItem(item_id, path, entry.title, sys.intern(path_label(path)))
             elif known is not None:
                 del self.listed[item_hash]
 

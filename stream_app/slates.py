@@ -7,7 +7,7 @@ import numpy as np
 
 from operators.slate import REASON_CATEGORY, REASON_POPULAR, REASON_REPEAT, REASON_TASTE, REASON_TOGETHER
 from state.arrays import Rows, UInt64s
-from stream_app.records import AsOf, Event, Slate, SlateItem, encode_slate
+from stream_app.records import AsOf, Event, Slate, SlateItem, encode_slate, path_label
 
 if TYPE_CHECKING:
     from stream_app.replica import Replica
@@ -116,8 +116,7 @@ def slate_items(slate: FilledSlate, replica: "Replica") -> list[SlateItem]:
 
 def context_names(slate: FilledSlate, replica: "Replica") -> list[str]:
     """Return the names of the categories that the user is in."""
-    paths = replica.category_paths
-    return [" / ".join(paths[c]) for c in slate.categories]
+    return [path_label(replica.category_paths[c]) for c in slate.categories]
 
 
 def _reason(reason: int, source: int, replica: "Replica") -> str:

@@ -7,7 +7,6 @@ and holds no partition that another worker could serve meanwhile.
 
 import time
 from contextlib import nullcontext
-from typing import TYPE_CHECKING
 
 import msgspec
 import structlog
@@ -17,28 +16,12 @@ from state.store import MemoryPageStore
 from stream_app.item_stage import ItemProcessor
 from stream_app.logs import configure_logging
 from stream_app.packing import pack
-from stream_app.processor import Output
-from stream_app.records import CatalogEntry, Event
+from stream_app.records import CatalogEntry, Event, LocalRecord
 from stream_app.replica import Replica
 from stream_app.settings import Settings
 from stream_app.user_stage import UserProcessor
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
 log = structlog.get_logger()
-
-
-class _Record(msgspec.Struct):
-    """A record as a consumer would hand it over."""
-
-    key: bytes | None
-    value: bytes | None
-    topic: str = ""
-    partition: int = 0
-    offset: int = 0
-    timestamp: int = 0
-    headers: "Sequence[tuple[str, bytes]]" = ()
 
 
 def warm_up(settings: Settings) -> float:
@@ -70,7 +53,7 @@ def _run_all(settings: Settings) -> None:
     replica = Replica(settings)
     replica.apply_catalog(
         [
-            _Record(item.encode(), msgspec.json.encode(CatalogEntry(item_id=item, category=["warm", item[0]])))
+            LocalRecord(item.encode(), msgspec.json.encode(CatalogEntry(item_id=item, category=["warm", item[0]])))
             for item in ("a1", "b1", "b2", "c1")
         ]
     )
@@ -88,13 +71,13 @@ def _run_all(settings: Settings) -> None:
                 event_time_ms=1_500_000_000_000 + turn,
                 session_id=f"s{turn}",
             )
-            users.process([_Record(b"warm", msgspec.json.encode(event), offset=kind)], 1_500_000_000_000)
+            users.process([LocalRecord(b"warm", msgspec.json.encode(event), offset=kind)], 1_500_000_000_000)
         flush = users.flush(1_500_000_000_000)
         users.committed()
-        items.process([_as_record(o) for o in flush.outputs if o.topic == settings.topic_item_updates], 0)
+        items.process([LocalRecord(o.key, o.value) for o in flush.outputs if o.topic == settings.topic_item_updates], 0)
         pages = items.flush(0).pages
         items.committed()
-        replica.apply_items([_Record(key, value) for key, value in pages])
+        replica.apply_items([LocalRecord(key, value) for key, value in pages])
         replica.apply_pages(pages)
         pack(flush.pages, 0)
 
@@ -104,10 +87,6 @@ def main() -> None:
     settings = Settings()
     configure_logging(settings)
     warm_up(settings)
-
-
-def _as_record(output: Output) -> _Record:
-    return _Record(output.key, output.value)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 _FILE_WIDTH = 120
-DEFAULT_MODELS = ["crossaisle", "popularity", "personal-frequency"]
 
 
 def evaluate(
@@ -24,7 +23,10 @@ def evaluate(
     limit: Annotated[int | None, typer.Option(min=1, help="Read only the first so many events.")] = None,
     model: Annotated[
         list[str] | None,
-        typer.Option(help="Model to evaluate; may be repeated. The first one is compared with the others."),
+        typer.Option(
+            help="Model to evaluate; may be repeated. The first one is compared with the others. If not given: "
+            "crossaisle, popularity, personal-frequency, and biased-mf where half of the events or more are ratings."
+        ),
     ] = None,
     replica_lag: Annotated[
         int | None,
@@ -40,6 +42,8 @@ def evaluate(
     """Replay events through the worker's operators and measure what they would have recommended.
 
     Models: crossaisle, and the baselines popularity, personal-frequency, co-occurrence, biased-mf, funk-mf.
+
+    Of ratings, crossaisle (by a head that only this command has), biased-mf and funk-mf predict the stars.
     """
     from rich.console import Console
 
@@ -58,7 +62,7 @@ def evaluate(
         warmup=warmup,
         score_every=score_every,
         limit=limit,
-        models=tuple(dict.fromkeys(model or DEFAULT_MODELS)),
+        models=tuple(dict.fromkeys(model or ())),
         replica_lag=replica_lag,
         now_ms=time.time_ns() // 1_000_000,
     )

@@ -9,7 +9,7 @@ from typing import IO, TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from stream_app.evaluation.models import MODEL_NAMES, open_model
+from stream_app.evaluation.models import MODEL_NAMES, default_models, open_model
 from stream_app.evaluation.report import render
 from stream_app.evaluation.run import Evaluation, Plan
 from stream_app.evaluation.source import EvaluationError, read_catalog, read_events
@@ -42,7 +42,8 @@ class Request:
     out
         Folder to write to; made if it is not there.
     models
-        Names, each once; the first is the one whose lists go to ``slates.jsonl``.
+        Names, each once; the first is the one whose lists go to ``slates.jsonl``. If there are none,
+        :func:`~stream_app.evaluation.models.default_models`.
     now_ms
         Present time, milliseconds since 1970 UTC; later events are rejected.
     warmup, score_every, limit, replica_lag
@@ -126,12 +127,13 @@ def evaluate_files(
     )
     plan = Plan(request.warmup, request.score_every)
     n = len(log)
+    names = request.models or default_models(log)
     replica_lag = request.replica_lag or min(LONGEST_LAG, max(1, n // MOST_UPDATES))
-    models = [open_model(name, catalog, settings, replica_lag=replica_lag) for name in request.models]
+    models = [open_model(name, catalog, settings, replica_lag=replica_lag) for name in names]
     try:
         request.out.mkdir(parents=True, exist_ok=True)
         with _all_or_none(request.out) as begin:
-            files = {name: begin(slates_name(name, first=k == 0)) for k, name in enumerate(request.models)}
+            files = {name: begin(slates_name(name, first=k == 0)) for k, name in enumerate(names)}
             outcome = Evaluation(log, catalog, plan, models).run(
                 files, lambda done: show(f"{done:,} of {n:,} events", done / n)
             )

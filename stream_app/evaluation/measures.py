@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from stream_app.evaluation.protocol import LISTS
 from stream_app.evaluation.tally import Bools, Floats, Int8s, ModelTally, Truths
+from stream_app.records import path_label
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -182,7 +183,7 @@ def by_category(truths: Truths, categories: Sequence[tuple[str, ...]], n_largest
     known = truths.category[truths.crosses]
     counts = np.bincount(known, minlength=len(categories))
     largest = np.lexsort((np.arange(counts.size), -counts))[:n_largest]
-    return {" / ".join(categories[k]): truths.category == k for k in largest.tolist() if counts[k]}
+    return {path_label(categories[k]): truths.category == k for k in largest.tolist() if counts[k]}
 
 
 def _by_count(counts: Int32s, edges: tuple[int, ...]) -> dict[str, Bools]:

@@ -13,12 +13,22 @@ if TYPE_CHECKING:
 
     from stream_app.evaluation.baselines.base import Ranker
     from stream_app.evaluation.protocol import Model
-    from stream_app.evaluation.source import Catalog
+    from stream_app.evaluation.source import Catalog, EventLog
     from stream_app.settings import Settings
 
 PRODUCT: Final = "crossaisle"
 BASELINES: Final = ("popularity", "personal-frequency", "co-occurrence", "biased-mf", "funk-mf")
 MODEL_NAMES: Final = (PRODUCT, *BASELINES)
+_USUAL: Final = (PRODUCT, "popularity", "personal-frequency")
+_OF_STARS: Final = "biased-mf"
+
+
+def default_models(log: EventLog) -> tuple[str, ...]:
+    """Return the models to evaluate where none are named: one that predicts stars is among them for a log of ratings.
+
+    That is one with a rating in two events or more. Elsewhere such a model learns stars beside ones and zeros.
+    """
+    return (*_USUAL, _OF_STARS) if 2 * log.n_ratings >= len(log) else _USUAL
 
 
 def open_model(name: str, catalog: Catalog, settings: Settings, *, replica_lag: int) -> Model:

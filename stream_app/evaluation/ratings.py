@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from array import array
+from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
 from river import metrics
 
+from stream_app.evaluation.comparison import clustered_error
 from stream_app.evaluation.protocol import LIKED_STARS
+
+if TYPE_CHECKING:
+    from stream_app.evaluation.measures import Int32s
+    from stream_app.evaluation.tally import Floats
 
 _THRESHOLDS: Final = 81
 """Of the ROC: steps of a twentieth of a star."""
@@ -18,6 +25,9 @@ class RatingMeasures:
 
     def __init__(self) -> None:
         self._n = 0
+        self._errors = array("d")
+        self._users = array("i")
+        self._user_numbers: dict[str, int] = {}
         self._stars: dict[str, Any] = {"mae": metrics.MAE(), "mse": metrics.MSE(), "rmse": metrics.RMSE()}
         self._liked: dict[str, Any] = {
             "accuracy": metrics.Accuracy(),
@@ -27,9 +37,11 @@ class RatingMeasures:
         }
         self._roc = metrics.ROCAUC(n_thresholds=_THRESHOLDS)
 
-    def add(self, stars: float, predicted: float) -> None:
-        """Add a rating and what was predicted before it was learned, both in stars."""
+    def add(self, user_id: str, stars: float, predicted: float) -> None:
+        """Add a user's rating and what was predicted before it was learned, both in stars."""
         self._n += 1
+        self._errors.append(predicted - stars)
+        self._users.append(self._user_numbers.setdefault(user_id, len(self._user_numbers)))
         for metric in self._stars.values():
             metric.update(stars, predicted)
         liked = stars >= LIKED_STARS
@@ -37,9 +49,31 @@ class RatingMeasures:
             metric.update(liked, predicted >= LIKED_STARS)
         self._roc.update(liked, {True: (predicted - _FEWEST) / (_MOST - _FEWEST)})
 
-    def summary(self) -> dict[str, float] | None:
-        """Return all measures by name, and the number of ratings; None before the first."""
+    def errors(self) -> Floats:
+        """Return what was predicted less the rating, in stars, per rating."""
+        return np.array(self._errors, np.float64)
+
+    def users(self) -> Int32s:
+        """Return the number of each rating's user, shape of :meth:`errors`."""
+        return np.array(self._users, np.int32)
+
+    def summary(self) -> dict[str, float | None] | None:
+        """Return all measures by name, the number of ratings, and standard errors over users; None before the first.
+
+        ``mae_se`` and ``mse_se`` are None with too few users for one.
+        """
         if not self._n:
             return None
         named = {**self._stars, **self._liked, "roc_auc": self._roc}
-        return {"n": self._n, **{name: round(float(metric.get()), 6) for name, metric in named.items()}}
+        errors, users = self.errors(), self.users()
+        return {
+            "n": self._n,
+            **{name: round(float(metric.get()), 6) for name, metric in named.items()},
+            "mae_se": _error_of_mean(np.abs(errors), users),
+            "mse_se": _error_of_mean(errors**2, users),
+        }
+
+
+def _error_of_mean(values: Floats, users: Int32s) -> float | None:
+    se = clustered_error(values - values.mean(), users)
+    return None if se is None else round(se, 6)

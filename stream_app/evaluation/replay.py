@@ -3,6 +3,8 @@
 One user task and one item task share a read replica, as in a worker with one partition. Users learn at every event;
 what they teach about items reaches the replica after every ``replica_lag`` events, through the bytes of item updates
 and pages, as it does through the topics.
+
+Stars of ratings are predicted by :mod:`.stars`, which is no part of a worker.
 """
 
 from __future__ import annotations
@@ -11,15 +13,16 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Final
 
-import msgspec
 import numpy as np
 
 from operators.features import FEATURES
 from operators.lists import LISTS
 from state.store import MemoryPageStore
 from stream_app.evaluation.protocol import LISTS as LIST_NAMES
-from stream_app.evaluation.protocol import Answers, Bools, Scored
+from stream_app.evaluation.protocol import Answers, Bools, Rated, Scored
+from stream_app.evaluation.stars import StarsHead
 from stream_app.item_stage import ItemProcessor
+from stream_app.records import LocalRecord
 from stream_app.replica import Replica
 from stream_app.user_stage import UserProcessor
 
@@ -31,18 +34,6 @@ if TYPE_CHECKING:
 
 EVERYTHING: Final = 1 << 40
 """Rows in memory: an evaluation evicts nothing, for it has no disk to load from."""
-
-
-class Update(msgspec.Struct):
-    """An item update as the item stage's consumer would hand it over."""
-
-    value: bytes | None
-    key: bytes | None = None
-    topic: str = ""
-    partition: int = 0
-    offset: int = 0
-    timestamp: int = 0
-    headers: tuple[tuple[str, bytes], ...] = ()
 
 
 class ReplayModel:
@@ -70,6 +61,7 @@ class ReplayModel:
         self._replica.apply_catalog(records[: len(records) - len(self._coming)])
         self._users = UserProcessor(settings, 0, 1, 1, MemoryPageStore(), self._replica)
         self._items = ItemProcessor(settings, 0, 1, MemoryPageStore())
+        self._stars = StarsHead(self._replica)
         self._users.restore(None)
         self._items.restore(None)
 
@@ -84,6 +76,7 @@ class ReplayModel:
         while start < len(events):
             end = min(len(events), start + self._lag - (first_index + start) % self._lag)
             self._list(events[start].event_time_ms)
+            self._rate(events[start:end], first_index + start, answers)
             self._learn(events[start:end], first_index + start, scored[start:end], answers)
             if (first_index + end) % self._lag == 0:
                 self._publish()
@@ -97,6 +90,14 @@ class ReplayModel:
             coming.append(self._coming.popleft())
         if coming:
             self._replica.apply_catalog(coming)
+
+    def _rate(self, events: Sequence[Event], first_index: int, answers: Answers) -> None:
+        """Predict the ratings among events, each from what the replica and earlier ratings tell."""
+        for index, event in enumerate(events, first_index):
+            if event.type == "rating":
+                answers.rated.append(Rated(index, self._stars.predict_and_learn(event)))
+            elif event.type == "forget":
+                self._stars.forget(event.user_id)
 
     def _learn(self, events: Sequence[Event], first_index: int, scored: Bools, answers: Answers) -> None:
         start = 0
@@ -112,9 +113,10 @@ class ReplayModel:
 
     def _publish(self) -> None:
         """Hand over what users taught about items, and let the replica follow."""
-        self._replica.apply_pages(self._taught([Update(output.value) for output in self._users.take_updates()]))
+        updates = [LocalRecord(output.key, output.value) for output in self._users.take_updates()]
+        self._replica.apply_pages(self._taught(updates))
 
-    def _taught(self, updates: Sequence[Update]) -> Pages:
+    def _taught(self, updates: Sequence[LocalRecord]) -> Pages:
         """Take updates through the item stage; return the pages that are for the replica."""
         self._items.process(updates, 0)
         pages = self._items.flush(0).pages
@@ -129,12 +131,13 @@ class ReplayModel:
         n, true = int(lists["n_candidates"]), int(lists["true_at"])
         logits = lists["scores"][:n].astype(np.float64)
         log_p = logits - float(lists["log_total"])
+        is_candidate = 0 <= true < n  # there is none where the worker passed the event over
         return Scored(
             index=index,
             lists=names,
-            loss=float(-log_p[true]) if true >= 0 else None,
+            loss=float(-log_p[true]) if is_candidate else None,
             scores=np.exp(log_p).astype(np.float32),
-            true_at=true if true >= 0 else None,
+            true_at=true if is_candidate else None,
             drawn=[self._name(row) for row in lists["drawn"][: int(lists["n_drawn"])].tolist()],
         )
 

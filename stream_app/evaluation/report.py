@@ -8,8 +8,9 @@ from string import Template
 from typing import TYPE_CHECKING, Any, Final
 
 from stream_app.evaluation.charts import Axis, Series, bar_chart, fitting_axis, line_chart, signed_bars
+from stream_app.evaluation.comparison import LEAST_USERS
 from stream_app.evaluation.protocol import LISTS
-from stream_app.evaluation.table import share
+from stream_app.evaluation.table import RATINGS_HEAD, RATINGS_NOTE, ratings_rows, share
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -68,22 +69,27 @@ def _comparisons(result: Json) -> str:
         for each in LISTS:
             cell = lists[each]["hr"]
             if cell["difference"] is not None:
-                rows.append(
-                    [
-                        name,
-                        _NAMES[each],
-                        f"{cell['difference']:+.4f} ± {cell['se']:.4f}",
-                        f"{cell['z']:+.1f}",
-                        f"{cell['p']:.2g}",
-                        f"{cell['only_ours']:,} / {cell['only_theirs']:,}",
-                        f"{cell['mcnemar_p']:.2g}",
-                    ]
-                )
+                only = f"{cell['only_ours']:,} / {cell['only_theirs']:,}"
+                rows.append([name, _NAMES[each], *_tested(cell), only, f"{cell['mcnemar_p']:.2g}"])
+        if lists["ratings"]:
+            cells = [(f"{each.upper()} of stars", lists["ratings"][each]) for each in ("mae", "mse")]
+            rows += [[name, what, *_tested(cell), "-", "-"] for what, cell in cells if cell["difference"] is not None]
     if not rows:
         return ""
-    head = ["models", "list", "difference of hit rates", "z", "p", "only first / only second", "p (McNemar)"]
-    note = "Paired event by event; standard errors over users, since a user's events are alike."
+    head = ["models", "list", "difference", "z", "p", "only first / only second", "p (McNemar)"]
+    note = (
+        "Paired event by event; standard errors over users, since a user's events are alike: none with fewer than "
+        f"{LEAST_USERS} users. Errors of stars are better below 0."
+    )
     return _section("What the first model beats", html_table(head, rows), note, wide=True)
+
+
+def _tested(cell: Json) -> list[str]:
+    """Return difference, z and p of a paired test, as far as there are enough users for them."""
+    if cell["se"] is None:
+        return [f"{cell['difference']:+.4f}", "-", "-"]
+    z = "-" if cell["z"] is None else f"{cell['z']:+.1f}"
+    return [f"{cell['difference']:+.4f} ± {cell['se']:.4f}", z, f"{cell['p']:.2g}"]
 
 
 def _exploration(result: Json) -> str:
@@ -91,7 +97,7 @@ def _exploration(result: Json) -> str:
     for name, model in result["models"].items():
         each = model["exploration"]
         if each is not None and each["relative"] is not None:
-            interval = f"{each['low']:+.2%} to {each['high']:+.2%}"
+            interval = "-" if each["low"] is None else f"{each['low']:+.2%} to {each['high']:+.2%}"
             rows.append([name, share(each["hr"]), f"{each['difference']:+.4f}", f"{each['relative']:+.2%}", interval])
     if not rows:
         return ""
@@ -195,16 +201,11 @@ def _spread(result: Json) -> str:
 
 
 def _ratings(result: Json) -> str:
-    names = ("mae", "mse", "rmse", "accuracy", "precision", "recall", "f1", "roc_auc")
-    rows = [
-        [name, f"{model['ratings']['n']:,}", *(f"{model['ratings'][each]:.4f}" for each in names)]
-        for name, model in result["models"].items()
-        if model["ratings"]
-    ]
+    rows = ratings_rows(result)
     if not rows:
         return ""
-    note = "Each rating was predicted before it was learned. Liked: 4 stars and more."
-    return _section("Ratings", html_table(["model", "n", *names], rows), note, wide=True)
+    note = f"{RATINGS_NOTE}. Standard errors over users."
+    return _section("Ratings", html_table(["model", *RATINGS_HEAD], rows), note, wide=True)
 
 
 def _cold_start(result: Json) -> str:

@@ -223,9 +223,9 @@ class Evaluation:
             raise EvaluationError(message)
         self._tallies[name].add(answers.scored, [before for _, _, before in asked])
         for rated in answers.rated:
-            value = events[rated.index - first].value
-            if rated.index >= self._first and value is not None:
-                self._ratings[name].add(value, rated.stars)
+            event = events[rated.index - first]
+            if rated.index >= self._first and event.value is not None:
+                self._ratings[name].add(event.user_id, event.value, rated.stars)
 
 
 def _lines(answers: Answers, events: Sequence[Event], first_index: int) -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from state.layout import N_DEDUPE
 from stream_app.reading import Record, RecordFile
-from stream_app.records import CatalogEntry, Event, EventLimits, decode_catalog, decode_events
+from stream_app.records import CatalogEntry, Event, EventLimits, LocalRecord, decode_catalog, decode_events
 from stream_app.sender import KeyReader
 
 if TYPE_CHECKING:
@@ -30,7 +30,16 @@ class _Listed(msgspec.Struct):
     listed_ms: int = 0
 
 
+class _Identity(msgspec.Struct):
+    """What tells a repeated event from a new one."""
+
+    event_id: str
+    user_id: str
+    type: str
+
+
 _listed = msgspec.json.Decoder(_Listed)
+_identity = msgspec.json.Decoder(_Identity).decode
 
 Path_ = tuple[str, ...]
 Int64s = npt.NDArray[np.int64]
@@ -38,19 +47,6 @@ Int64s = npt.NDArray[np.int64]
 
 class EvaluationError(Exception):
     """The evaluation cannot be made. The message ends with the remedy."""
-
-
-@dataclass(slots=True)
-class FileRecord:
-    """A record of a file as a consumer would hand it over."""
-
-    key: bytes | None
-    value: bytes | None
-    topic: str = ""
-    partition: int = 0
-    offset: int = 0
-    timestamp: int = 0
-    headers: Sequence[tuple[str, bytes]] = ()
 
 
 @dataclass(slots=True)
@@ -93,12 +89,15 @@ class EventLog:
         Events left out because their id is among the user's last ones, which the worker does not learn again either.
     n_out_of_order
         Events earlier than the one before them in the file; if there were any, the log has been sorted by time.
+    n_ratings
+        Ratings among the events.
     """
 
     values: list[bytes]
     rejects: Rejects
     n_duplicates: int
     n_out_of_order: int
+    n_ratings: int
 
     def __len__(self) -> int:
         return len(self.values)
@@ -126,7 +125,7 @@ class Catalog:
         What was left out as invalid.
     """
 
-    records: list[FileRecord]
+    records: list[LocalRecord]
     entries: dict[str, CatalogEntry]
     depth: int
     rejects: Rejects
@@ -172,29 +171,44 @@ def read_events(
     """
     limits = EventLimits.of(settings)
     rejects = Rejects()
-    recent: dict[str, deque[str]] = {}
     values: list[bytes] = []
     times: list[int] = []
-    n_duplicates = 0
     for records, first in _chunks(path, "user_id", limit, on_progress):
         decoded = decode_events(records, now_ms=now_ms, limits=limits)
         for rejection in decoded.rejections:
             rejects.add(rejection.code, f"record {first + rejection.index}: {rejection.reason}")
-        for event, index in zip(decoded.events, decoded.index, strict=True):
-            known = recent.setdefault(event.user_id, deque(maxlen=N_DEDUPE))
-            if event.event_id in known:
-                n_duplicates += 1
-                continue
-            known.append(event.event_id)
-            values.append(records[index].value or b"")
-            times.append(event.event_time_ms)
+        values += [records[index].value or b"" for index in decoded.index]
+        times += [event.event_time_ms for event in decoded.events]
     if not values:
         raise EvaluationError(_nothing(path, "event", rejects, "user_id, item_id, event_id, type and event_time_ms"))
     at = np.array(times, np.int64)
     n_out_of_order = int(np.count_nonzero(at[1:] < at[:-1]))
     if n_out_of_order:
         values = [values[k] for k in np.argsort(at, kind="stable").tolist()]
-    return EventLog(values, rejects, n_duplicates, n_out_of_order)
+    kept, n_ratings = _without_duplicates(values)
+    return EventLog(kept, rejects, len(values) - len(kept), n_out_of_order, n_ratings)
+
+
+def _without_duplicates(values: list[bytes]) -> tuple[list[bytes], int]:
+    """Return the events that a worker would learn from, read in this order, and how many ratings are among them.
+
+    A worker passes over an event whose id is among its user's last ones; ``forget`` ends what it remembers of a user.
+    """
+    recent: dict[str, deque[str]] = {}
+    kept: list[bytes] = []
+    n_ratings = 0
+    for value in values:
+        event = _identity(value)
+        if event.type == "forget":
+            recent.pop(event.user_id, None)
+        else:
+            known = recent.setdefault(event.user_id, deque(maxlen=N_DEDUPE))
+            if event.event_id in known:
+                continue
+            known.append(event.event_id)
+            n_ratings += event.type == "rating"
+        kept.append(value)
+    return kept, n_ratings
 
 
 def read_catalog(path: Path, settings: Settings) -> Catalog:
@@ -209,7 +223,7 @@ def read_catalog(path: Path, settings: Settings) -> Catalog:
     """
     limits = EventLimits.of(settings)
     rejects = Rejects()
-    kept: list[FileRecord] = []
+    kept: list[LocalRecord] = []
     entries: dict[str, CatalogEntry] = {}
     for records, first in _chunks(path, "item_id", None, None):
         decoded = decode_catalog(records, limits=limits)
@@ -225,10 +239,10 @@ def read_catalog(path: Path, settings: Settings) -> Catalog:
 
 def _chunks(
     path: Path, key: str, limit: int | None, on_progress: Callable[[float], None] | None
-) -> Iterator[tuple[list[FileRecord], int]]:
+) -> Iterator[tuple[list[LocalRecord], int]]:
     """Yield records by chunks, each with the number of its first one, counted from 1."""
     keys = KeyReader(key)
-    records: list[FileRecord] = []
+    records: list[LocalRecord] = []
     n, shown = 0, 0.0
     with RecordFile(path) as file:
         for record in file:
@@ -246,12 +260,12 @@ def _chunks(
         yield records, n - len(records) + 1
 
 
-def _as_record(keys: KeyReader, record: Record) -> FileRecord:
+def _as_record(keys: KeyReader, record: Record) -> LocalRecord:
     key, value = keys.encode(record)
-    return FileRecord(key, value)
+    return LocalRecord(key, value)
 
 
-def _dated(record: FileRecord, number: int) -> FileRecord:
+def _dated(record: LocalRecord, number: int) -> LocalRecord:
     """Give a catalogue record the time at which its item was listed."""
     if record.value:
         try:

@@ -66,7 +66,10 @@ def summarize(inputs: Inputs, outcome: Outcome) -> Json:
         },
         "models": {name: _about_model(name, outcome) for name in names},
         "comparisons": {
-            f"{names[0]} - {other}": comparison.compare(outcome.tallies[names[0]], outcome.tallies[other], truths)
+            f"{names[0]} - {other}": {
+                **comparison.compare(outcome.tallies[names[0]], outcome.tallies[other], truths),
+                "ratings": comparison.compare_ratings(outcome.ratings[names[0]], outcome.ratings[other]),
+            }
             for other in names[1:]
         },
     }
@@ -77,6 +80,7 @@ def _about_input(inputs: Inputs, outcome: Outcome) -> Json:
         "events": inputs.events_name,
         "catalog": inputs.catalog_name,
         "n_events": len(inputs.log),
+        "n_ratings": inputs.log.n_ratings,
         "n_users": outcome.n_users,
         "n_items_with_events": outcome.n_items,
         "n_catalog": len(inputs.catalog.entries),

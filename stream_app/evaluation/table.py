@@ -9,11 +9,17 @@ from rich.table import Table
 
 Json = dict[str, Any]
 
+RATINGS_HEAD = ("n", "MAE", "MSE", "RMSE", "accuracy", "precision", "recall", "F1", "ROC AUC")
+RATINGS_NOTE = (
+    "Stars of ratings, predicted before they were learned; liked is 4 and more. "
+    "crossaisle's are of a head that only evaluations have: a worker publishes no stars"
+)
+
 
 def tables(result: Json) -> list[Table]:
     """Return the tables of an evaluation, from what ``metrics.json`` holds."""
     out = [_input(result), _lists(result), _details(result), *_exploration(result)]
-    if any(model["ratings"] for model in result["models"].values()):
+    if ratings_rows(result):
         out.append(_ratings(result))
     if result["comparisons"]:
         out.append(_comparisons(result))
@@ -41,6 +47,9 @@ def _input(result: Json) -> Table:
     )
     table.add_row("catalogue", f"{about['n_catalog']:,} items in {about['n_categories']:,} categories")
     table.add_row("scored", f"{scored['n']:,}, of them {scored['n_crossing']:,} outside the context's categories")
+    if about["n_ratings"]:
+        silent = "" if ratings_rows(result) else "; none of these models predicts stars: add --model crossaisle"
+        table.add_row("ratings", f"{about['n_ratings']:,}{silent}")
     for name in ("events", "catalog"):
         rejected = about[f"rejected_{name}"]
         if rejected["n"]:
@@ -99,27 +108,42 @@ def _exploration(result: Json) -> list[Table]:
 
 
 def _ratings(result: Json) -> Table:
-    names = ("mae", "mse", "rmse", "accuracy", "precision", "recall", "f1", "roc_auc")
-    table = _table("Ratings, predicted before they were learned; liked is 4 stars and more", ("model", "n", *names))
-    for name, model in result["models"].items():
-        ratings = model["ratings"]
-        if ratings:
-            table.add_row(name, f"{ratings['n']:,}", *(f"{ratings[measure]:.4f}" for measure in names))
+    table = _table(RATINGS_NOTE, ("model", *RATINGS_HEAD))
+    for name, *cells in ratings_rows(result):
+        table.add_row(name, *cells)
     return table
 
 
+def ratings_rows(result: Json) -> list[list[str]]:
+    """Return a row per model that predicts ratings: its name, then what :data:`RATINGS_HEAD` says."""
+    rows = []
+    for name, model in result["models"].items():
+        found = model["ratings"]
+        if found:
+            errors = (share({"mean": found[each], "se": found[f"{each}_se"]}) for each in ("mae", "mse"))
+            others = ("rmse", "accuracy", "precision", "recall", "f1", "roc_auc")
+            rows.append([name, f"{found['n']:,}", *errors, *(_short(found[each], 4) for each in others)])
+    return rows
+
+
 def _comparisons(result: Json) -> Table:
+    rated = any(lists["ratings"] for lists in result["comparisons"].values())
     table = _table(
-        "First model less the other: hit rate ± standard error over users, * p < 0.01",
-        ("models", "X", "O", "E", "slate"),
+        "First model less the other: hit rate ± standard error over users, * p < 0.01"
+        + (", and error of stars, below 0 where the first is better" if rated else ""),
+        ("models", "X", "O", "E", "slate", *(("MAE",) if rated else ())),
     )
     for name, lists in result["comparisons"].items():
-        table.add_row(name, *(_difference(lists[each]["hr"]) for each in ("x", "o", "e", "slate")))
+        cells = [lists[each]["hr"] for each in ("x", "o", "e", "slate")]
+        stars = [_difference(lists["ratings"]["mae"]) if lists["ratings"] else "-"] if rated else []
+        table.add_row(name, *map(_difference, cells), *stars)
     return table
 
 
 def _difference(cell: Json) -> str:
     if cell["difference"] is None:
         return "-"
+    if cell["se"] is None:
+        return _short(cell["difference"], 4)
     star = "*" if cell["p"] < 0.01 else " "  # noqa: PLR2004 - the level named in the title
     return f"{_short(cell['difference'], 4)}±{_short(cell['se'], 4)}{star}"

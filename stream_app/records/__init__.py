@@ -9,13 +9,14 @@ from stream_app.records.reject import (
     REJECT_CODES,
     REJECT_HEADERS,
     KafkaRecord,
+    LocalRecord,
     Reject,
     Rejection,
     decode_reject,
     encode_reject,
 )
 from stream_app.records.schema import json_schemas
-from stream_app.records.slate import AsOf, Slate, SlateItem, decode_slate, encode_slate
+from stream_app.records.slate import AsOf, Slate, SlateItem, decode_slate, encode_slate, path_label
 
 __all__ = [
     "EVENT_TYPES",
@@ -29,6 +30,7 @@ __all__ = [
     "Event",
     "EventLimits",
     "KafkaRecord",
+    "LocalRecord",
     "Reject",
     "Rejection",
     "Slate",
@@ -40,4 +42,5 @@ __all__ = [
     "encode_reject",
     "encode_slate",
     "json_schemas",
+    "path_label",
 ]

@@ -73,6 +73,19 @@ class KafkaRecord(Protocol):
         """Its headers."""
 
 
+@dataclass(slots=True)
+class LocalRecord:
+    """A record as a consumer would hand it over, made without one: of a file, or for a stage in the same process."""
+
+    key: bytes | None
+    value: bytes | None
+    topic: str = ""
+    partition: int = 0
+    offset: int = 0
+    timestamp: int = 0
+    headers: Sequence[tuple[str, bytes]] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Rejection:
     """Why one record of a batch was rejected.

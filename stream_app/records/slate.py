@@ -1,8 +1,20 @@
 """A slate: what Crossaisle publishes for a user."""
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import msgspec
+
+
+def path_label(path: Sequence[str]) -> str:
+    """Return a category path as one text.
+
+    Examples
+    --------
+    >>> path_label(["Food", "Bread"])
+    'Food / Bread'
+    """
+    return " / ".join(path)
 
 
 class AsOf(msgspec.Struct, frozen=True):
@@ -24,7 +36,7 @@ class SlateItem(msgspec.Struct, frozen=True):
     Attributes
     ----------
     item_id, category
-        What is recommended; the category is the path joined by " / ".
+        What is recommended; the category is the path as :func:`path_label` has it.
     score
         Probability that the user takes this item next, in [0, 1]: of the blend, with the corrections of the perceptron,
         of discoveries and of reactions to slates.

@@ -20,7 +20,7 @@ from state.ids import hash_id
 from state.layout import EPOCH_2000_S, N_CONTEXT_SLOTS
 from state.store import MemoryPageStore
 from stream_app.item_stage import ItemProcessor
-from stream_app.records import decode_slate
+from stream_app.records import LocalRecord, decode_slate
 from stream_app.replica import Replica
 from stream_app.settings import Settings
 from stream_app.user_stage import UserProcessor
@@ -38,18 +38,6 @@ N_AISLES = 5
 N_ITEMS = 25
 N_USERS = 4
 DAY_S = 86_400
-
-
-class Record(msgspec.Struct):
-    """A record as a consumer hands it over."""
-
-    key: bytes | None
-    value: bytes | None
-    offset: int = 0
-    topic: str = "t"
-    partition: int = 0
-    timestamp: int = NOW_MS
-    headers: Any = ()
 
 
 class Step(NamedTuple):
@@ -111,10 +99,10 @@ class World:
         at_ms = NOW_MS if listed_s is None else 1000 * (listed_s + EPOCH_2000_S)
         entries = [{"item_id": f"i{k}", "category": aisle(k).split(" / "), **fields} for k in items]
         self.replica.apply_catalog(
-            [Record(e["item_id"].encode(), json.dumps(e).encode(), timestamp=at_ms) for e in entries]
+            [LocalRecord(e["item_id"].encode(), json.dumps(e).encode(), timestamp=at_ms) for e in entries]
         )
 
-    def record(self, step: Step, event_id: str | None = None) -> Record:
+    def record(self, step: Step, event_id: str | None = None) -> LocalRecord:
         """Return the event record of a step, with an id of its own unless one is given."""
         self.n_sent += 1
         event: dict[str, Any] = {
@@ -128,9 +116,9 @@ class World:
             event["value"] = 1 + self.n_sent % 5
         if step.session is not None:
             event["session_id"] = f"s{step.session}"
-        return Record(b"u%d" % step.user, json.dumps(event).encode(), offset=self.n_sent)
+        return LocalRecord(b"u%d" % step.user, json.dumps(event).encode(), offset=self.n_sent)
 
-    def learn(self, steps: Iterable[Step]) -> list[Record]:
+    def learn(self, steps: Iterable[Step]) -> list[LocalRecord]:
         """Have the user stage learn steps, in one batch, without a commit; return the records."""
         records = [self.record(step) for step in steps]
         self.users.process(records, NOW_MS)
@@ -142,11 +130,11 @@ class World:
         self.store.write(flush.pages, position=1, checkpoint=msgspec.json.encode({"state": flush.state}))
         self.users.committed()
         updates = [o for o in flush.outputs if o.topic == self.settings.topic_item_updates]
-        self.items.process([Record(o.key, o.value) for o in updates], NOW_MS)
+        self.items.process([LocalRecord(o.key, o.value) for o in updates], NOW_MS)
         items = self.items.flush(NOW_MS)
         self.item_store.write(items.pages, position=1, checkpoint=msgspec.json.encode({"state": items.state}))
         self.items.committed()
-        self.replica.apply_items([Record(key, value) for key, value in items.pages])
+        self.replica.apply_items([LocalRecord(key, value) for key, value in items.pages])
         return flush
 
     def live(self, steps: Sequence[Step], n_per_commit: int = 8) -> list[Slate]:

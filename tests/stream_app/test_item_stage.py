@@ -6,8 +6,8 @@ import pytest
 
 from state.store import MemoryPageStore
 from state.updates import UpdateError
-from stream_app.evaluation.replay import Update
 from stream_app.item_stage import ItemProcessor
+from stream_app.records import LocalRecord
 from stream_app.settings import Settings
 
 
@@ -21,7 +21,7 @@ def processor() -> ItemProcessor:
 @pytest.mark.parametrize("value", [b"", b"\x01", b"\x09" + bytes(40), b'{"event_id": "e1"}' * 3])
 def test_a_record_of_somebody_else_is_named_with_its_remedy(value: bytes) -> None:
     """The error tells topic, partition and offset, and how to get past it without losing anything else."""
-    record = Update(value, topic="shop.item-updates", partition=2, offset=41)
+    record = LocalRecord(b"0", value, topic="shop.item-updates", partition=2, offset=41)
     with pytest.raises(UpdateError, match=r"shop\.item-updates, partition 2, offset 41: .* before offset 42 "):
         processor().process([record], 0)
 
@@ -29,6 +29,6 @@ def test_a_record_of_somebody_else_is_named_with_its_remedy(value: bytes) -> Non
 def test_a_record_without_a_value_is_passed_over() -> None:
     """A tombstone says nothing about any item."""
     stage = processor()
-    stage.process([Update(None, key=b"0", topic="shop.item-updates")], 0)
+    stage.process([LocalRecord(b"0", None, topic="shop.item-updates")], 0)
     assert stage.item_events == 0
     assert len(stage.flush(0).pages) == 0

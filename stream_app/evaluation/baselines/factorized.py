@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
 from river import optim, reco
 
 from stream_app.evaluation.baselines.popularity import CountedOrder
@@ -50,9 +51,17 @@ class RiverFactors:
         """Yield the user's items and the popular ones by predicted value; of equals the smaller number leads."""
         del before, time_ms
         candidates = {item for item, _ in zip(self._popular, range(N_POPULAR), strict=False)} | user.items
-        predict = self._model.predict_one
-        scores = {item: predict(user_id, item) for item in sorted(candidates & self._seen)}
-        yield from sorted(scores, key=lambda item: (-scores[item], item))
+        items = sorted(candidates & self._seen)
+        if items:
+            scores = self._scores(user_id, items)
+            yield from (items[k] for k in np.argsort(-scores, kind="stable").tolist())
+
+    def _scores(self, user_id: str, items: list[int]) -> np.ndarray:
+        """Return what River's ``predict_one`` would of items that it has learned, less what is the same for all."""
+        model = self._model
+        scores: np.ndarray = np.array([model.i_latents[item] for item in items]) @ model.u_latents[user_id]
+        biases = getattr(model, "i_biases", None)
+        return scores if biases is None else scores + np.array([biases[item] for item in items])
 
     def learn(self, event: Event, item: int, user: UserHistory) -> None:
         """Learn a rating as its stars, any other positive as 1 with random items as 0."""

@@ -27,6 +27,32 @@ def test_same_lists_do_not_differ() -> None:
     assert comparison._mcnemar(hits, hits) == {"only_ours": 0, "only_theirs": 0, "mcnemar_p": 1.0}
 
 
+def test_the_same_difference_for_everybody_is_certain() -> None:
+    """Where one model always hits and the other never does, the error is 0 and so is p."""
+    cell = comparison._paired(np.ones(100), np.arange(100, dtype=np.int32))
+    assert cell == {"difference": 1.0, "se": 0.0, "z": None, "p": 0.0, "n": 100}
+
+
+@pytest.mark.parametrize("difference", [0.1, -0.3, 1 / 3])
+def test_rounding_is_no_error(difference: float) -> None:
+    """What is left of equal numbers less their mean is rounding, and no standard error to divide by."""
+    cell = comparison._paired(np.full(1_000, difference), np.arange(1_000, dtype=np.int32) % 50)
+    assert (cell["se"], cell["z"], cell["p"]) == (0.0, None, 0.0)
+
+
+@pytest.mark.parametrize("n_users", [1, 2, comparison.LEAST_USERS - 1])
+def test_a_few_users_say_nothing_about_others(n_users: int) -> None:
+    """However many events they have: the mean is told, its error over users is not."""
+    differences = np.random.default_rng(n_users).choice([-1.0, 0.0, 1.0, 1.0], 1_000)
+    users = np.arange(1_000, dtype=np.int32) % n_users
+    cell = comparison._paired(differences, users)
+    assert cell["difference"] == pytest.approx(differences.mean(), abs=1e-6)
+    assert (cell["se"], cell["z"], cell["p"]) == (None, None, None)
+    change = comparison.relative_change(differences + 1.0, np.ones(1_000), users)
+    assert change["relative"] == pytest.approx(differences.mean(), abs=1e-6)
+    assert (change["low"], change["high"]) == (None, None)
+
+
 def test_mcnemar_of_a_known_table() -> None:
     """With 25 against 5 discordant pairs the corrected statistic is (25 - 5 - 1)^2 / 30, its p 0.00052."""
     a = np.array([1.0] * 25 + [0.0] * 5)

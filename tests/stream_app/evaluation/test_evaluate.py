@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import json
 import math
+import random
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from stream_app.cli.main import app
 from stream_app.evaluation import files
 from stream_app.evaluation.files import Request, evaluate_files
-from stream_app.evaluation.source import EvaluationError
+from stream_app.evaluation.replay import ReplayModel
+from stream_app.evaluation.source import EvaluationError, read_catalog, read_events
+from stream_app.records import Event
 from stream_app.settings import MAX_SEED, Settings
 from stream_app.synthetic.files import write_synthetic
 from stream_app.synthetic.params import KINDS, with_sizes
@@ -199,6 +204,131 @@ def test_ratings_are_measured(tmp_path: Path) -> None:
     assert ratings["rmse"] == pytest.approx(math.sqrt(ratings["mse"]), abs=1e-5)
     assert 0.5 < ratings["roc_auc"] <= 1.0
     assert 0.0 < ratings["mae"] < 2.0
+
+
+RATED_BY = ("crossaisle", "biased-mf")
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with a small synthetic site of films, all of whose events are ratings, and its evaluation."""
+    folder = tmp_path_factory.mktemp("films")
+    write_synthetic(folder, with_sizes(KINDS["films"], n_users=40, n_items=120, n_categories=10, days=60))
+    command = ["evaluate", str(folder / "events.jsonl"), "--catalog", str(folder / "catalog.jsonl")]
+    done = CliRunner().invoke(app, [*command, "--out", str(folder / "out"), "--score-every", "10"])
+    assert done.exit_code == 0, done.output
+    (folder / "shown.txt").write_text(done.stdout)
+    return folder
+
+
+def test_the_product_predicts_stars(films: Path) -> None:
+    """With no model named, ratings get their measures in all three places, and a model of stars to compare with."""
+    result = json.loads((films / "out" / "metrics.json").read_text())
+    assert list(result["models"]) == ["crossaisle", "popularity", "personal-frequency", "biased-mf"]
+    assert result["input"]["n_ratings"] == result["input"]["n_events"]
+    for name in RATED_BY:
+        ratings = result["models"][name]["ratings"]
+        assert ratings["n"] == result["input"]["n_events"] - int(0.2 * result["input"]["n_events"])
+        assert 0.0 < ratings["mae_se"] < ratings["mae"]
+    tested = result["comparisons"]["crossaisle - biased-mf"]["ratings"]["mae"]
+    ours, theirs = (result["models"][name]["ratings"]["mae"] for name in RATED_BY)
+    assert tested["difference"] == pytest.approx(ours - theirs, abs=2e-6)
+    assert result["comparisons"]["crossaisle - popularity"]["ratings"] is None
+    for text in ((films / "shown.txt").read_text(), (films / "out" / "report.html").read_text()):
+        assert "ROC AUC" in text
+        assert "a worker publishes no stars" in text
+
+
+def test_stars_are_foreseen_better_than_by_their_mean(films: Path) -> None:
+    """The product's head has a smaller error than the mean of all ratings so far, by two standard errors."""
+    stars = [json.loads(line)["value"] for line in (films / "events.jsonl").read_text().splitlines()]
+    first = int(0.2 * len(stars))
+    mean = [sum(stars[:k]) / k for k in range(first, len(stars))]
+    mse = sum((a - b) ** 2 for a, b in zip(mean, stars[first:], strict=True)) / len(mean)
+    ratings = json.loads((films / "out" / "metrics.json").read_text())["models"]["crossaisle"]["ratings"]
+    assert ratings["mse"] + 2 * ratings["mse_se"] < mse
+
+
+def test_ratings_that_nobody_predicts_are_told(films: Path, tmp_path: Path) -> None:
+    """Where no model of a run predicts stars, the command says so, and which one to add."""
+    command = ["evaluate", str(films / "events.jsonl"), "--catalog", str(films / "catalog.jsonl")]
+    done = CliRunner().invoke(app, [*command, "--out", str(tmp_path), "--model", "popularity"])
+    assert "none of these models predicts stars: add --model crossaisle" in done.stdout
+
+
+def test_a_rating_is_predicted_from_earlier_ones_alone(tmp_path: Path) -> None:
+    """Whatever the last rating is, it was predicted the same, and so were all however the log is cut into batches."""
+    rng = random.Random(7)  # noqa: S311 - ratings, no secrets
+    rated = [event(n, f"u{n % 5}", f"i{n % 11}", type="rating", value=rng.randint(1, 5)) for n in range(80)]
+    rated[40] |= {"type": "forget", "value": None}
+    catalog = read_catalog(write_catalog(tmp_path / "c.jsonl", 11, 3), Settings())
+    predicted = []
+    for last, size in ((1, 80), (5, 80), (5, 13)):
+        rated[-1]["value"] = last
+        log = read_events(write_lines(tmp_path / "e.jsonl", rated), Settings(), now_ms=NOW_MS)
+        model = ReplayModel(Settings(), catalog.records, replica_lag=7)
+        batches = [
+            model.score_and_learn(events, k * size, np.zeros(len(events), np.bool_)).rated
+            for k, events in enumerate(log.batches(size))
+        ]
+        predicted.append([rating for batch in batches for rating in batch])
+    assert predicted[0] == predicted[1] == predicted[2]
+    assert [rating.index for rating in predicted[0]] == [n for n in range(80) if n != 40]
+    assert all(1.0 <= rating.stars <= 5.0 for rating in predicted[0])
+    assert len({rating.stars for rating in predicted[0]}) > 40
+
+
+def test_one_user_alone(tmp_path: Path) -> None:
+    """With a single user there are no errors over users; tables, report and JSON say so."""
+    write_lines(tmp_path / "events.jsonl", [event(n, "u", f"i{n * 7 % 20}") for n in range(200)])
+    write_catalog(tmp_path / "catalog.jsonl", 20, 5)
+    command = ["evaluate", str(tmp_path / "events.jsonl"), "--catalog", str(tmp_path / "catalog.jsonl")]
+    models = [word for name in BASELINES for word in ("--model", name)]
+    done = CliRunner().invoke(app, [*command, "--out", str(tmp_path / "out"), *models])
+    assert done.exit_code == 0, done.output
+    result = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    cells = [lists[name]["hr"] for lists in result["comparisons"].values() for name in ("x", "o", "slate")]
+    differing = [cell for cell in cells if cell["only_ours"] or cell["only_theirs"]]
+    assert differing
+    assert all((cell["se"], cell["z"], cell["p"]) == (None, None, None) for cell in differing)
+
+
+def test_one_always_right_and_one_always_wrong(tmp_path: Path) -> None:
+    """The same difference for every user has an error of 0 and is certain; tables and report can say so."""
+    crowd = [event(n, f"crowd{n % 12}", f"i{n % 11}") for n in range(220)]
+    own = [event(1_000 + 10_000 * turn + k, f"u{k}", f"i{11 + k}") for turn in range(2) for k in range(30)]
+    write_lines(tmp_path / "events.jsonl", [*crowd, *own])
+    write_catalog(tmp_path / "catalog.jsonl", 41, 41)
+    command = ["evaluate", str(tmp_path / "events.jsonl"), "--catalog", str(tmp_path / "catalog.jsonl")]
+    chosen = ["--model", "personal-frequency", "--model", "popularity", "--warmup", str(250 / 280)]
+    done = CliRunner().invoke(app, [*command, "--out", str(tmp_path / "out"), *chosen])
+    assert done.exit_code == 0, done.output
+    result = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    cell = result["comparisons"]["personal-frequency - popularity"]["x"]["hr"]
+    assert (cell["difference"], cell["se"], cell["z"], cell["p"]) == (1.0, 0.0, None, 0.0)
+    assert "1.0000±.0000*" in done.stdout
+    assert "<td>+1.0000 ± 0.0000</td><td>-</td><td>0</td>" in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_an_event_that_the_worker_passes_over_has_no_odds() -> None:
+    """Handed over all the same, it gets empty lists and no log-loss."""
+    events = [msgspec.convert(event(n, "u", "i1", event_id="x"), Event) for n in range(2)]
+    model = ReplayModel(Settings(), [], replica_lag=1)
+    answers = model.score_and_learn(events, 0, np.ones(2, np.bool_)).scored
+    assert (answers[1].lists["o"], answers[1].loss, answers[1].true_at) == ([], None, None)
+
+
+def test_unsorted_events_that_repeat_an_id(tmp_path: Path) -> None:
+    """An id that is far from its like in the file, and beside it in time: the worker passes it over, and so do all."""
+    stray = [event(1, "u", "i0", event_id="x"), *(event(10 + n, f"u{n % 3}", f"i{n % 10}") for n in range(40))]
+    records = [*stray, event(2, "u", "i1", event_id="x")]
+    write_lines(tmp_path / "events.jsonl", records)
+    write_catalog(tmp_path / "catalog.jsonl", 10, 5)
+    models = ("crossaisle", "popularity")
+    result = evaluate_files(request_of(tmp_path, tmp_path / "out", models, warmup=0.0, replica_lag=1), Settings())
+    about = result["input"]
+    assert (about["n_events"], about["n_duplicates"], about["n_out_of_order"]) == (41, 1, 1)
+    assert result["scored"]["n"] == 41
 
 
 class _Addresses(HTMLParser):

@@ -10,8 +10,7 @@ import pytest
 
 from stream_app.evaluation.files import Request, evaluate_files
 from stream_app.evaluation.replay import ReplayModel
-from stream_app.evaluation.source import FileRecord
-from stream_app.records import Event
+from stream_app.records import Event, LocalRecord
 from stream_app.settings import Settings
 from stream_app.synthetic.files import write_synthetic
 from stream_app.synthetic.params import KINDS, with_sizes
@@ -58,8 +57,8 @@ def test_content_vectors_find_new_items(figures: dict[int, dict[str, Any]]) -> N
 
 def test_items_come_when_they_are_listed() -> None:
     """The replay hands over a record of the catalogue when its time has come, and not before."""
-    early = FileRecord(b"i1", b'{"item_id":"i1","category":["a"]}')
-    late = FileRecord(b"i2", b'{"item_id":"i2","category":["b"]}', timestamp=START_MS + 2_000)
+    early = LocalRecord(b"i1", b'{"item_id":"i1","category":["a"]}')
+    late = LocalRecord(b"i2", b'{"item_id":"i2","category":["b"]}', timestamp=START_MS + 2_000)
     model = ReplayModel(Settings(), [late, early], replica_lag=1)
     known = []
     for k in range(4):

@@ -47,6 +47,28 @@ def test_sorted_by_time(tmp_path: Path) -> None:
     assert log.n_out_of_order == 1
 
 
+def test_repeats_are_looked_for_in_the_order_of_time(tmp_path: Path) -> None:
+    """Of the same id twice the earlier event stays, though the file has it last, and one far from it stays, too."""
+    later = [event(2 + k, "u", f"i{k}") for k in range(40)]
+    twice = [event(60, "u", "i1", event_id="x"), *later, event(1, "u", "i2", event_id="x")]
+    near = [event(2, "u", "i1", event_id="y"), event(0, "v", "i3"), event(1, "u", "i2", event_id="y")]
+    kept = []
+    for name, records in (("far.jsonl", twice), ("near.jsonl", near)):
+        log = read_events(write_lines(tmp_path / name, records), Settings(), now_ms=NOW_MS)
+        kept.append([e.item_id for e in next(log.batches(100)) if e.event_id in {"x", "y"}])
+        assert log.n_duplicates == len(records) - len(log)
+    assert kept == [["i2", "i1"], ["i2"]]
+
+
+def test_an_id_may_come_again_after_forget(tmp_path: Path) -> None:
+    """As in a worker, which remembers nothing of a user that was forgotten, and forgets as often as it is told to."""
+    ids = ["a", "b", "a", "b", "a"]
+    kinds = ["purchase", "forget", "purchase", "forget", "purchase"]
+    records = [event(k, "u", "i1", event_id=i, type=kind) for k, (i, kind) in enumerate(zip(ids, kinds, strict=True))]
+    log = read_events(write_lines(tmp_path / "e.jsonl", records), Settings(), now_ms=NOW_MS)
+    assert (len(log), log.n_duplicates) == (5, 0)
+
+
 def test_all_formats_are_one(tmp_path: Path) -> None:
     """Plain, packed, CSV and Parquet files with the same events give the same log."""
     records = [event(k, f"u{k % 3}", f"i{k}", value=2) for k in range(20)]
