@@ -280,8 +280,8 @@ def test_a_rating_is_predicted_from_earlier_ones_alone(tmp_path: Path) -> None:
 
 def test_one_user_alone(tmp_path: Path) -> None:
     """With a single user there are no errors over users; tables, report and JSON say so."""
-    write_lines(tmp_path / "events.jsonl", [event(n, "u", f"i{n * 7 % 20}") for n in range(200)])
-    write_catalog(tmp_path / "catalog.jsonl", 20, 5)
+    write_lines(tmp_path / "events.jsonl", [event(300 * n, "u", f"i{n * n % 41}") for n in range(200)])
+    write_catalog(tmp_path / "catalog.jsonl", 41, 20)
     command = ["evaluate", str(tmp_path / "events.jsonl"), "--catalog", str(tmp_path / "catalog.jsonl")]
     models = [word for name in BASELINES for word in ("--model", name)]
     done = CliRunner().invoke(app, [*command, "--out", str(tmp_path / "out"), *models])
