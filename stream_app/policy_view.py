@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
-import msgspec
 import numpy as np
 import structlog
 
 from operators.policy_context import CELLS, N_CELLS
 from operators.policy_posterior import GuardParams, fit, make_shares
+from stream_app.decoding import UNREADABLE
 from stream_app.records.policy import POLICY_FORMAT_VERSION, PolicyState, decode_policy_state
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ class PolicyView:
     def _take(self, raw: bytes) -> None:
         try:
             state = decode_policy_state(raw)
-        except msgspec.DecodeError as error:
+        except UNREADABLE as error:
             log.warning("policy_unreadable", error=str(error), remedy="none needed: the policy before it holds")
             return
         if state.format_version != POLICY_FORMAT_VERSION or state.cells != list(CELLS):
