@@ -152,6 +152,14 @@ def wait_for(condition: Callable[[], bool], what: str, timeout_s: float = TIMEOU
         time.sleep(0.05)
 
 
+async def until(condition: Callable[[], bool], what: str, timeout_s: float = TIMEOUT_S) -> None:
+    """Let other tasks run until a condition holds; fail if it does not within ``timeout_s`` seconds."""
+    give_up = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < give_up, f"waited {timeout_s} s for {what}"
+        await asyncio.sleep(0.01)
+
+
 def send(
     settings: Settings,
     events: Iterable[tuple[bytes | None, bytes | None]],
