@@ -1,8 +1,8 @@
 """A task: the one owner of an input partition, of its state, and of a transactional producer.
 
 Commits (:mod:`stream_app.commit`) begin one commit interval apart as long as something is read
-(:mod:`stream_app.rhythm`); there is one more when the partition is revoked. What a processor has ready before is sent at
-once, in the transaction that is to be committed.
+(:mod:`stream_app.rhythm`); there is one more when the partition is revoked. What a processor has ready before is sent
+at once, in the transaction that is to be committed.
 
 Recovery, on opening and after any error: a new producer first (it fences an older one and ends its transaction), then
 the local store, then the changelog from the store's position to its end, then the input from the checkpoint. What was
