@@ -110,7 +110,7 @@ class PolicyView:
 
     def _shares_of(self, state: PolicyState) -> np.ndarray:
         """Return the record's shares for the arms of this worker's settings; an arm that it lacks gets none."""
-        known = {arm.name: arm.shares for arm in state.arms}
+        known = {arm.name: arm.shares for arm in state.arms if len(arm.shares) == N_CELLS}
         shares = np.array([known.get(name, [0.0] * N_CELLS) for name in self._names]).T
         total = shares.sum(axis=1, keepdims=True)
         if not np.isfinite(shares).all() or (shares < 0).any() or (total <= 0).any():
