@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import faust
 import structlog
+from aiohttp import web
 from faust.app.base import BootStrategy
 
 from stream_app.changelog import start_over
@@ -40,6 +41,10 @@ _SWITCH_S = 0.0005
 
 
 _CATALOG_REMEDY = "send the catalogue again if it is not there, and start the worker: it reads it from its beginning"
+
+_WEB_STOP_S = 1.0
+"""How long the end of a worker waits for answers on their way, and again once they are cancelled; aiohttp's own 60 s
+would keep its partitions from the next owner for a page that does not read."""
 
 _LEFT_S = 1.0
 """How long what is left at the end of a worker may take to end once it is cancelled."""
@@ -283,6 +288,12 @@ def _add_web(
         guard=guard,
     )
     pages.add_to(cast("Any", app.web).web_app)
+    _end_soon(cast("Any", app.web))
+
+
+def _end_soon(driver: Any) -> None:
+    """Let Faust's server wait for no answer that is on its way for longer than :data:`_WEB_STOP_S`, twice."""
+    driver._runner = web.AppRunner(driver.web_app, access_log=None, shutdown_timeout=_WEB_STOP_S)  # noqa: SLF001 - no option
 
 
 def _made(settings: Settings) -> str:

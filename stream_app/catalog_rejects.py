@@ -12,11 +12,11 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 import structlog
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError, ProducerFenced
 from mode import Service
 
-from stream_app.kafka import client_options, stop_consumer
+from stream_app.kafka import started_consumer
 from stream_app.processor import Output
 from stream_app.records import KafkaRecord, Rejection, encode_reject
 from stream_app.transaction import TaskProducer
@@ -33,6 +33,11 @@ MAX_WAITING = 10_000
 _EVERY_S = 1.0
 
 Rejected = tuple[KafkaRecord, Rejection]
+
+
+def catalog_rejects_group(settings: Settings) -> str:
+    """Return the group whose offsets tell what has been reported; it names the producer of the reports, too."""
+    return f"{settings.app_id}.catalog-rejects"
 
 
 class CatalogRejects(Service):
@@ -65,7 +70,7 @@ class CatalogRejects(Service):
         self._executor = executor
         self._log = structlog.get_logger(__name__)
         self._waiting: deque[Rejected] = deque(maxlen=MAX_WAITING)
-        self._group_id = f"{settings.app_id}.catalog-rejects"
+        self._group_id = catalog_rejects_group(settings)
         self._is_delayed = False
         self.n_rejected: dict[str, int] = {}
         """Rejections met by this worker, by code."""
@@ -132,9 +137,5 @@ class CatalogRejects(Service):
 
     async def _reported(self, tps: set[TopicPartition]) -> dict[TopicPartition, int]:
         """Return the next offset to report, for each partition."""
-        consumer = AIOKafkaConsumer(**client_options(self._settings), group_id=self._group_id, enable_auto_commit=False)
-        try:
-            await consumer.start()
+        async with started_consumer(self._settings, group_id=self._group_id) as consumer:
             return {tp: await consumer.committed(tp) or 0 for tp in tps}
-        finally:
-            await stop_consumer(consumer)

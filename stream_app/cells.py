@@ -11,6 +11,8 @@ import re
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+from stream_app.decoding import UNREADABLE
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -47,7 +49,7 @@ def csv_value(name: str, text: str) -> Any:
         if text.lstrip().startswith("["):
             try:
                 return json.loads(text)
-            except (ValueError, RecursionError):
+            except UNREADABLE:
                 return text
         parts: Sequence[str] = [part.strip() for part in text.split("|")]
         return [_number(part) for part in parts] if name == "embedding" else parts

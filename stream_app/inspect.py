@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 import numpy as np
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 
 from operators.numeric import FIXED_POINT
 from state.codec import KEY_BYTES, KIND_HEADER, KIND_NAME, LayoutError, page_key, split_key
@@ -28,7 +28,8 @@ from state.layout import (
 )
 from state.table import RowTable
 from stream_app.changelog import CHECKPOINT_KEY
-from stream_app.kafka import client_options, stop_consumer
+from stream_app.decoding import UNREADABLE
+from stream_app.kafka import started_consumer
 from stream_app.records import Checkpoint, EventLimits, decode_catalog
 from stream_app.topic_facts import fetch_topic_facts
 
@@ -59,11 +60,7 @@ async def read_latest(settings: "Settings", topic: str) -> AsyncIterator[Any]:
         message = f"topic {topic}: it does not exist; make it with: crossaisle topics create"
         raise UnknownIdError(message)
     tps = [TopicPartition(topic, p) for p in range(facts[topic].n_partitions)]
-    consumer = AIOKafkaConsumer(
-        **client_options(settings), group_id=None, enable_auto_commit=False, isolation_level="read_committed"
-    )
-    await consumer.start()
-    try:
+    async with started_consumer(settings) as consumer:
         consumer.assign(tps)
         await consumer.seek_to_beginning(*tps)
         ends = await consumer.end_offsets(tps)
@@ -75,8 +72,6 @@ async def read_latest(settings: "Settings", topic: str) -> AsyncIterator[Any]:
             for tp in list(left):
                 if await consumer.position(tp) >= ends[tp]:
                     left.discard(tp)
-    finally:
-        await stop_consumer(consumer)
 
 
 async def _checkpoints(settings: "Settings", topic: str) -> list[Checkpoint]:
@@ -86,7 +81,7 @@ async def _checkpoints(settings: "Settings", topic: str) -> list[Checkpoint]:
             latest[record.partition] = record.value
     try:
         return [msgspec.json.decode(raw, type=Checkpoint) for raw in latest.values()]
-    except msgspec.MsgspecError as error:
+    except UNREADABLE as error:
         message = f"topic {topic}: a checkpoint cannot be read ({error}); run the version that wrote it"
         raise OtherFormatError(message) from error
 

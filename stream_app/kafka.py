@@ -1,14 +1,16 @@
-"""What every Kafka client of the project shares: options, waiting for a broker, stopping a consumer, ids of topics."""
+"""What every Kafka client of the project shares: options, start and stop, waiting for a broker, ids of topics."""
 
 import asyncio
+import contextlib
 import ssl
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from aiokafka import AIOKafkaConsumer
+from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import IncompatibleBrokerVersion, KafkaError, NodeNotReadyError
 from aiokafka.protocol.api import Request, RequestStruct, Response
@@ -101,6 +103,73 @@ async def stop_consumer(consumer: AIOKafkaConsumer) -> None:
             await consumer._client.close()  # noqa: SLF001  # what stop() did not come to
     if not stopping.cancelled():
         stopping.result()
+
+
+@contextlib.asynccontextmanager
+async def started_consumer(settings: "Settings", **options: Any) -> AsyncIterator[AIOKafkaConsumer]:
+    """Connect a consumer, and disconnect it at the end, also where connecting fails or is cancelled.
+
+    Parameters
+    ----------
+    options
+        As aiokafka takes them. Unless they say otherwise it has no group, reads committed records only, and commits
+        nothing by itself.
+
+    Raises
+    ------
+    aiokafka.errors.KafkaError
+        The broker does not answer, or refuses.
+    """
+    reading: dict[str, Any] = {"group_id": None, "enable_auto_commit": False, "isolation_level": "read_committed"}
+    consumer = AIOKafkaConsumer(**client_options(settings), **{**reading, **options})
+    try:
+        await consumer.start()
+        yield consumer
+    finally:
+        await stop_consumer(consumer)
+
+
+@contextlib.asynccontextmanager
+async def started_admin(settings: "Settings") -> AsyncIterator[AIOKafkaAdminClient]:
+    """Connect an admin client, and disconnect it at the end, also where connecting fails or is cancelled.
+
+    Raises
+    ------
+    aiokafka.errors.KafkaError
+        The broker does not answer, or refuses.
+    """
+    admin = AIOKafkaAdminClient(**client_options(settings))
+    try:
+        await admin.start()
+        yield admin
+    finally:
+        await admin.close()
+
+
+@contextlib.asynccontextmanager
+async def started_client(settings: "Settings") -> AsyncIterator[AIOKafkaClient]:
+    """Connect a client for requests of one's own, and disconnect it at the end, also where connecting fails.
+
+    Raises
+    ------
+    aiokafka.errors.KafkaError
+        The broker does not answer, or refuses.
+    """
+    client = AIOKafkaClient(**client_options(settings))
+    try:
+        await client.bootstrap()
+        yield client
+    finally:
+        await client.close()
+
+
+def forget(future: "asyncio.Future[Any]") -> None:
+    """Look at the error of a future that nobody waits for any more, so that it is not told as an error of its own.
+
+    Use it as a callback of the future.
+    """
+    if not future.cancelled():
+        future.exception()
 
 
 async def wait_for_broker(settings: "Settings", log: Any) -> None:
@@ -297,12 +366,9 @@ async def _describe(settings: "Settings", request: _TopicIdRequest) -> list[Any]
 
 
 async def _describe_once(settings: "Settings", request: _TopicIdRequest) -> list[Any] | None:
-    client = AIOKafkaClient(**client_options(settings))
     try:
-        await client.bootstrap()
-        response: Any = await client.send(client.get_random_node(), request)
+        async with started_client(settings) as client:
+            response: Any = await client.send(client.get_random_node(), request)
     except (IncompatibleBrokerVersion, NotImplementedError):
         return None
-    finally:
-        await client.close()
     return list(response.topics)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
 
 import msgspec
 import numpy as np
@@ -11,6 +11,7 @@ from aiokafka import TopicPartition
 
 from state.layout import EPOCH_2000_S
 from state.updates import HEADER, UPDATE_VERSION
+from stream_app.decoding import decode_or_none
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -23,10 +24,12 @@ LOOK_BACK: Final = 16
 """So many offsets before the end the newest record is looked for: the last ones may be markers."""
 
 _POLL_MS = 50
+_MAX_TIME_MS = 2**63 - 1
+"""The difference of two times must be a number that fits a float, whatever somebody has sent."""
 
 
 class _Timed(msgspec.Struct):
-    event_time_ms: int
+    event_time_ms: Annotated[int, msgspec.Meta(ge=-_MAX_TIME_MS, le=_MAX_TIME_MS)]
 
 
 _timed = msgspec.json.Decoder(_Timed)
@@ -72,10 +75,8 @@ def event_time_ms(value: bytes | None) -> int | None:
         if len(value) < HEADER.itemsize:
             return None
         return (int(np.frombuffer(value, HEADER, 1)["as_of_s"][0]) + EPOCH_2000_S) * 1_000
-    try:
-        return _timed.decode(value).event_time_ms
-    except msgspec.MsgspecError:
-        return None
+    event = decode_or_none(_timed.decode, value)
+    return None if event is None else event.event_time_ms
 
 
 class RecordFinder:

@@ -18,6 +18,7 @@ import msgspec
 import numpy as np
 
 from operators.ope import SlateLog, SlateLogError, slate_log
+from stream_app.decoding import UNREADABLE
 from stream_app.reading import ReadingError, RecordFile
 
 if TYPE_CHECKING:
@@ -159,7 +160,7 @@ class _Rows:
     def _decoded(self, record: bytes, line: int) -> dict[str, Any]:
         try:
             row = msgspec.json.decode(record)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except UNREADABLE as error:
             raise self._error(line, f"not JSON ({error}); write one object per line") from error
         if not isinstance(row, dict):
             raise self._error(line, f"a row must be an object, got {type(row).__name__}; write one object per line")

@@ -21,6 +21,7 @@ from operators.ope import slate_log
 from operators.policy_context import GROUPS
 from operators.rewards import event_reward, parse_rewards
 from state.layout import N_DEDUPE, N_EXPOSURES
+from stream_app.decoding import decode_or_none
 from stream_app.inspect import read_latest
 from stream_app.ope_log import FileLog, LogError
 from stream_app.records import EventLimits, decode_events, decode_slate
@@ -89,6 +90,8 @@ class Attribution:
         All slates so far, in the order in which they were made.
     newest_s
         Time of the newest event, in seconds since 1970.
+    n_foreign
+        Records among the slates that are none: somebody else has written them.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -98,6 +101,7 @@ class Attribution:
         self._users: defaultdict[str, _User] = defaultdict(_User)
         self.slates: list[Earning] = []
         self.newest_s = 0
+        self.n_foreign = 0
 
     def learn(self, event: Event, made: Slate | None) -> None:
         """Take up an event of a partition, in its order, and the slate that answers it, if there is one."""
@@ -208,6 +212,8 @@ def joined_log(settings: Settings, attribution: Attribution, target: str, *, pen
     notes = [f"{len(attribution.slates) - len(free):,} slates of the holdout are left out"]
     if not pending:
         notes.append(f"{len(free) - len(rows):,} slates are left out because they can still earn something")
+    if attribution.n_foreign:
+        notes.append(f"{attribution.n_foreign:,} records of {where} are passed over: they are no slates")
     return FileLog(Path(where), log, np.arange(len(rows)), None, None, notes)
 
 
@@ -222,11 +228,13 @@ async def read_topics(settings: Settings, now_ms: int) -> Attribution:
         The broker does not answer.
     """
     made: dict[tuple[int, int], Slate] = {}
-    async for record in read_latest(settings, settings.topic_recommendations):
-        if record.value is not None:
-            slate = decode_slate(record.value)
-            made[slate.as_of.partition, slate.as_of.offset] = slate
     attribution = Attribution(settings)
+    async for record in read_latest(settings, settings.topic_recommendations):
+        slate = decode_or_none(decode_slate, record.value)
+        if slate is not None:
+            made[slate.as_of.partition, slate.as_of.offset] = slate
+        elif record.value is not None:
+            attribution.n_foreign += 1
     records = []
     async for record in read_latest(settings, settings.topic_events):
         records.append(record)

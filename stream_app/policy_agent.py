@@ -23,7 +23,7 @@ from faust.transport.drivers import aiokafka as driver
 from mode import Service
 from mode.threads import ServiceThread, WorkerThread
 
-from stream_app.kafka import client_options
+from stream_app.kafka import client_options, forget
 from stream_app.policy_publish import PolicyRejectedError, checked_statistics, encode_state
 from stream_app.policy_view import POLICY_STATE_KEY
 
@@ -155,6 +155,17 @@ def policy_app(settings: Settings, view: PolicyView) -> PolicyApp:
     changelog = app.topic(settings.topic_policy_table, key_serializer="raw", value_serializer="raw", compacting=True)
     table = app.Table("policy-table", partitions=1, changelog_topic=changelog, key_type=bytes, value_type=bytes)
     changed = asyncio.Event()
+    left_out: set[str] = set()
+
+    def leave_out(error: PolicyRejectedError) -> None:
+        """Log what the table holds and the policy cannot use, once: it may stand there for long."""
+        if str(error) not in left_out:
+            left_out.add(str(error))
+            log.warning(
+                "policy_statistics_left_out",
+                error=str(error),
+                remedy="none needed: the partition counts again when it writes next",
+            )
 
     @app.agent(updates, name="policy")
     async def add_up(stream: Any) -> None:
@@ -176,7 +187,8 @@ def policy_app(settings: Settings, view: PolicyView) -> PolicyApp:
             await changed.wait()
             changed.clear()
             version = max(version, view.version_seen) + 1
-            raw = await asyncio.to_thread(encode_state, settings, version, [value for _, value in table.items()])
+            raws = [value for _, value in table.items()]
+            raw = await asyncio.to_thread(encode_state, settings, version, raws, leave_out)
             await state.send(key=POLICY_STATE_KEY, value=raw)
             await asyncio.sleep(settings.policy_publish_ms / 1000)
 
@@ -227,6 +239,7 @@ class PolicyAgent(Service):
 
     async def _stop_app(self, app: PolicyApp) -> None:
         stopping = asyncio.ensure_future(app.stop())
+        stopping.add_done_callback(forget)
         await asyncio.wait([stopping], timeout=_STOP_TIMEOUT_S)
         if not stopping.done():
             stopping.cancel()

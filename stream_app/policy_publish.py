@@ -2,13 +2,13 @@
 
 from typing import TYPE_CHECKING
 
-import msgspec
 import numpy as np
 
 from operators.policy_context import CELLS, GROUPS, N_CELLS
 from operators.policy_state import Learned, Observed, arrays_of, learn_policy, mean_and_variance
 from operators.standing import N_STANDING
 from state.layout import EPOCH_2000_S
+from stream_app.decoding import UNREADABLE
 from stream_app.policy_standing import final_sums, standing_state
 from stream_app.policy_view import guard_of
 from stream_app.policy_weights import weighted_sums
@@ -23,7 +23,7 @@ from stream_app.records.policy import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from stream_app.settings import Settings
 
@@ -42,7 +42,7 @@ def checked_statistics(raw: bytes) -> PolicyStatistics:
     """
     try:
         record = decode_statistics(raw)
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         message = f"policy statistics: {error}"
         raise PolicyRejectedError(message) from error
     where = f"policy statistics of partition {record.partition}"
@@ -131,7 +131,31 @@ def _group_state(name: str, learned: Learned, g: int, k: int) -> GroupState:
     )
 
 
-def encode_state(settings: "Settings", version: int, raws: "Iterable[bytes]") -> bytes:
-    """Return the record of the policy that follows from the newest record of every partition."""
-    records = sorted((checked_statistics(raw) for raw in raws), key=lambda record: record.partition)
+def encode_state(
+    settings: "Settings",
+    version: int,
+    raws: "Iterable[bytes]",
+    on_rejected: "Callable[[PolicyRejectedError], object] | None" = None,
+) -> bytes:
+    """Return the record of the policy that follows from the newest record of every partition.
+
+    Parameters
+    ----------
+    on_rejected
+        Told of each record that cannot be used: the policy then follows from the others. None: it is raised.
+
+    Raises
+    ------
+    PolicyRejectedError
+        A record cannot be used, and nobody is to be told.
+    """
+    records = []
+    for raw in raws:
+        try:
+            records.append(checked_statistics(raw))
+        except PolicyRejectedError as error:
+            if on_rejected is None:
+                raise
+            on_rejected(error)
+    records.sort(key=lambda record: record.partition)
     return encode_policy(make_state(settings, version, records))

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 from operators.confidence import confidence_sequence
 from operators.policy_context import GROUPS
 from operators.policy_posterior import Z95
+from stream_app.decoding import decode_or_none
 from stream_app.inspect import read_latest
 from stream_app.policy_view import POLICY_STATE_KEY
 from stream_app.records.policy import GroupState, PolicyState, decode_policy_state
@@ -25,7 +26,7 @@ async def read_policy(settings: "Settings") -> PolicyState:
     Raises
     ------
     NoPolicyError
-        There is none.
+        There is none, or none that can be read.
     stream_app.inspect.UnknownIdError
         The topic does not exist.
     aiokafka.errors.KafkaError
@@ -41,7 +42,13 @@ async def read_policy(settings: "Settings") -> PolicyState:
             "Start one with: crossaisle worker"
         )
         raise NoPolicyError(message)
-    return decode_policy_state(newest)
+    state = decode_or_none(decode_policy_state, newest)
+    if state is None:
+        message = (
+            f"topic {settings.topic_policy_state}: the newest policy cannot be read; ask with the version that wrote it"
+        )
+        raise NoPolicyError(message)
+    return state
 
 
 def policy_rows(state: PolicyState, alpha: float) -> "list[dict[str, Any]]":

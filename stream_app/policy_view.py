@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
-import msgspec
 import numpy as np
 import structlog
 
 from operators.policy_context import CELLS, N_CELLS
 from operators.policy_posterior import GuardParams, fit, make_shares
+from stream_app.decoding import UNREADABLE
 from stream_app.records.policy import POLICY_FORMAT_VERSION, PolicyState, decode_policy_state
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ class PolicyView:
     def _take(self, raw: bytes) -> None:
         try:
             state = decode_policy_state(raw)
-        except msgspec.DecodeError as error:
+        except UNREADABLE as error:
             log.warning("policy_unreadable", error=str(error), remedy="none needed: the policy before it holds")
             return
         if state.format_version != POLICY_FORMAT_VERSION or state.cells != list(CELLS):
@@ -110,7 +110,7 @@ class PolicyView:
 
     def _shares_of(self, state: PolicyState) -> np.ndarray:
         """Return the record's shares for the arms of this worker's settings; an arm that it lacks gets none."""
-        known = {arm.name: arm.shares for arm in state.arms}
+        known = {arm.name: arm.shares for arm in state.arms if len(arm.shares) == N_CELLS}
         shares = np.array([known.get(name, [0.0] * N_CELLS) for name in self._names]).T
         total = shares.sum(axis=1, keepdims=True)
         if not np.isfinite(shares).all() or (shares < 0).any() or (total <= 0).any():

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import structlog
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 
 from state.store import PageStore, StoreDamagedError, StoreLockedError
 from stream_app.changelog import (
@@ -21,7 +21,8 @@ from stream_app.changelog import (
     restore_state,
     start_over,
 )
-from stream_app.kafka import client_options, stop_consumer
+from stream_app.decoding import UNREADABLE, decode_or_none
+from stream_app.kafka import started_consumer
 from stream_app.records import Checkpoint
 from stream_app.replay import Replayed, RestoreProgress, replay
 from stream_app.transaction import TaskProducer
@@ -182,7 +183,7 @@ def check_checkpoint(
     where = f"stage {spec.name}, partition {partition}"
     try:
         checkpoint = _decoder.decode(raw)
-    except msgspec.MsgspecError as error:
+    except UNREADABLE as error:
         message = f"{where}: the checkpoint in {spec.changelog_topic} cannot be read ({error}); to go on, {remedy}"
         raise RecoveryError(message) from error
     problem = ""
@@ -245,10 +246,8 @@ def check_changelog(
     RecoveryError
         The topic was made anew.
     """
-    try:
-        former_id, topic_id = _decoder.decode(raw).changelog_topic_id, changelog.topic_id
-    except msgspec.MsgspecError:
-        return
+    checkpoint = decode_or_none(_decoder.decode, raw)
+    former_id, topic_id = None if checkpoint is None else checkpoint.changelog_topic_id, changelog.topic_id
     if former_id and topic_id and former_id != topic_id and not is_accepted(settings, topic, topic_id):
         message = (
             f"stage {stage}, partition {partition}: {made_anew(topic, former_id, topic_id)}. To go on, "
@@ -295,14 +294,7 @@ async def _start_offset(
 ) -> int:
     """Return the input offset to begin at: the checkpoint's, or the first one if there never was a commit."""
     tp = TopicPartition(spec.input_topic, partition)
-    consumer = AIOKafkaConsumer(
-        **client_options(settings),
-        group_id=spec.group_id,
-        enable_auto_commit=False,
-        isolation_level="read_committed",
-    )
-    try:
-        await consumer.start()
+    async with started_consumer(settings, group_id=spec.group_id) as consumer:
         consumer.assign([tp])
         begin = (await consumer.beginning_offsets([tp]))[tp]
         end = (await consumer.end_offsets([tp]))[tp]
@@ -311,8 +303,6 @@ async def _start_offset(
             check_changelog(raw, spec.name, partition, spec.changelog_topic, changelog, settings)
             return offset
         committed = await consumer.committed(tp)
-    finally:
-        await stop_consumer(consumer)
     check_no_checkpoint(settings, spec, partition, committed)
     return int(begin)
 

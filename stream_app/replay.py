@@ -6,8 +6,7 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka import TopicPartition
 
 from state.store import Origin
 from stream_app.changelog import (
@@ -20,7 +19,7 @@ from stream_app.changelog import (
     plan_replay,
     restore_state,
 )
-from stream_app.kafka import client_options, stop_consumer
+from stream_app.kafka import started_admin, started_consumer
 from stream_app.topics import topic_configs
 
 if TYPE_CHECKING:
@@ -100,16 +99,8 @@ async def replay(
         See :func:`~stream_app.changelog.plan_replay` and :func:`~stream_app.changelog.check_clock`.
     """
     tp = TopicPartition(topic, partition)
-    consumer = AIOKafkaConsumer(
-        **client_options(settings),
-        group_id=None,
-        enable_auto_commit=False,
-        auto_offset_reset="none",
-        isolation_level="read_committed",
-        max_partition_fetch_bytes=_FETCH_BYTES,
-    )
-    try:
-        await consumer.start()
+    options = {"auto_offset_reset": "none", "max_partition_fetch_bytes": _FETCH_BYTES}
+    async with started_consumer(settings, **options) as consumer:
         consumer.assign([tp])
         begin = (await consumer.beginning_offsets([tp]))[tp]
         end = (await consumer.end_offsets([tp]))[tp]
@@ -137,8 +128,6 @@ async def replay(
         if store.position is not None:  # it now has all that there was when the replay began
             await run(apply, store, (), position, as_of)
         return Replayed(n_records, start, end)
-    finally:
-        await stop_consumer(consumer)
 
 
 async def _describe(settings: Settings, log: Log, store: Store) -> Log:
@@ -146,12 +135,8 @@ async def _describe(settings: Settings, log: Log, store: Store) -> Log:
     log = replace(log, is_accepted=is_accepted(settings, log.topic, log.topic_id))
     if store.position is None or store.position + MARK >= log.end:
         return log
-    admin = AIOKafkaAdminClient(**client_options(settings))
-    try:
-        await admin.start()
+    async with started_admin(settings) as admin:
         config = (await topic_configs(admin, [log.topic])).get(log.topic, {})
-    finally:
-        await admin.close()
     return replace(log, delete_retention_ms=int(config.get("delete.retention.ms", DELETE_RETENTION_MS)))
 
 

@@ -13,6 +13,8 @@ import msgspec
 from aiokafka.errors import KafkaError
 from aiokafka.partitioner import DefaultPartitioner
 
+from stream_app.decoding import decode_or_none
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
@@ -95,10 +97,7 @@ class KeyReader:
                 raise RecordError(message) from error
         else:
             value = bytes(record)
-            try:
-                found = getattr(self._decoder.decode(value), self._name)
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-                found = None
+            found = getattr(decode_or_none(self._decoder.decode, value), self._name, None)
         return (found.encode("utf-8", "replace") if isinstance(found, str) else None), value
 
 

@@ -65,7 +65,8 @@ class Settings(BaseSettings):
         100,
         ge=10,
         le=60_000,
-        description="How often a user task commits, in milliseconds; slates are sent with the commit at the latest.",
+        description="How often a user task commits, in milliseconds; slates are sent with the commit at the latest. "
+        "Under load up to ten times as long, but never longer than half of `transaction_timeout_ms`.",
     )
     item_commit_interval_ms: int = Field(
         250, ge=10, le=60_000, description="How often an item task commits, and so publishes items, in milliseconds."
@@ -327,6 +328,11 @@ class Settings(BaseSettings):
             message = f"{PREFIX}POLICY_ARMS lists no arm {name!r}; there are {', '.join(names)}"
             raise ValueError(message)
         return names.index(name)
+
+    @property
+    def longest_interval_ms(self) -> int:
+        """The longest commit interval, in milliseconds: a transaction is open for one, and is to end well in time."""
+        return self.transaction_timeout_ms // 2
 
     @property
     def arms(self) -> tuple[Arm, ...]:

@@ -12,7 +12,7 @@ from aiokafka.errors import KafkaError
 from mode import Service
 
 from stream_app.changelog import MAX_RECORD_BYTES, RecoveryError
-from stream_app.kafka import client_options, stop_consumer
+from stream_app.kafka import client_options, forget, stop_consumer
 from stream_app.topic_facts import TopicFactsCache
 
 if TYPE_CHECKING:
@@ -113,6 +113,7 @@ class TailService(Service):
             if not self._goes_on():
                 return
             looking = asyncio.ensure_future(self._look())
+            looking.add_done_callback(forget)  # it may be left behind, and fail then
             while not looking.done() and self._goes_on():  # a broker that hangs does not hold up the end
                 await asyncio.wait([looking], timeout=_STOP_TIMEOUT_S)
             if looking.done():
@@ -182,6 +183,7 @@ class TailService(Service):
                     await self._note_progress(consumer, targets)
         finally:
             stopping = asyncio.ensure_future(stop_consumer(consumer))
+            stopping.add_done_callback(forget)
             await asyncio.wait([stopping], timeout=_STOP_TIMEOUT_S)
 
     async def _begin(self, consumer: AIOKafkaConsumer) -> dict[TopicPartition, int]:

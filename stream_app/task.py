@@ -1,7 +1,8 @@
 """A task: the one owner of an input partition, of its state, and of a transactional producer.
 
-Commits (:mod:`stream_app.commit`) begin one commit interval apart as long as something is read; there is one more when
-the partition is revoked. What a processor has ready before is sent at once, in the transaction that is to be committed.
+Commits (:mod:`stream_app.commit`) begin one commit interval apart as long as something is read
+(:mod:`stream_app.rhythm`); there is one more when the partition is revoked. What a processor has ready before is sent
+at once, in the transaction that is to be committed.
 
 Recovery, on opening and after any error: a new producer first (it fences an older one and ends its transaction), then
 the local store, then the changelog from the store's position to its end, then the input from the checkpoint. What was
@@ -26,6 +27,7 @@ from stream_app.commit import Committer, now_ms
 from stream_app.failures import Failures, TaskFailedError, forget_frames
 from stream_app.recovery import Opened, open_task
 from stream_app.replay import RestoreProgress
+from stream_app.rhythm import Rhythm
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -40,13 +42,8 @@ if TYPE_CHECKING:
     from stream_app.topic_facts import TopicFactsCache
 
 _POLL_MS = 1_000
-_GATHER_SHARE = 0.1
-"""What comes within this share of a commit interval after the first record is committed with it."""
-_REST_SHARE = 0.5
-"""A task rests for this share of an interval after a commit, and for as long as that took, up to an interval."""
 _FEW_RECORDS = 64
 """With more records in a batch a task has not kept up, and all slates wait for the commit."""
-_LONG_AGO_S = 3_600.0
 
 T = TypeVar("T")
 
@@ -86,6 +83,7 @@ class Task:
         self._polling: asyncio.Task[Sequence[KafkaRecord]] | None = None
         self._opened: Opened | None = None
         self._stopping = False
+        self._closing = False
         self._failures = Failures(context.spec.name, self._input, self._log)
         self._committer = Committer(context, self._input, self._log)
         self._state = "new"
@@ -148,7 +146,7 @@ class Task:
             return
         if self._polling is not None:
             self._polling.cancel()
-        elif self._opened is None:
+        elif self._opened is None and not self._closing:  # else the next owner would begin before this one has ended
             runner.cancel()
         await asyncio.wait([runner], timeout=timeout_s)
         if not runner.done():
@@ -221,12 +219,11 @@ class Task:
 
     async def _work(self) -> None:
         opened = cast("Opened", self._opened)
-        meters = self._context.spec.meters
-        due: float | None = None
-        begun_s = ended_s = time.monotonic() - _LONG_AGO_S
+        settings, spec = self._context.settings, self._context.spec
+        meters = spec.meters
+        rhythm = Rhythm(spec.commit_interval_ms / 1000, settings.longest_interval_ms / 1000)
         while not self._stopping:
-            timeout_ms = _POLL_MS if due is None else max(0, round((due - time.monotonic()) * 1000))
-            records = await self._poll(timeout_ms)
+            records = await self._poll(_poll_ms(rhythm.due_s))
             if records:
                 n_waiting = self._n_waiting(records[-1].offset + 1)
                 if n_waiting:
@@ -241,14 +238,12 @@ class Task:
                 await self._context.call(opened.processor.process, (), now_ms())  # calm counts without traffic, too
             opened.next_offset = await self._position(opened.next_offset, records)
             now_s = time.monotonic()
-            if due is None and opened.next_offset != opened.committed_offset:
-                interval_s = self._context.spec.commit_interval_ms / 1000 * opened.processor.stretch
-                rest_s = max(_REST_SHARE * interval_s, min(ended_s - begun_s, interval_s))
-                due = max(now_s + _GATHER_SHARE * interval_s, begun_s + interval_s, ended_s + rest_s)
-            if due is not None and now_s >= due:
-                begun_s, due = now_s, None
+            if opened.next_offset != opened.committed_offset:
+                rhythm.note_read(now_s, opened.processor.stretch)
+            if rhythm.due_s is not None and now_s >= rhythm.due_s:
+                rhythm.begin(now_s)
                 await self._commit(opened)
-                ended_s = time.monotonic()
+                rhythm.end(time.monotonic())
         if opened.next_offset != opened.committed_offset:
             await self._commit(opened)
 
@@ -300,6 +295,13 @@ class Task:
         self._failures.reset()
 
     async def _close(self) -> None:
+        self._closing = True
+        try:
+            await self._close_opened()
+        finally:
+            self._closing = False
+
+    async def _close_opened(self) -> None:
         opened, self._opened = self._opened, None
         polling, self._polling = self._polling, None
         if polling is not None:  # what it has read was not learned: it is read again
@@ -318,6 +320,13 @@ class Task:
             except asyncio.CancelledError:
                 if not self._stopping:
                     raise
+
+
+def _poll_ms(due_s: float | None) -> int:
+    """Return how long to wait for records until a commit is due: never so long that the end of a load goes unseen."""
+    if due_s is None:
+        return _POLL_MS
+    return min(_POLL_MS, max(0, round((due_s - time.monotonic()) * 1000)))
 
 
 def _learn(processor: Processor, meters: StageMeters, records: Sequence[KafkaRecord], n_waiting: int) -> list[Output]:

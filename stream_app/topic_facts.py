@@ -7,11 +7,10 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import LeaderNotAvailableError, NoError, UnknownTopicOrPartitionError, for_code
 
 from stream_app.changelog import RecoveryError
-from stream_app.kafka import client_options, fetch_topic_ids, once_listed
+from stream_app.kafka import fetch_topic_ids, once_listed, started_admin
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,12 +52,8 @@ async def fetch_topic_facts(settings: Settings, topics: Sequence[str]) -> dict[s
 
 
 async def _describe(settings: Settings, topics: Sequence[str]) -> list[dict[str, Any]]:
-    admin = AIOKafkaAdminClient(**client_options(settings))
-    try:
-        await admin.start()
+    async with started_admin(settings) as admin:
         return list(await admin.describe_topics(list(topics)))
-    finally:
-        await admin.close()
 
 
 class TopicFactsCache:

@@ -6,13 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin import NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import TopicAlreadyExistsError, for_code
 
-from stream_app.kafka import client_options
+from stream_app.kafka import started_admin
 
 if TYPE_CHECKING:
+    from aiokafka.admin import AIOKafkaAdminClient
+
     from stream_app.settings import Settings
 
 LARGE_RECORD_BYTES = 4 << 20
@@ -95,9 +97,7 @@ async def create_topics(settings: "Settings", partitions: int, replication_facto
     aiokafka.errors.KafkaError
         The broker does not answer.
     """
-    admin = AIOKafkaAdminClient(**client_options(settings))
-    await admin.start()
-    try:
+    async with started_admin(settings) as admin:
         counts = await _partition_counts(admin, settings)
         made = []
         for spec in topic_specs(settings):
@@ -118,11 +118,9 @@ async def create_topics(settings: "Settings", partitions: int, replication_facto
             made.append(spec.name)
         await _wait_until_known(admin, settings)
         return made
-    finally:
-        await admin.close()
 
 
-async def _wait_until_known(admin: AIOKafkaAdminClient, settings: "Settings") -> None:
+async def _wait_until_known(admin: "AIOKafkaAdminClient", settings: "Settings") -> None:
     """Wait until the broker that is asked knows all topics: it may learn of them later than the one that made them."""
     give_up_s = time.monotonic() + _KNOWN_WITHIN_S
     wanted = {spec.name for spec in topic_specs(settings)}
@@ -148,9 +146,7 @@ async def check_topics(settings: "Settings", partitions: int | None = None) -> l
     aiokafka.errors.KafkaError
         The broker does not answer.
     """
-    admin = AIOKafkaAdminClient(**client_options(settings))
-    await admin.start()
-    try:
+    async with started_admin(settings) as admin:
         counts = await _partition_counts(admin, settings)
         specs = topic_specs(settings)
         findings = [Finding(s.name, "does not exist", f"make it with: {CREATE}") for s in specs if s.name not in counts]
@@ -181,8 +177,6 @@ async def check_topics(settings: "Settings", partitions: int | None = None) -> l
         configs = await topic_configs(admin, [spec.name for spec in present])
         findings += [f for spec in present for f in _config_findings(spec, configs.get(spec.name, {}))]
         return findings
-    finally:
-        await admin.close()
 
 
 def _config_findings(spec: TopicSpec, found: Mapping[str, str]) -> list[Finding]:
@@ -199,7 +193,7 @@ def _config_findings(spec: TopicSpec, found: Mapping[str, str]) -> list[Finding]
     return findings
 
 
-async def _partition_counts(admin: AIOKafkaAdminClient, settings: "Settings") -> dict[str, int]:
+async def _partition_counts(admin: "AIOKafkaAdminClient", settings: "Settings") -> dict[str, int]:
     names = {spec.name for spec in topic_specs(settings)}
     there = sorted(names & set(await admin.list_topics()))
     if not there:
@@ -207,7 +201,7 @@ async def _partition_counts(admin: AIOKafkaAdminClient, settings: "Settings") ->
     return {t["topic"]: len(t["partitions"]) for t in await admin.describe_topics(there) if t["error_code"] == 0}
 
 
-async def topic_configs(admin: AIOKafkaAdminClient, names: list[str]) -> dict[str, dict[str, str]]:
+async def topic_configs(admin: "AIOKafkaAdminClient", names: list[str]) -> dict[str, dict[str, str]]:
     """Return the configuration of each topic that is there."""
     if not names:
         return {}

@@ -10,7 +10,7 @@ from aiokafka.errors import MessageSizeTooLargeError
 
 from stream_app import faults
 from stream_app.changelog import MAX_RECORD_BYTES
-from stream_app.kafka import client_options
+from stream_app.kafka import client_options, forget
 from stream_app.packing import BATCH_BYTES, PackedBatch
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class TaskProducer:
         await self._begin()
         for tp, records in _by_partition(outputs).items():
             for future, n in await self._submit_all(tp, (), records):
-                asyncio.ensure_future(future).add_done_callback(_forget)
+                asyncio.ensure_future(future).add_done_callback(forget)
                 self._ahead.append((tp, future, n))
 
     async def _begin(self) -> None:
@@ -129,13 +129,13 @@ class TaskProducer:
     async def discard(self) -> None:
         """Drop the producer without committing. The next one with the same id ends what is open."""
         stopping = asyncio.ensure_future(self._producer.stop())
-        stopping.add_done_callback(_forget)
+        stopping.add_done_callback(forget)
         await asyncio.wait([stopping], timeout=_STOP_TIMEOUT_S)
         if not stopping.done():
             stopping.cancel()
-            await asyncio.wait(
-                [stopping, asyncio.ensure_future(self._producer.client.close())], timeout=_STOP_TIMEOUT_S
-            )
+            closing = asyncio.ensure_future(self._producer.client.close())
+            closing.add_done_callback(forget)
+            await asyncio.wait([stopping, closing], timeout=_STOP_TIMEOUT_S)
 
     async def _send(self, tp: TopicPartition, packed: Sequence[PackedBatch], outputs: Sequence[Output]) -> int:
         """Send batches, then records, to one partition; return the offset after the last one."""
@@ -196,8 +196,3 @@ async def _all(awaitables: Sequence[Awaitable[Any]]) -> list[Any]:
         if isinstance(result, BaseException):
             raise result
     return results
-
-
-def _forget(future: asyncio.Future[Any]) -> None:
-    if not future.cancelled():
-        future.exception()

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
-from stream_app.kafka import client_options, stop_consumer
+from stream_app.decoding import decode_or_none
+from stream_app.kafka import client_options, started_admin, stop_consumer
 from stream_app.records import Slate, decode_slate
 from stream_app.unreachable import no_broker
 
@@ -91,10 +91,10 @@ class CatalogTitles:
             if record.key is None:
                 continue
             item_id = record.key.decode(errors="replace")
-            try:
-                title = None if record.value is None else self._decoder.decode(record.value).title
-            except (ValueError, RecursionError):  # what msgspec raises is a ValueError
+            line = decode_or_none(self._decoder.decode, record.value)
+            if line is None and record.value is not None:
                 continue
+            title = None if line is None else line.title
             if title is None:
                 self._titles.pop(item_id, None)
             else:
@@ -173,9 +173,7 @@ class SlateWatcher:
         await self._close()
 
     async def _partitions(self, topics: Sequence[str]) -> list[list[TopicPartition]]:
-        admin = AIOKafkaAdminClient(**client_options(self._settings))
-        try:
-            await admin.start()
+        async with started_admin(self._settings) as admin:
             # Asking about a missing topic by name would make it where brokers make topics by themselves.
             present = set(await admin.list_topics())
             for topic in topics:
@@ -183,8 +181,6 @@ class SlateWatcher:
                     message = f"topic {topic!r} does not exist: make it with `crossaisle topics create`"
                     raise WatchError(message)
             found = {topic["topic"]: topic["partitions"] for topic in await admin.describe_topics(list(topics))}
-        finally:
-            await admin.close()
         return [[TopicPartition(topic, int(part["partition"])) for part in found[topic]] for topic in topics]
 
     async def _open(self, partitions: list[TopicPartition]) -> AIOKafkaConsumer:
@@ -234,9 +230,8 @@ class SlateWatcher:
     def _read(self, record: ConsumerRecord) -> WatchedSlate | None:
         if record.value is None:
             return None
-        try:
-            slate = decode_slate(record.value)
-        except (ValueError, RecursionError):  # what msgspec raises is a ValueError
+        slate = decode_or_none(decode_slate, record.value)
+        if slate is None:
             self.n_unreadable += 1
             return None
         names = [item.item_id for item in slate.items] + [item.reason.partition(":")[2] for item in slate.items]

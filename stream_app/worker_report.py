@@ -10,6 +10,8 @@ from typing import Any, Final
 
 import msgspec
 
+from stream_app.decoding import decode_or_none
+
 _NESTED: Final = frozenset({"by_type", "rejects"})
 """What a worker has learned by name; all else that it has learned are numbers."""
 
@@ -68,9 +70,6 @@ def decode_report(raw: bytes) -> dict[str, Any] | None:
     >>> decode_report(b"<html>Service Unavailable</html>") is None
     True
     """
-    try:
-        _decoder.decode(raw)
-        report: dict[str, Any] = msgspec.json.decode(raw)
-    except (ValueError, RecursionError):  # what msgspec raises is a ValueError
+    if decode_or_none(_decoder.decode, raw) is None:
         return None
-    return report
+    return decode_or_none(msgspec.json.decode, raw)

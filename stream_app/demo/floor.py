@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from stream_app.decoding import UNREADABLE
 from stream_app.demo.state import ShownHit, ShownItem, ShownSlate
 from stream_app.demo.stats import Freshness, HitCounter, Offer
 from stream_app.demo.words import readable, short
+from stream_app.records.event import FIRST_TIME_MS
 from stream_app.watch import explain
 
 if TYPE_CHECKING:
@@ -55,7 +57,7 @@ def read_sale(record: Record) -> Sale:
     """Read the fields that the demo shows; an unreadable event gives an empty one, the worker will reject it."""
     try:
         return msgspec.convert(record, Sale, strict=False) if isinstance(record, dict) else _SALE.decode(record)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         return Sale()
 
 
@@ -65,7 +67,7 @@ def read_titles(records: Iterable[Record]) -> dict[str, str]:
     for record in records:
         try:
             entry = msgspec.convert(record, _Entry, strict=False) if isinstance(record, dict) else _ENTRY.decode(record)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        except UNREADABLE:
             continue
         if entry.title:
             titles[entry.item_id] = readable(entry.title)
@@ -92,11 +94,19 @@ class ShopFloor:
         self._freshness = Freshness()
         self._shown_s = float("-inf")
 
-    def sold(self, sale: Sale, now_s: float) -> None:
-        """Take an event that is being sent: score it, then lay the item into the household's basket."""
+    def sold(self, sale: Sale, now_s: float, last_ms: int) -> None:
+        """Take an event that is being sent: score it, then lay the item into the household's basket.
+
+        Parameters
+        ----------
+        last_ms
+            Latest time of an event that the worker takes, in milliseconds since 1970. An event of another time is
+            rejected there, and says nothing about the time in the shop.
+        """
         state = self._state
         state.n_events += 1
-        state.shop_time_ms = max(sale.event_time_ms or 0, state.shop_time_ms or 0) or None
+        if FIRST_TIME_MS <= sale.event_time_ms <= last_ms:
+            state.shop_time_ms = max(sale.event_time_ms, state.shop_time_ms or 0)
         if not sale.user_id:
             return
         if sale.type == "purchase":

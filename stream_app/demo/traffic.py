@@ -10,13 +10,14 @@ from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 
+from stream_app.decoding import decode_or_none
 from stream_app.demo.floor import Sale, read_sale
 from stream_app.demo.replay import baskets, replay_order
 from stream_app.demo.state import Gauge
 from stream_app.demo.stats import RateMeter
-from stream_app.kafka import client_options, stop_consumer
+from stream_app.kafka import started_consumer
 from stream_app.lag import LagError, LagMeter
 from stream_app.produce import Pacer, connect_producer
 from stream_app.reading import RecordFile
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Iterator
     from pathlib import Path
 
-    from aiokafka import AIOKafkaProducer
+    from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
     from stream_app.demo.floor import ShopFloor
     from stream_app.demo.state import DemoState
@@ -153,9 +154,9 @@ class Feed:
         if self._producer is None:
             message = "the feed is not started"
             raise RuntimeError(message)
-        now_s = time.monotonic()
+        now_s, last_ms = time.monotonic(), time.time_ns() // 1_000_000 + self._settings.max_future_ms
         sent = await self._producer.send(self._topic, event.value, key=event.key)
-        self._floor.sold(event.sale, now_s)
+        self._floor.sold(event.sale, now_s, last_ms)
         sent.add_done_callback(partial(self._acknowledged, now_s if is_measured else None))
 
     def _acknowledged(self, sent_s: float | None, sent: asyncio.Future[Any]) -> None:
@@ -204,28 +205,21 @@ class SlateReader:
         now_s = time.monotonic()
         for records in batches.values():
             for record in records:
-                self._floor.slate(decode_slate(record.value), now_s, is_measured=is_measured)
+                slate = decode_or_none(decode_slate, record.value)
+                if slate is not None:  # else somebody else has written it
+                    self._floor.slate(slate, now_s, is_measured=is_measured)
         for place in self._next:
             # Beyond the last slate, too, where the markers of transactions are.
             self._next[place] = await consumer.position(place)
 
     @contextlib.asynccontextmanager
     async def _consumer(self) -> AsyncIterator[AIOKafkaConsumer]:
-        consumer = AIOKafkaConsumer(
-            **client_options(self._settings),
-            isolation_level="read_committed",
-            enable_auto_commit=False,
-            auto_offset_reset="earliest",
-            fetch_max_wait_ms=_FETCH_WAIT_MS,
-        )
-        await consumer.start()
-        try:
+        options = {"auto_offset_reset": "earliest", "fetch_max_wait_ms": _FETCH_WAIT_MS}
+        async with started_consumer(self._settings, **options) as consumer:
             consumer.assign(list(self._next))
             for place, offset in self._next.items():
                 consumer.seek(place, offset)
             yield consumer
-        finally:
-            await stop_consumer(consumer)
 
 
 async def measure(

@@ -5,14 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 
 from state.codec import KEY_BYTES
 from stream_app.changelog import CHECKPOINT_KEY
-from stream_app.kafka import client_options, stop_consumer
+from stream_app.kafka import started_consumer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from aiokafka import AIOKafkaConsumer
 
     from stream_app.settings import Settings
 
@@ -58,11 +60,7 @@ async def read_ends(settings: Settings, topic: str, partitions: Iterable[int]) -
     aiokafka.errors.KafkaError
         The broker does not answer, or refuses.
     """
-    consumer = AIOKafkaConsumer(
-        **client_options(settings), group_id=None, enable_auto_commit=False, isolation_level="read_committed"
-    )
-    try:
-        await consumer.start()
+    async with started_consumer(settings) as consumer:
         tps = [TopicPartition(topic, partition) for partition in partitions]
         begins, stops = await consumer.beginning_offsets(tps), await consumer.end_offsets(tps)
         found = {tp: End(begins[tp]) for tp in tps}
@@ -78,8 +76,6 @@ async def read_ends(settings: Settings, topic: str, partitions: Iterable[int]) -
                 stops[tp] = ranges[tp][0]
             span *= _LONGER
         return {tp.partition: end for tp, end in found.items()}
-    finally:
-        await stop_consumer(consumer)
 
 
 async def _read(consumer: AIOKafkaConsumer, ranges: dict[TopicPartition, tuple[int, int]]) -> dict[TopicPartition, End]:

@@ -81,14 +81,15 @@ def check_together(settings: Settings) -> list[Finding]:
         )
     for name in ("commit_interval_ms", "item_commit_interval_ms"):
         interval_ms = int(getattr(settings, name))
-        if 2 * interval_ms > settings.transaction_timeout_ms:
+        if interval_ms > settings.longest_interval_ms:
             findings.append(
                 error(
                     "settings",
                     f"{PREFIX}{name.upper()} is {interval_ms} ms, {PREFIX}TRANSACTION_TIMEOUT_MS "
                     f"{settings.transaction_timeout_ms} ms",
                     "a timeout of at least twice the interval",
-                    f"raise {PREFIX}TRANSACTION_TIMEOUT_MS: the broker would end transactions that are well",
+                    f"raise {PREFIX}TRANSACTION_TIMEOUT_MS: a task commits every {settings.longest_interval_ms} ms, so "
+                    "that the broker does not end transactions that are well",
                 )
             )
     if settings.replication_factor == 1 and "," in settings.bootstrap_servers:

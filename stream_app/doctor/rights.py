@@ -6,7 +6,7 @@ import asyncio
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any, Final
 
-from aiokafka.client import AIOKafkaClient, CoordinationType
+from aiokafka.client import CoordinationType
 from aiokafka.errors import (
     CoordinatorLoadInProgressError,
     CoordinatorNotAvailableError,
@@ -17,11 +17,14 @@ from aiokafka.errors import (
 from aiokafka.protocol.admin import DescribeGroupsRequest_v3, DescribeGroupsResponse_v3
 from aiokafka.protocol.api import Request
 
+from stream_app.catalog_rejects import catalog_rejects_group
 from stream_app.channels import CHANNELS
 from stream_app.doctor.finding import Finding, error, ok, skipped, warning
-from stream_app.kafka import client_options, fetch_topic_rights
+from stream_app.kafka import fetch_topic_rights, started_client
 
 if TYPE_CHECKING:
+    from aiokafka.client import AIOKafkaClient
+
     from stream_app.settings import Settings
 
 
@@ -51,7 +54,7 @@ _RETRY_S: Final = 0.2
 
 
 async def check_rights(settings: Settings) -> list[Finding]:
-    """Check the rights to all topics and to both groups."""
+    """Check the rights to all topics and to all groups."""
     topics, groups = await _check_topics(settings), await _check_groups(settings)
     findings = topics + groups
     if not findings:
@@ -117,9 +120,7 @@ class _GroupRightsRequest(Request[_DescribeGroupsV3]):
 
 
 async def _check_groups(settings: Settings) -> list[Finding]:
-    client = AIOKafkaClient(**client_options(settings))
-    await client.bootstrap()
-    try:
+    async with started_client(settings) as client:
         findings = []
         for group in _groups(settings):
             if not await _may_read(client, group):
@@ -127,8 +128,6 @@ async def _check_groups(settings: Settings) -> list[Finding]:
                 found = f"no right to read group {group}"
                 findings.append(error("rights", found, "the rights that a worker needs", remedy))
         return findings
-    finally:
-        await client.close()
 
 
 async def _may_read(client: AIOKafkaClient, group: str) -> bool:
@@ -151,4 +150,5 @@ async def _may_read(client: AIOKafkaClient, group: str) -> bool:
 
 
 def _groups(settings: Settings) -> list[str]:
-    return [f"{settings.app_id}.{channel.stage}" for channel in CHANNELS if channel.stage]
+    stages = [f"{settings.app_id}.{channel.stage}" for channel in CHANNELS if channel.stage]
+    return [*stages, catalog_rejects_group(settings)]

@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 
 from state.codec import KIND_HEADER, LayoutError, matrix, split_key
 from state.layout import ENTITY_HEADER, ENTITY_PAGES, USER_HEADER, USER_PAGES
 from stream_app.changelog import RecoveryError, start_over
 from stream_app.doctor.ends import read_ends
 from stream_app.doctor.finding import Finding, error, ok, skipped
-from stream_app.kafka import client_options, stop_consumer
+from stream_app.kafka import started_consumer
 from stream_app.learned_pages import LAYOUTS as LEARNED
 from stream_app.processor import StageSpec
 from stream_app.recovery import check_checkpoint, check_no_checkpoint
@@ -76,18 +76,12 @@ def _never(*_: object) -> NoReturn:
 async def _look(settings: Settings, spec: StageSpec, source: TopicFacts, n_partitions: int) -> tuple[int, list[str]]:
     """Return how many checkpoints a stage has, and in a worker's words why it would refuse partitions."""
     tps = [TopicPartition(spec.input_topic, partition) for partition in range(n_partitions)]
-    consumer = AIOKafkaConsumer(
-        **client_options(settings), group_id=spec.group_id, enable_auto_commit=False, isolation_level="read_committed"
-    )
-    try:
-        await consumer.start()
+    async with started_consumer(settings, group_id=spec.group_id) as consumer:
         consumer.assign(tps)
         # In this order a worker may commit meanwhile: what it commits later has a checkpoint, and lies before the end.
         committed = {tp: await consumer.committed(tp) for tp in tps}
         ends = await read_ends(settings, spec.changelog_topic, range(n_partitions))
         stops = await consumer.end_offsets(tps)
-    finally:
-        await stop_consumer(consumer)
     problems: list[str] = []
     for tp in tps:
         end = ends[tp.partition]

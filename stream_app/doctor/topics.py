@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from aiokafka.admin import AIOKafkaAdminClient
-
 from stream_app.channels import CHANNELS
 from stream_app.doctor.finding import Finding, error, ok, warning
 from stream_app.doctor.rights import NOT_AUTHORIZED
-from stream_app.kafka import client_options, fetch_topic_rights
+from stream_app.kafka import fetch_topic_rights, started_admin
 from stream_app.lag import LagError, measure_lag
 from stream_app.settings import PREFIX
 from stream_app.topics import check_topics, topic_configs
@@ -33,15 +31,11 @@ async def check_configuration(settings: Settings) -> list[Finding]:
         for f in await check_topics(settings)
         if f.topic not in hidden
     ]
-    admin = AIOKafkaAdminClient(**client_options(settings))
-    await admin.start()
-    try:
+    async with started_admin(settings) as admin:
         there = sorted(set(names.values()) & set(await admin.list_topics()))
         described = await admin.describe_topics(there) if there else []
         n_brokers = len((await admin.describe_cluster())["brokers"])
         configs = await topic_configs(admin, there)
-    finally:
-        await admin.close()
     for topic, name in names.items():
         if name in configs:
             findings += _judge(topic, name, configs[name], settings)

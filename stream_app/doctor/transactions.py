@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-import msgspec
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.admin import NewTopic
 from aiokafka.errors import (
     InvalidTransactionTimeout,
     KafkaError,
@@ -18,11 +16,14 @@ from aiokafka.errors import (
 )
 
 from stream_app.doctor.finding import Finding, error, ok, warning
-from stream_app.kafka import client_options, stop_consumer
+from stream_app.kafka import client_options, started_admin, started_consumer
+from stream_app.lag_records import event_time_ms
 from stream_app.settings import PREFIX
 from stream_app.topic_facts import fetch_topic_facts
 
 if TYPE_CHECKING:
+    from aiokafka import AIOKafkaConsumer
+
     from stream_app.settings import Settings
 
 TOLERANCE_MS: Final = 1_000
@@ -30,10 +31,6 @@ TOLERANCE_MS: Final = 1_000
 _N_PROBES: Final = 5
 _POLL_MS: Final = 100
 _CLOCK_REMEDY: Final = "run a time service (NTP) on every machine"
-
-
-class _Time(msgspec.Struct):
-    event_time_ms: int = 0
 
 
 def _producer(settings: Settings) -> AIOKafkaProducer:
@@ -74,12 +71,10 @@ async def check_clock_by_events(settings: Settings) -> list[Finding]:
     facts = (await fetch_topic_facts(settings, [topic])).get(topic)
     times: dict[int, int] = {}
     if facts is not None:
-        consumer = AIOKafkaConsumer(**client_options(settings), enable_auto_commit=False, fetch_max_wait_ms=_POLL_MS)
-        await consumer.start()
-        try:
-            times = await _newest_times_ms(consumer, [TopicPartition(topic, p) for p in range(facts.n_partitions)])
-        finally:
-            await stop_consumer(consumer)
+        tps = [TopicPartition(topic, partition) for partition in range(facts.n_partitions)]
+        options = {"isolation_level": "read_uncommitted", "fetch_max_wait_ms": _POLL_MS}
+        async with started_consumer(settings, **options) as consumer:
+            times = await _newest_times_ms(consumer, tps)
     now_ms = time.time_ns() // 1_000_000
     if not times:
         return [ok("clock", "no events yet to compare with", wanted)]
@@ -106,24 +101,16 @@ async def _newest_times_ms(consumer: AIOKafkaConsumer, tps: list[TopicPartition]
     waiting = set(filled)
     while waiting:
         for tp, records in (await consumer.getmany(*waiting, timeout_ms=_POLL_MS)).items():
-            times[tp.partition] = max(max(record.timestamp, _event_time_ms(record.value)) for record in records)
+            times[tp.partition] = max(max(record.timestamp, event_time_ms(record.value) or 0) for record in records)
         # A marker of a transaction is passed over without a record.
         waiting = {tp for tp in waiting if tp.partition not in times and await consumer.position(tp) < ends[tp]}
     return times
 
 
-def _event_time_ms(value: bytes | None) -> int:
-    with contextlib.suppress(msgspec.DecodeError):
-        return msgspec.json.decode(value or b"", type=_Time).event_time_ms
-    return 0
-
-
 async def check_clock_by_probe(settings: Settings) -> list[Finding]:
     """Commit a transaction to a topic of the doctor's own whose records the broker stamps, then delete the topic."""
     topic, wanted = f"{settings.app_id}.doctor", f"clocks within {TOLERANCE_MS} ms of each other"
-    admin = AIOKafkaAdminClient(**client_options(settings))
-    await admin.start()
-    try:
+    async with started_admin(settings) as admin:
         new = NewTopic(topic, 1, settings.replication_factor, topic_configs={"message.timestamp.type": "LogAppendTime"})
         answer: Any = await admin.create_topics([new])
         code = answer.topic_errors[0][1]
@@ -135,8 +122,6 @@ async def check_clock_by_probe(settings: Settings) -> list[Finding]:
             least_ms, most_ms = await _offset_ms(settings, topic)
         finally:
             await admin.delete_topics([topic])
-    finally:
-        await admin.close()
     found = f"a transaction was committed; the broker's clock minus this one's is {least_ms} to {most_ms} ms"
     apart_ms = max(least_ms, -most_ms, 0)
     if apart_ms <= TOLERANCE_MS:
@@ -151,8 +136,8 @@ async def _offset_ms(settings: Settings, topic: str) -> tuple[int, int]:
     """
     least, most = -(1 << 62), 1 << 62
     producer = _producer(settings)
-    await producer.start()
     try:
+        await producer.start()
         async with producer.transaction():
             for _ in range(_N_PROBES):
                 sent_ms = time.time_ns() // 1_000_000

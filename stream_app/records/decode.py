@@ -10,6 +10,7 @@ from typing import TypeVar
 
 import msgspec
 
+from stream_app.decoding import UNREADABLE
 from stream_app.records.catalog import CatalogEntry
 from stream_app.records.diagnose import BadRecordError, diagnose, shown
 from stream_app.records.event import FEWEST_STARS, FIRST_TIME_MS, MOST_STARS, Event
@@ -201,7 +202,7 @@ def _decode_json(decoder: msgspec.json.Decoder[_Record], what: str, value: bytes
             raise BadRecordError("not_utf8", f"{what}: the value is not UTF-8 at byte {error.start}") from error
     try:
         return decoder.decode(value)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise diagnose(what, value, error) from error
 
 

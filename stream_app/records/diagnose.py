@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import msgspec
 
+from stream_app.decoding import UNREADABLE
 from stream_app.records.event import EVENT_TYPES
 
 _SHOWN_CHARACTERS: Final = 80
@@ -62,7 +63,7 @@ def diagnose(what: str, value: bytes, error: Exception) -> BadRecordError:
     constants: list[str] = []
     try:
         parsed = json.loads(value.decode(), parse_constant=constants.append)
-    except (ValueError, RecursionError) as broken:
+    except UNREADABLE as broken:
         if not isinstance(error, msgspec.ValidationError):
             return BadRecordError("not_json", f"{what}: not JSON: {broken}")
         parsed = None

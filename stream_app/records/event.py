@@ -37,8 +37,8 @@ class Event(msgspec.Struct, frozen=True, omit_defaults=True):
     item_id
         With what; needed by every type but ``forget``.
     value
-        Quantity of a purchase, in pieces, above 0 (1 if left out); stars of a rating, 1 to 5, needed there. Other
-        types may carry any finite number, which is not looked at.
+        Stars of a rating, 1 to 5, needed there. Quantity of a purchase, in any unit, above 0: checked, but not used.
+        Other types may carry any finite number, which is not looked at.
     session_id
         Visit or basket it belongs to; the session's items are the context of the next slate. Empty is like none.
     slate_id
@@ -52,7 +52,7 @@ class Event(msgspec.Struct, frozen=True, omit_defaults=True):
     user_id: Annotated[_Id, msgspec.Meta(description="Who did it; also the record's key.")]
     event_time_ms: Annotated[_Time, msgspec.Meta(description="When, milliseconds since 1970 UTC; 2000 or later.")]
     item_id: Annotated[_Id | None, msgspec.Meta(description="With what; all types but forget need it.")] = None
-    value: Annotated[float | None, msgspec.Meta(description="Quantity of a purchase, or 1-5 stars of a rating.")] = None
+    value: Annotated[float | None, msgspec.Meta(description="Stars of a rating, 1-5; quantity of a purchase.")] = None
     session_id: Annotated[str | None, msgspec.Meta(description="Visit or basket.")] = None
     slate_id: Annotated[str | None, msgspec.Meta(description="Slate that the user reacted to.")] = None
     position: Annotated[_Position | None, msgspec.Meta(description="Position in that slate, 0-based.")] = None

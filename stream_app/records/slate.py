@@ -73,7 +73,7 @@ class Slate(msgspec.Struct, frozen=True):
     context_categories
         Categories of the user's present session: none of the items is of these.
     items
-        The slots from the top down; best first where nothing was drawn and no slot was kept for discoveries.
+        The slots, top first. An arm that draws nothing puts the best first, but favours items new to the user.
     policy_propensity
         Probability with which that arm was chosen for this slate, in (0, 1].
     group
@@ -88,7 +88,7 @@ class Slate(msgspec.Struct, frozen=True):
     policy: Annotated[str, msgspec.Meta(description="Name of the policy.")]
     policy_version: Annotated[int, msgspec.Meta(description="Version of the policy.")]
     context_categories: Annotated[list[str], msgspec.Meta(description="Categories the user is in, all excluded.")]
-    items: Annotated[list[SlateItem], msgspec.Meta(description="The slots, best first.")]
+    items: Annotated[list[SlateItem], msgspec.Meta(description="The slots, top first.")]
     policy_propensity: Annotated[float, msgspec.Meta(description="Probability that this policy was chosen.")] = 1.0
     group: Annotated[str, msgspec.Meta(description="learned, or holdout for users on a fixed policy.")] = "learned"
 

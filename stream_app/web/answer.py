@@ -45,7 +45,7 @@ class Recommendations(msgspec.Struct, frozen=True, kw_only=True):
     policy: Annotated[str, msgspec.Meta(description="Name of the policy.")]
     policy_version: Annotated[int, msgspec.Meta(description="Version of the policy.")]
     emitted_at_ms: Annotated[int, msgspec.Meta(description="When it was made, ms since 1970 UTC.")]
-    items: Annotated[list[SlateItem], msgspec.Meta(description="The slots, best first.")]
+    items: Annotated[list[SlateItem], msgspec.Meta(description="The slots, top first.")]
     context_categories: Annotated[list[str], msgspec.Meta(description="Categories that are left out.")]
     slate_id: Annotated[str | None, msgspec.Meta(description="Of a published slate.")] = None
     as_of: Annotated[AsOf | None, msgspec.Meta(description="The newest event it knows of.")] = None

@@ -14,6 +14,7 @@ from aiokafka.errors import KafkaError, TopicAuthorizationFailedError
 from mode import Service
 
 from stream_app.changelog import RecoveryError
+from stream_app.decoding import decode_or_none
 from stream_app.observer import HISTORY
 from stream_app.records import decode_reject, decode_slate
 from stream_app.web.answer import ProblemError
@@ -42,6 +43,34 @@ _RETRY_S = 2.0
 _REFUSED_RETRY_S = 30.0
 _PEER_TIMEOUT_S = 0.7
 _MAX_QUEUE = 120
+
+
+class _Stream:
+    """What is on its way to one page that watches."""
+
+    def __init__(self) -> None:
+        self._queue: asyncio.Queue[bytes | None] = asyncio.Queue(_MAX_QUEUE)
+        self._is_ended = False
+
+    def put(self, message: bytes) -> None:
+        """Add a message. A page that reads too slowly is ended: it connects again, and gets the present state."""
+        if self._is_ended:
+            return
+        try:
+            self._queue.put_nowait(message)
+        except asyncio.QueueFull:
+            self.end()
+
+    def end(self) -> None:
+        """Let nothing more follow what the page has got: what waits would only hold up the end."""
+        self._is_ended = True
+        while not self._queue.empty():
+            self._queue.get_nowait()
+        self._queue.put_nowait(None)
+
+    async def get(self) -> bytes | None:
+        """Return the next message, None at the end."""
+        return await self._queue.get()
 
 
 class Hub(Service):
@@ -83,7 +112,7 @@ class Hub(Service):
         self._lookup = lookup
         self._with_titles = with_titles
         self._log = structlog.get_logger(__name__)
-        self._watchers: set[asyncio.Queue[bytes | None]] = set()
+        self._watchers: set[_Stream] = set()
         self._is_watched = asyncio.Event()
         self._is_interrupted = False
         self._points: deque[dict[str, Any]] = deque(maxlen=HISTORY)
@@ -143,8 +172,8 @@ class Hub(Service):
             raise ProblemError(
                 "busy", f"{MAX_WATCHERS} pages are open at this worker; close one, or try another worker"
             )
-        queue: asyncio.Queue[bytes | None] = asyncio.Queue(_MAX_QUEUE)
-        self._watchers.add(queue)
+        stream = _Stream()
+        self._watchers.add(stream)
         self._is_watched.set()
         try:
             yield sse("history", list(self._points))
@@ -153,14 +182,14 @@ class Hub(Service):
                 yield sse("slates", list(self._slates))
             while True:
                 try:
-                    message = await asyncio.wait_for(queue.get(), _KEEP_ALIVE_S)
+                    message = await asyncio.wait_for(stream.get(), _KEEP_ALIVE_S)
                 except TimeoutError:
                     message = b": still here\n\n"
                 if message is None:
                     return
                 yield message
         finally:
-            self._watchers.discard(queue)
+            self._watchers.discard(stream)
             if not self._watchers:
                 self._is_watched.clear()
 
@@ -170,8 +199,8 @@ class Hub(Service):
 
     def close(self) -> None:
         """End all streams: their pages connect again, to this worker or to the one that follows it."""
-        for queue in list(self._watchers):
-            _put(queue, None)
+        for stream in self._watchers:
+            stream.end()
 
     @Service.task
     async def _tell(self) -> None:
@@ -224,9 +253,8 @@ class Hub(Service):
 
     def _send(self, event: str, value: Any) -> None:
         message = sse(event, value)
-        for queue in list(self._watchers):
-            if not _put(queue, message):
-                self._watchers.discard(queue)  # it does not read: its connection is as good as gone
+        for stream in self._watchers:
+            stream.put(message)
 
     async def _workers(self, observed: Observation) -> list[dict[str, Any]]:
         mine = self._lookup.address
@@ -281,14 +309,6 @@ def sse(event: str, value: Any) -> bytes:
     return b"event: " + event.encode() + b"\ndata: " + msgspec.json.encode(value) + b"\n\n"
 
 
-def _put(queue: asyncio.Queue[bytes | None], message: bytes | None) -> bool:
-    try:
-        queue.put_nowait(message)
-    except asyncio.QueueFull:
-        return False
-    return True
-
-
 def _mean(values: Iterable[float]) -> float | None:
     found = list(values)
     return sum(found) / len(found) if found else None
@@ -308,11 +328,8 @@ def _summed(parts: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
 
 def _slate(record: Any) -> dict[str, Any] | None:
     """Return a slate as the page takes it, None where somebody else has written the record: it is passed over."""
-    try:
-        slate: dict[str, Any] = msgspec.to_builtins(decode_slate(record.value or b""))
-    except (ValueError, RecursionError):  # what msgspec raises is a ValueError
-        return None
-    return slate
+    slate = decode_or_none(decode_slate, record.value)
+    return None if slate is None else msgspec.to_builtins(slate)
 
 
 def _reject_row(record: Any) -> dict[str, Any]:

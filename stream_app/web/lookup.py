@@ -20,6 +20,7 @@ from aiokafka.partitioner import DefaultPartitioner
 from yarl import URL
 
 from state.store import StoreError
+from stream_app.decoding import decode_or_none
 from stream_app.members import advertised_address
 from stream_app.web.answer import PROBLEMS, ProblemError, published
 
@@ -245,7 +246,5 @@ def _is_unknown(answer: Answer) -> bool:
     status, _ = PROBLEMS["unknown_user"]
     if answer.status != status:
         return False
-    try:
-        return bool(msgspec.json.decode(answer.body).get("code") == "unknown_user")
-    except (ValueError, RecursionError, AttributeError):  # what msgspec raises is a ValueError
-        return False
+    problem = decode_or_none(msgspec.json.decode, answer.body)
+    return isinstance(problem, dict) and problem.get("code") == "unknown_user"

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 MAX_EXCLUDED: Final = 64
 _FALLBACK_FOR: Final = frozenset({"unknown_user", "no_slate", "not_ready", "busy"})
 _JSON: Final = "application/json"
+_WRITE_TIMEOUT_S = 30.0
+"""A page that takes nothing for so long is gone, whatever its connection says."""
 
 
 class Pages:
@@ -153,13 +155,16 @@ class Pages:
         messages = self._hub.watch()
         first = await anext(messages)
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"})
-        await response.prepare(request)
         try:
-            await response.write(b"retry: 1000\n\n" + first)
+            await response.prepare(request)
+            await _write(response, b"retry: 1000\n\n" + first)
             async for message in messages:
-                await response.write(message)
+                await _write(response, message)
         except (ConnectionResetError, asyncio.CancelledError):
             pass
+        except TimeoutError:  # nobody reads there: the end of the answer would be waited for as long
+            if request.transport is not None:
+                request.transport.abort()
         finally:
             await messages.aclose()
         return response
@@ -201,6 +206,12 @@ class Pages:
         del app
         self._hub.close()
         await self._lookup.close()
+
+
+async def _write(response: web.StreamResponse, message: bytes) -> None:
+    """Write to a page; raise a TimeoutError where it has not taken what came before for long."""
+    async with asyncio.timeout(_WRITE_TIMEOUT_S):
+        await response.write(message)
 
 
 def _encoded(user_id: str) -> str:

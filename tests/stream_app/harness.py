@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
 import json
 import os
 import signal
@@ -28,7 +30,7 @@ from stream_app.kafka import client_options
 from stream_app.topic_facts import TopicFactsCache
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 
     from stream_app.settings import Settings
 
@@ -150,6 +152,32 @@ def wait_for(condition: Callable[[], bool], what: str, timeout_s: float = TIMEOU
     while not condition():
         assert time.monotonic() < give_up, f"waited {timeout_s} s for {what}"
         time.sleep(0.05)
+
+
+@contextlib.asynccontextmanager
+async def unretrieved() -> AsyncIterator[list[str]]:
+    """Yield a list that holds at the end what the event loop would tell of errors that nobody has looked at."""
+    told: list[str] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: told.append(context["message"]))
+    try:
+        yield told
+        for _ in range(10):  # let what is left behind end
+            await asyncio.sleep(0)
+        gc.collect()
+    finally:
+        loop.set_exception_handler(None)
+
+
+async def until(condition: Callable[[], bool | Awaitable[bool]], what: str, timeout_s: float = TIMEOUT_S) -> None:
+    """Let other tasks run until a condition holds; fail if it does not within ``timeout_s`` seconds."""
+    give_up = time.monotonic() + timeout_s
+    while True:
+        holds = condition()
+        if holds if isinstance(holds, bool) else await holds:
+            return
+        assert time.monotonic() < give_up, f"waited {timeout_s} s for {what}"
+        await asyncio.sleep(0.01)
 
 
 def send(

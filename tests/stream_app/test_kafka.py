@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import NodeNotReadyError
+from aiokafka.errors import KafkaError, NodeNotReadyError
 
 from stream_app import kafka
-from stream_app.kafka import TlsError, client_options, once_listed, stop_consumer
+from stream_app.broker.ports import free_port
+from stream_app.kafka import TlsError, client_options, forget, once_listed, started_consumer, stop_consumer
 from stream_app.settings import Settings
-from tests.stream_app.harness import make_topics
+from tests.stream_app.harness import make_topics, unretrieved
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -120,3 +121,62 @@ def test_a_task_that_is_cancelled_while_it_stops_a_consumer_is_cancelled(app_set
         assert not any(connection.connected() for connection in consumer._client._conns.values())
 
     asyncio.run(stop())
+
+
+CLIENTS: dict[str, tuple[str, str]] = {
+    "started_consumer": ("AIOKafkaConsumer", "stop"),
+    "started_admin": ("AIOKafkaAdminClient", "close"),
+    "started_client": ("AIOKafkaClient", "close"),
+}
+"""What disconnects the client of each."""
+
+
+@pytest.mark.parametrize("name", CLIENTS)
+async def test_a_client_is_disconnected_however_its_use_ends(
+    app_settings: Settings, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """At the end, after an error of the caller, and where the broker is away, so that it never was connected."""
+    kind, method = CLIENTS[name]
+    disconnect, n_disconnected = getattr(getattr(kafka, kind), method), 0
+
+    async def counted(self: Any) -> None:
+        nonlocal n_disconnected
+        n_disconnected += 1
+        await disconnect(self)
+
+    monkeypatch.setattr(getattr(kafka, kind), method, counted)
+    started = getattr(kafka, name)
+    async with started(app_settings):
+        pass
+    assert n_disconnected >= 1  # an admin client disconnects the client in it, which is one of the same kind
+    before = n_disconnected
+    with pytest.raises(LookupError):
+        async with started(app_settings):
+            raise LookupError
+    assert n_disconnected == 2 * before
+    away = app_settings.model_copy(update={"bootstrap_servers": f"127.0.0.1:{free_port()}"})
+    with pytest.raises(KafkaError):
+        async with started(away):
+            pytest.fail("there is no broker")
+    assert n_disconnected > 2 * before
+
+
+async def test_a_consumer_without_options_reads_committed_records_and_commits_nothing(app_settings: Settings) -> None:
+    """That is what all readers of the project want; options say otherwise."""
+    async with started_consumer(app_settings) as plain, started_consumer(app_settings, group_id="g") as grouped:
+        assert (plain._group_id, plain._isolation_level, plain._enable_auto_commit) == (None, "read_committed", False)
+        assert (grouped._group_id, grouped._isolation_level) == ("g", "read_committed")
+
+
+async def test_forgotten_errors_are_not_told() -> None:
+    """A future that nobody waits for any more may fail or be cancelled: the event loop has nothing to say of it."""
+
+    async def fail() -> None:
+        raise KafkaError
+
+    async with unretrieved() as told:
+        asyncio.ensure_future(fail()).add_done_callback(forget)
+        sleeping = asyncio.ensure_future(asyncio.sleep(60.0))
+        sleeping.add_done_callback(forget)
+        sleeping.cancel()
+    assert told == []

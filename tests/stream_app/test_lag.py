@@ -19,6 +19,7 @@ from stream_app.cli.lag import lag as lag_command
 from stream_app.lag import LagError, LagMeter, measure_lag
 from stream_app.partition_lag import PartitionLag
 from tests.stream_app import harness
+from tests.stream_app.test_lag_records import UNTIMED
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -69,11 +70,13 @@ class Transactions:
         await self._consumer.stop()
         await self._admin.close()
 
-    async def send(self, topic: str, *, n_records: int = 1, age_ms: int = 0) -> None:
+    async def send(self, topic: str, *, n_records: int = 1, age_ms: int = 0, value: bytes | None = b"{}") -> None:
         """Write records to partition 0, with a transaction of their own."""
         async with self.producer.transaction():
             for _ in range(n_records):
-                sent = await self.producer.send_and_wait(topic, b"{}", partition=0, timestamp_ms=NOW_MS - age_ms)
+                sent = await self.producer.send_and_wait(
+                    topic, value, key=b"key", partition=0, timestamp_ms=NOW_MS - age_ms
+                )
         await self.wait_for_end(topic, sent.offset + 2)  # the record and the marker
 
     async def commit(self, group: str, topic: str, offset: int) -> None:
@@ -222,6 +225,19 @@ def test_a_clock_behind_the_producers_gives_no_negative_age(topics: Settings) ->
             return first(await meter.measure(), "user").lag_s
 
     assert asyncio.run(measure()) == 0.0
+
+
+@pytest.mark.parametrize("value", UNTIMED.values(), ids=UNTIMED.keys())
+def test_no_record_keeps_a_lag_from_being_told(topics: Settings, value: bytes | None) -> None:
+    """A record that says no time is a lag like any other, of an age by Kafka's timestamp alone."""
+
+    async def measure() -> PartitionLag:
+        async with Transactions(topics) as broker, meter_of(topics) as meter:
+            await broker.send(topics.topic_events, age_ms=5_000, value=value)
+            return first(await meter.measure(), "user")
+
+    found = asyncio.run(measure())
+    assert (found.lag_events, found.lag_s, found.lag_event_s) == (2, 5.0, None)
 
 
 def test_a_committed_offset_beyond_the_end_is_a_problem(topics: Settings) -> None:

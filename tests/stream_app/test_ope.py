@@ -201,3 +201,12 @@ def test_people_get_a_table(tmp_path: Path) -> None:
     assert "2 slates, 4 slots; the log itself earned 1.5 a slate" in done.stdout
     assert "cascade-dr" not in done.stdout
     assert "of the weights were clipped" in done.stdout
+
+
+@pytest.mark.parametrize("line", [b'{"x":' + b"[" * 60_000, b'{"a": "\xff"}', b"no JSON"])
+def test_a_line_that_cannot_be_read_is_an_error_that_names_it(tmp_path: Path, line: bytes) -> None:
+    """Brackets nested too deeply, bytes that are not UTF-8, and no JSON at all: the message says which line it is."""
+    path = written(tmp_path / "log.jsonl", ROWS)
+    path.write_bytes(path.read_bytes() + line + b"\n")
+    with pytest.raises(LogError, match=r"log\.jsonl:5: not JSON"):
+        read_log(path)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import random
 
 import pytest
@@ -11,10 +13,11 @@ from operators.ope import Estimator, EvaluationParams, evaluate
 from stream_app.cli import CommandError
 from stream_app.cli.main import app
 from stream_app.ope_log import LogError
-from stream_app.ope_topics import Attribution, joined_log, parse_target
+from stream_app.ope_topics import Attribution, joined_log, parse_target, read_topics
 from stream_app.policy_publish import make_state
-from stream_app.records import AsOf, Event, EventLimits, Slate, SlateItem, decode_events, decode_slate
+from stream_app.records import AsOf, Event, EventLimits, Slate, SlateItem, decode_events, decode_slate, encode_slate
 from stream_app.settings import Settings
+from tests.stream_app import harness
 from tests.stream_app.test_policy_task import react
 from tests.stream_app.test_user_stage import ITEMS, NOW_MS, World
 from tests.stream_app.test_user_stage import event as record
@@ -125,6 +128,25 @@ def test_slates_that_can_still_earn_something() -> None:
     assert found.log.n_slates == 1 + 1
     assert found.notes[-1] == "0 slates are left out because they can still earn something"
     assert joined_log(settings, attribution, "a", pending=True).log.n_slates == 2
+
+
+FOREIGN = [b"no JSON", b"{}", b"\xff", b'{"x":' + b"[" * 60_000]
+
+
+def test_records_that_are_no_slates_are_passed_over_and_counted(app_settings: Settings) -> None:
+    """What somebody else has written to the topic of slates stops nothing, and a note says how much that was."""
+    harness.make_topics(app_settings)
+    keyed = json.dumps(
+        {"event_id": "e", "type": "purchase", "user_id": "u0", "item_id": "x", "event_time_ms": START_MS}
+    )
+    harness.send(app_settings, [(b"u0", keyed.encode())], partition=0)
+    values = [*FOREIGN, encode_slate(slate(0, "greedy", 0.5)), None]
+    harness.send(app_settings, [(b"u0", value) for value in values], topic=app_settings.topic_recommendations)
+    attribution = asyncio.run(read_topics(app_settings, NOW_MS))
+    found = joined_log(app_settings, attribution, "greedy", pending=True)
+    assert found.log.n_slates == 1
+    said = f"{len(FOREIGN)} records of {app_settings.topic_recommendations} are passed over: they are no slates"
+    assert found.notes[-1] == said
 
 
 @pytest.mark.parametrize(

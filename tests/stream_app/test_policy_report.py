@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 
+import pytest
 from rich.console import Console
 
 from stream_app.cli.policy import _show
 from stream_app.policy_publish import make_state
-from stream_app.policy_report import policy_rows
+from stream_app.policy_report import NoPolicyError, policy_rows, read_policy
 from stream_app.records.policy import EstimateState, GroupState, PolicyState, StandingState
 from stream_app.settings import Settings
+from tests.stream_app import harness
 
 
 def state(*standing: StandingState) -> PolicyState:
@@ -56,6 +59,16 @@ def test_a_group_of_which_nothing_is_known_says_so() -> None:
     text = console.file.getvalue()
     assert "not known yet" in " ".join(text.split())
     assert "…" not in text
+
+
+def test_a_policy_that_cannot_be_read_is_an_error_with_a_remedy(app_settings: Settings) -> None:
+    """As one that is not there yet: neither is a traceback."""
+    harness.make_topics(app_settings)
+    with pytest.raises(NoPolicyError, match="crossaisle worker"):
+        asyncio.run(read_policy(app_settings))
+    harness.send(app_settings, [(b"policy", b'{"x":' + b"[" * 60_000)], topic=app_settings.topic_policy_state)
+    with pytest.raises(NoPolicyError, match="with the version that wrote it"):
+        asyncio.run(read_policy(app_settings))
 
 
 def test_an_interval_holds_after_the_cap_is_lowered() -> None:

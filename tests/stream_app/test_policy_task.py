@@ -355,6 +355,13 @@ def test_the_view_follows_the_newest_policy() -> None:
     view.apply([Record(b"policy", json.dumps(earlier).encode())])
     assert view.holding.version == 7
     assert not view.holding.cell_means.any()
+    for value in (b'{"x":' + b"[" * 60_000, b'{"format_version": "\xff"}'):
+        view.apply([Record(b"policy", value)])
+    assert view.holding.version == 7
+    for arm in earlier["arms"]:
+        arm["shares"].pop()
+    view.apply([Record(b"policy", json.dumps(earlier).encode())])
+    np.testing.assert_allclose(view.holding.shares, start)
     broken = encode_policy(state(8, {"greedy": 0.0, "explore": 0.0, "discover": 0.0}))
     view.apply([Record(b"policy", broken)])
     np.testing.assert_allclose(view.holding.shares, start)

@@ -172,7 +172,7 @@ def test_termination_without_a_broker(app_settings: Settings, own_broker: Embedd
     """SIGTERM ends a worker whose broker has gone within 5 seconds too; what it could not commit is read again."""
     settings = harness.with_short_session(app_settings, bootstrap_servers=own_broker.bootstrap_servers)
     harness.make_topics(settings)
-    slow = settings.model_copy(update={"commit_interval_ms": 60_000})
+    slow = settings.model_copy(update={"commit_interval_ms": 60_000, "transaction_timeout_ms": 120_000})
     with Worker(slow, tmp_path / "log") as worker:
         worker.wait_ready()
         sent = harness.send_numbered(settings, 500)

@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
+from aiokafka.errors import KafkaConnectionError, KafkaError
 
+from stream_app import tail
 from stream_app.changelog import RecoveryError
 from stream_app.kafka import client_options
+from stream_app.settings import Settings
 from stream_app.tail import TailService
 from tests.stream_app import harness
 from tests.stream_app.harness import Worker
@@ -20,7 +23,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from stream_app.records import KafkaRecord
-    from stream_app.settings import Settings
 
 N_MORE = 7
 
@@ -136,3 +138,26 @@ def test_a_catalogue_that_goes_away_stops_the_worker(
         harness.make_topics(settings)
     with Worker(settings, tmp_path / "again") as worker:
         worker.wait_ready()
+
+
+async def test_a_connection_that_cannot_be_closed_is_no_error_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tail tells why it was interrupted; what its consumer says when it is stopped, nobody waits for."""
+
+    class AwayConsumer:
+        def __init__(self, **_: object) -> None:
+            pass
+
+        async def start(self) -> None:
+            raise KafkaConnectionError
+
+    async def fail(_: object) -> None:
+        raise KafkaError
+
+    monkeypatch.setattr(tail, "AIOKafkaConsumer", AwayConsumer)
+    monkeypatch.setattr(tail, "stop_consumer", fail)
+    with ThreadPoolExecutor(1) as executor:
+        service = TailService(Settings(), "topic", lambda _: None, executor)
+        async with harness.unretrieved() as told:
+            with pytest.raises(KafkaConnectionError):
+                await service._read()
+    assert told == []

@@ -15,6 +15,7 @@ from stream_app.kafka import client_options, fetch_topic_ids, wait_for_broker
 from stream_app.settings import Settings
 from stream_app.topics import Finding, check_topics, create_topics, topic_specs
 from tests.conftest import free_port
+from tests.stream_app import harness
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -58,11 +59,12 @@ async def test_wrong_settings_are_found(app_settings: Settings) -> None:
     grow = {app_settings.topic_user_state: NewPartitions(total_count=6)}
     await _admin(app_settings, lambda admin: admin.create_partitions(grow))
     found: dict[tuple[str, str], Finding] = {}
-    for _ in range(300):  # the broker shows the new partitions a moment later
-        found = {(f.topic, f.problem.split(" ")[0]): f for f in await check_topics(app_settings)}
-        if (app_settings.topic_user_state, "has") in found:
-            break
-        await asyncio.sleep(0.1)
+
+    async def shows_more() -> bool:
+        found.update({(f.topic, f.problem.split(" ")[0]): f for f in await check_topics(app_settings)})
+        return (app_settings.topic_user_state, "has") in found
+
+    await harness.until(shows_more, "the broker to show the new partitions")
     assert (app_settings.topic_item_state, "cleanup.policy") in found
     assert "kafka-configs" in found[app_settings.topic_item_state, "cleanup.policy"].remedy
     assert (app_settings.topic_item_state, "max.message.bytes") in found
@@ -96,14 +98,12 @@ async def test_a_recreated_topic_has_another_id(app_settings: Settings) -> None:
     assert first is not None
     assert await fetch_topic_ids(app_settings, [name, "no-such-topic"]) == {name: first, "no-such-topic": None}
     await _admin(app_settings, lambda admin: admin.delete_topics([name]))
-    second = None
-    for _ in range(100):
+
+    async def is_there_anew() -> bool:
         await _admin(app_settings, lambda admin: admin.create_topics([NewTopic(name, 1, 1)]))
-        second = (await fetch_topic_ids(app_settings, [name]))[name]
-        if second not in (None, first):
-            break
-        await asyncio.sleep(0.05)
-    assert second not in (None, first)
+        return (await fetch_topic_ids(app_settings, [name]))[name] not in (None, first)
+
+    await harness.until(is_there_anew, "the topic to be there under another id")
 
 
 async def test_waiting_says_so(bootstrap_servers: str) -> None:
@@ -112,10 +112,7 @@ async def test_waiting_says_so(bootstrap_servers: str) -> None:
     away = Settings(bootstrap_servers=f"127.0.0.1:{free_port()}")
     with capture_logs() as logs:
         waiting = asyncio.create_task(wait_for_broker(away, log))
-        for _ in range(200):
-            if logs:
-                break
-            await asyncio.sleep(0.05)
+        await harness.until(lambda: bool(logs), "a log line")
         assert not waiting.done()
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):

@@ -10,6 +10,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError, ProducerFenced
 
+from stream_app import transaction
 from stream_app.kafka import client_options
 from stream_app.packing import BATCH_BYTES
 from stream_app.processor import Output
@@ -173,3 +174,26 @@ async def _make_narrow(settings: Settings, topic: str) -> None:
     await admin.start()
     await admin.create_topics([NewTopic(topic, 2, 1, topic_configs={"max.message.bytes": "1000"})])
     await admin.close()
+
+
+async def test_a_client_that_cannot_be_closed_is_no_error_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A producer that hangs is dropped with its connections; what those say of it, nobody waits for."""
+    monkeypatch.setattr(transaction, "_STOP_TIMEOUT_S", 0.01)
+    async with harness.unretrieved() as told:
+        await TaskProducer(HangingProducer(), "id").discard()  # type: ignore[arg-type]  # a fake
+    assert told == []
+
+
+class HangingProducer:
+    """Cannot be stopped, nor can its client be closed."""
+
+    def __init__(self) -> None:
+        self.client = self
+
+    async def stop(self) -> None:
+        """Hang."""
+        await asyncio.sleep(harness.TIMEOUT_S)
+
+    async def close(self) -> None:
+        """Fail."""
+        raise KafkaError

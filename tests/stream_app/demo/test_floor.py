@@ -13,6 +13,9 @@ from stream_app.records import AsOf, Slate, SlateItem
 if TYPE_CHECKING:
     from stream_app.reading import Record
 
+TIME_MS = 1_483_272_000_000
+LAST_MS = TIME_MS + 3_600_000
+"""Latest time of an event that the worker takes."""
 TITLES = {"b": "Bananas, 40 lb", "m": "Milk, 1 ga"}
 
 
@@ -33,7 +36,7 @@ def make_slate(user: str, *items: tuple[str, str], offset: int = 0) -> Slate:
 
 def sale(user: str, item: str, session: str | None = "s1", kind: str = "purchase") -> Sale:
     """Make an event as the demo reads it."""
-    return Sale(type=kind, user_id=user, item_id=item, event_time_ms=1_483_272_000_000, session_id=session)
+    return Sale(type=kind, user_id=user, item_id=item, event_time_ms=TIME_MS, session_id=session)
 
 
 @pytest.fixture
@@ -50,9 +53,9 @@ def floor(state: DemoState) -> ShopFloor:
 
 def test_a_slate_is_shown_with_its_basket_titles_and_reasons(state: DemoState, floor: ShopFloor) -> None:
     """Ids become titles, codes become words, and the basket is the one of the household's present session."""
-    floor.sold(sale("u", "x", session="before"), 0.0)
-    floor.sold(sale("u", "b"), 1.0)
-    floor.sold(sale("u", "unknown"), 2.0)
+    floor.sold(sale("u", "x", session="before"), 0.0, LAST_MS)
+    floor.sold(sale("u", "b"), 1.0, LAST_MS)
+    floor.sold(sale("u", "unknown"), 2.0, LAST_MS)
     floor.acknowledged(0, 7, 2.0)
     floor.slate(make_slate("u", ("m", "together:b"), ("b", "repeat"), offset=7), 2.5)
     shown = state.slates[-1]
@@ -67,11 +70,11 @@ def test_a_slate_is_shown_with_its_basket_titles_and_reasons(state: DemoState, f
 
 def test_a_purchase_counts_for_the_slate_before_it_only(state: DemoState, floor: ShopFloor) -> None:
     """A hit is on the slate that was read before the purchase, and is shown with its title and reason."""
-    floor.sold(sale("u", "m"), 0.0)
+    floor.sold(sale("u", "m"), 0.0, LAST_MS)
     floor.slate(make_slate("u", ("m", "together:b")), 1.0)
     assert (state.n_scored, state.n_hits) == (0, 0)
-    floor.sold(sale("u", "b"), 2.0)
-    floor.sold(sale("u", "m"), 3.0)
+    floor.sold(sale("u", "b"), 2.0, LAST_MS)
+    floor.sold(sale("u", "m"), 3.0, LAST_MS)
     assert (state.n_scored, state.n_hits, state.hit_rate) == (2, 1, 0.5)
     hit = state.hits[-1]
     assert (hit.user_id, hit.title, hit.slot, hit.reason) == ("u", "Milk, 1 ga", 0, "goes with Bananas")
@@ -80,14 +83,14 @@ def test_a_purchase_counts_for_the_slate_before_it_only(state: DemoState, floor:
 def test_only_purchases_are_scored(state: DemoState, floor: ShopFloor) -> None:
     """Looking at an item of the slate is no hit."""
     floor.slate(make_slate("u", ("m", "popular")), 1.0)
-    floor.sold(sale("u", "m", kind="view"), 2.0)
+    floor.sold(sale("u", "m", kind="view"), 2.0, LAST_MS)
     assert state.n_scored == 0
 
 
 def test_slates_are_shown_slowly_enough_to_read(state: DemoState, floor: ShopFloor) -> None:
     """Of many slates in a moment one is shown, while all are counted."""
     for item in "xyz":
-        floor.sold(sale("u", item), 0.0)
+        floor.sold(sale("u", item), 0.0, LAST_MS)
     for number in range(100):
         floor.slate(make_slate("u", ("m", "popular")), 10.0 + number * SHOW_EVERY_S / 200)
     assert state.n_slates == 100
@@ -99,8 +102,8 @@ def test_without_measured_events_there_is_no_freshness(state: DemoState, floor: 
     floor.measure()
     assert (state.freshness_p50_s, state.household) == (None, None)
     for item in "ab":
-        floor.sold(sale("busy", item), 0.0)
-    floor.sold(sale("calm", "a"), 0.0)
+        floor.sold(sale("busy", item), 0.0, LAST_MS)
+    floor.sold(sale("calm", "a"), 0.0, LAST_MS)
     floor.acknowledged(0, 1, 1.0)
     floor.slate(make_slate("busy", ("m", "popular"), offset=1), 1.25)
     floor.measure()
@@ -115,9 +118,22 @@ def test_events_that_cannot_be_read_are_left_to_the_worker() -> None:
     assert read_sale({"user_id": "u", "event_time_ms": 5}) == Sale(user_id="u", event_time_ms=5)
 
 
+@pytest.mark.parametrize("wrong_ms", [1_483_272_000_000_000, LAST_MS + 1, -1, 0, 10**40])
+def test_an_event_whose_time_the_worker_rejects_does_not_tell_the_time(
+    state: DemoState, floor: ShopFloor, wrong_ms: int
+) -> None:
+    """Microseconds, or a time before the year 2000, are sent and counted; the shop's time stays that of the others."""
+    wrong = Sale("purchase", "u", "m", wrong_ms)
+    floor.sold(wrong, 0.0, LAST_MS)
+    assert state.shop_time_ms is None
+    floor.sold(sale("u", "m"), 1.0, LAST_MS)
+    floor.sold(wrong, 2.0, LAST_MS)
+    assert (state.n_events, state.shop_time_ms) == (3, TIME_MS)
+
+
 def test_an_unreadable_event_is_counted_and_nobodys(state: DemoState, floor: ShopFloor) -> None:
     """An event without a household is one event more, and no household, basket or purchase."""
-    floor.sold(Sale(), 0.0)
+    floor.sold(Sale(), 0.0, LAST_MS)
     assert (state.n_events, state.n_households, state.n_baskets, state.n_scored) == (1, 0, 0, 0)
 
 

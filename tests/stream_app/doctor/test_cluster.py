@@ -211,6 +211,16 @@ def test_events_from_the_future(app_settings: Settings, ahead_ms: int, severity:
     assert found.severity == severity, found
 
 
+def test_events_that_say_no_time_do_not_stop_the_clock_check(app_settings: Settings) -> None:
+    """A record that is nested too deeply, and one of a time beyond all numbers, count by Kafka's timestamp."""
+    harness.make_topics(app_settings)
+    values = [b'{"x":' + b"[" * 60_000, b'{"event_time_ms": 1' + b"0" * 400 + b"}"]
+    for partition, value in enumerate(values):
+        harness.send(app_settings, [(b"u", value)], partition=partition)
+    (found,) = asyncio.run(check_clock_by_events(app_settings))
+    assert found.severity == "ok", found
+
+
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     """Return settings of a broker that asks for rights, and allows no transaction longer than five seconds."""
@@ -264,6 +274,9 @@ def test_rights_taken_away(guarded: Settings) -> None:
     found = _until(lambda: check_rights(guarded), f"no right to read group {guarded.app_id}.item")
     assert f"--operation Read --group {guarded.app_id}.item" in words(found)
     assert f"group {guarded.app_id}.user" not in words(found)
+    _allow_only(guarded, ResourceType.GROUP, f"{guarded.app_id}.catalog-rejects", AclOperation.DESCRIBE)
+    found = _until(lambda: check_rights(guarded), f"no right to read group {guarded.app_id}.catalog-rejects")
+    assert f"--operation Read --group {guarded.app_id}.catalog-rejects" in words(found)
 
 
 def test_transactions_refused(guarded: Settings) -> None:

@@ -13,11 +13,12 @@ from stream_app.members import Member
 from stream_app.observer import Observation
 from stream_app.records.slate import AsOf, Slate, SlateItem, encode_slate
 from stream_app.settings import Settings
-from stream_app.web.hub import Hub
+from stream_app.web.answer import ProblemError
+from stream_app.web.hub import _MAX_QUEUE, MAX_WATCHERS, Hub, sse
 from tests.stream_app import harness
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator
 
 SLATE = Slate(
     slate_id="0-7",
@@ -114,7 +115,7 @@ def test_records_of_strangers_are_passed_over(app_settings: Settings) -> None:
         await anext(watching)
         feed = asyncio.create_task(hub._feed())
         try:
-            await wait_for(lambda: feed.done() or (bool(hub._slates) and bool(hub._rejects)))
+            await harness.until(lambda: feed.done() or (bool(hub._slates) and bool(hub._rejects)), "slates and rejects")
             assert not feed.done()
             assert {row["code"] for row in hub._rejects} == {"foreign"}
             return list(hub._slates)
@@ -126,10 +127,57 @@ def test_records_of_strangers_are_passed_over(app_settings: Settings) -> None:
     assert asyncio.run(follow()) == [msgspec.to_builtins(SLATE)]
 
 
-async def wait_for(condition: Callable[[], bool]) -> None:
-    """Wait until a condition holds, at most half a minute."""
-    for _ in range(1_500):
-        if condition():
-            return
-        await asyncio.sleep(0.02)
-    pytest.fail("the feed takes too long")
+async def read_all(messages: AsyncIterator[bytes]) -> list[bytes]:
+    """Return what a page gets until its stream ends."""
+    async with asyncio.timeout(harness.TIMEOUT_S):
+        return [message async for message in messages]
+
+
+async def test_a_page_that_reads_too_slowly_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its stream ends, so that it connects again, instead of standing still with keep-alives; others go on."""
+    monkeypatch.setattr("stream_app.web.hub._KEEP_ALIVE_S", 0.01)
+    hub = hub_of(Settings())
+    slow, quick = hub.watch(), hub.watch()
+    for page in (slow, quick):
+        assert [(await anext(page))[:7] for _ in range(2)] == [b"event: "] * 2
+    behind, waiting = asyncio.ensure_future(anext(slow)), asyncio.ensure_future(anext(quick))
+    for number in range(1_000):
+        hub._send("state", number)
+        if not number:
+            await behind
+        assert (await waiting) == sse("state", number)
+        waiting = asyncio.ensure_future(anext(quick))
+    assert await read_all(slow) == []
+    hub.close()
+    with pytest.raises(StopAsyncIteration):
+        await waiting
+
+
+async def test_the_end_reaches_a_page_however_far_it_is_behind() -> None:
+    """What waits for a page does not keep the worker's end from it."""
+    hub = hub_of(Settings())
+    for n_waiting in (0, 1, _MAX_QUEUE - 1, _MAX_QUEUE, _MAX_QUEUE + 1, 3 * _MAX_QUEUE):
+        page = hub.watch()
+        await anext(page)
+        for number in range(n_waiting):
+            hub._send("state", number)
+        hub.close()
+        assert await read_all(page) == [sse("rejects", [])]
+    assert not hub._watchers
+
+
+async def test_a_page_counts_until_its_stream_has_ended() -> None:
+    """Also when it reads too slowly: its connection is still there."""
+    hub = hub_of(Settings())
+    pages = [hub.watch() for _ in range(MAX_WATCHERS)]
+    for page in pages:
+        await anext(page)
+    for number in range(_MAX_QUEUE + 1):
+        hub._send("state", number)
+    with pytest.raises(ProblemError, match="pages are open"):
+        await anext(hub.watch())
+    await pages[0].aclose()
+    again = hub.watch()
+    assert (await anext(again)).startswith(b"event: history")
+    for page in (*pages, again):
+        await page.aclose()
