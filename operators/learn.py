@@ -9,7 +9,7 @@ from operators.blend import learn_blend
 from operators.category_model import learn_categories
 from operators.factors import accumulator, build_query, sgd_step
 from operators.lists import list_candidates
-from operators.numeric import DAY_S, forward_weight, growth, splitmix, uniform
+from operators.numeric import DAY_S, counted, forward_weight, growth, splitmix, uniform
 from operators.params import N_OVERALL, POPULARITY_DAYS, LearnParams, SlateParams
 from operators.rank import begin, end, list_all, release, score_all
 from operators.reactions import learn_reaction, reacted_place
@@ -151,7 +151,7 @@ def _learn_interaction(
         if header.shown[k] == e.row:
             header.shown_times[k] = 0
     globals_.ring[globals_.ring_n % N_RING] = e.id
-    globals_.ring_n += 1
+    globals_.ring_n = counted(globals_.ring_n)
     return loss_auc
 
 

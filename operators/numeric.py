@@ -14,6 +14,7 @@ DAY_S = 86_400.0
 FIXED_POINT = 256.0
 FACTOR_SPREAD = 0.05
 _LOWEST, _HIGHEST = -(2**31), 2**31
+_LAST, _HALF = np.uint32(0xFFFFFFFF), np.uint32(0x80000000)
 _ZERO, _ONE = np.float32(0.0), np.float32(1.0)
 
 
@@ -103,6 +104,15 @@ def kth_largest(values: Floats, k: int) -> float:
     bits = np.empty(1, np.int32)
     bits[0] = _in_order(low)
     return float(bits.view(np.float32)[0])
+
+
+@inner_kernel
+def counted(n: np.uint32) -> np.uint32:
+    """Return the count after ``n``: one more, or half of the range less where it ends, and never 0 again.
+
+    What is left of it by a power of two below that stays in turn.
+    """
+    return n + np.uint32(1) if n < _LAST else _HALF
 
 
 @inner_kernel

@@ -27,8 +27,9 @@ import math
 
 import numpy as np
 
-from operators.arrays import HAD_ONLY, N_HIDDEN, N_NETWORK, N_PLAIN, OF_HAD, OF_NONE, OF_ONE, Work
+from operators.arrays import HAD_ONLY, N_HIDDEN, N_NETWORK, N_PLAIN, OF_HAD, OF_NONE, OF_ONE, Entities, Work
 from operators.elementary import exponentials
+from operators.numeric import counted, kth_largest
 from operators.wide import WIDTH, add_rows, sum_rows, whole_rows
 from state.arrays import Floats, Int32s, Row
 from state.kernel import inner_kernel
@@ -44,6 +45,8 @@ GATE_MEMORY, GATE_PRIOR = 20_000.0, 50.0
 LARGEST_GATE = 1.5
 SHORTEST = np.float32(1e-6)
 """Gradients below it are as good as none."""
+N_LIKELY = 64
+"""Candidates of a head, outside the context, that the perceptron is asked about."""
 LEAST = 1e-3
 """An alternative less likely than this teaches nothing: it takes time, and moves nothing."""
 CENTRE = np.array(
@@ -146,6 +149,53 @@ def correct_logits(globals_: Row, work: Work, which: Int32s, logits: Floats) -> 
 
 
 @inner_kernel(allocates=True)
+def correct_all(entities: Entities, globals_: Row, work: Work, n: int, n_likely: int, logits: Floats) -> None:
+    """Add to the blend's logits of all ``n`` candidates, whose features are filled.
+
+    The perceptron is asked about those alone that may get to the top: of either head the ``n_likely`` that the blend
+    likes best outside the context, and what it likes as much inside. The others get what it says of those in the mean.
+    """
+    candidates = work.candidates
+    which = np.empty(n, np.int32)
+    m = _likely(entities, work, n, n_likely, logits, which)
+    said = logits[which[:m]]
+    correct_logits(globals_, work, which[:m], said)
+    total, count = np.zeros(2, np.float64), np.zeros(2, np.int64)
+    for j in range(m):
+        had = candidates[which[j]].had
+        total[had] += said[j] - logits[which[j]]
+        count[had] += 1
+    j = 0
+    for k in range(n):
+        if j < m and which[j] == k:
+            logits[k] = said[j]
+            j += 1
+        else:
+            logits[k] += total[candidates[k].had] / count[candidates[k].had]
+
+
+@inner_kernel(allocates=True)
+def _likely(entities: Entities, work: Work, n: int, n_likely: int, logits: Floats, which: Int32s) -> int:
+    """Write the numbers of the candidates that the perceptron is asked about to ``which``; return how many."""
+    candidates, category_of = work.candidates, entities.category
+    where_of, bits = work.category_position, work.category_bit
+    least, outside = np.empty(2, np.float32), np.empty(n, np.float32)
+    for had in range(2):
+        m = 0
+        for k in range(n):
+            if candidates[k].had == had:
+                where = where_of[category_of[candidates[k].row]]
+                outside[m] = logits[k]
+                m += 0 if where >= 0 and bits[where] != np.uint64(0) else 1
+        least[had] = kth_largest(outside[:m], n_likely)
+    m = 0
+    for k in range(n):
+        which[m] = k
+        m += 1 if logits[k] >= least[candidates[k].had] else 0
+    return m
+
+
+@inner_kernel(allocates=True)
 def learn_perceptron(
     globals_: Row, work: Work, picked: Int32s, logits: Floats, lift: Floats, m: int, weight: float
 ) -> float:
@@ -184,9 +234,10 @@ def learn_perceptron(
         return loss
     gradient, out_gradient = np.zeros((N_NETWORK, N_HIDDEN), np.float32), np.zeros((2, N_HIDDEN), np.float32)
     sums, back = np.zeros((2, N_HIDDEN), np.float32), np.empty(N_HIDDEN, np.float32)
+    _slopes(p, total, m)
     for k in range(m):
-        g = p[k] / total - (1.0 if k == 0 else 0.0)
-        if abs(g) < LEAST:
+        g = p[k]
+        if g == 0.0:
             continue
         head = 0 if work.candidates[picked[k]].had else 1
         _back(np.float32(weight * g), hidden[k], weights[N_NETWORK + 2 + head], out_gradient[head], back)
@@ -194,7 +245,7 @@ def learn_perceptron(
             sums[head, j] += back[j]
         add_rows(work.features[picked[k]], _NEW_ROWS if head else _HAD_ROWS, back, gradient)
     _unscale(gradient, sums)
-    globals_.network_n += np.uint32(1)
+    globals_.network_n = counted(globals_.network_n)
     fresh = 1.0 / (1.0 - math.exp(-float(globals_.network_n) / MEMORY))
     for f in range(N_NETWORK):
         _step(globals_.network[f], globals_.network_sq[f], gradient[f], np.float32(fresh))
@@ -217,6 +268,19 @@ def _expected(logits: Floats, lift: Floats, said: Floats, gate: float, m: int, p
         total += p[k]
         highest = max(highest, p[k])
     return exponentials(p, m, highest) if math.isfinite(total) else math.nan
+
+
+@inner_kernel
+def _slopes(p: Floats, total: float, m: int) -> None:
+    """Turn the parts of ``total``, the true candidate's first, into slopes of the log-loss by logit, which sum to 0.
+
+    Without the unlikely ones those of the others would not, and what all logits have in common would rise for ever.
+    """
+    likely = 0.0
+    for k in range(1, m):
+        p[k] = p[k] / total if p[k] >= LEAST * total else 0.0
+        likely += p[k]
+    p[0] = -likely
 
 
 @inner_kernel

@@ -13,7 +13,7 @@ from operators.elementary import exponentials
 from operators.factors import build_query
 from operators.features import fill_features
 from operators.params import LearnParams, SlateParams
-from operators.perceptron import correct_logits
+from operators.perceptron import N_LIKELY, correct_all
 from operators.reactions import correct_by_reactions
 from operators.recall import forget_candidates, recall
 from operators.refresh import refresh_lines
@@ -117,7 +117,7 @@ def score_all(
     """
     fill_features(users, u, entities, work, work.every[:n], n_context_categories, now_s)
     score_features(entities, globals_.blend, work, work.every[:n], work.scored)
-    correct_logits(globals_, work, work.every[:n], work.scored)
+    correct_all(entities, globals_, work, n, N_LIKELY, work.scored)
     correct_by_reactions(users, u, globals_, work, n)
     correct_discoveries(entities, globals_, work, n)
     highest, total = -1e30, 0.0

@@ -32,12 +32,15 @@ def blended(found: Gathered) -> np.ndarray:
     return found.work.scored[: found.n].copy()
 
 
+def in_context(found: Gathered) -> np.ndarray:
+    """Return which candidates are of a category of the context."""
+    where = found.work.category_position[found.entities.category[found.work.candidates["row"][: found.n]]]
+    return np.asarray((where >= 0) & (found.work.category_features[where, 10] > 0))
+
+
 def discoveries(found: Gathered) -> np.ndarray:
     """Return which candidates are new to the user and of no category of the context."""
-    candidates = found.work.candidates[: found.n]
-    where = found.work.category_position[found.entities.category[candidates["row"]]]
-    inside = (where >= 0) & (found.work.category_features[where, 10] > 0)
-    return (candidates["had"] == 0) & ~inside
+    return np.asarray((found.work.candidates["had"][: found.n] == 0) & ~in_context(found))
 
 
 def log_sum(logits: np.ndarray) -> float:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from operators.learn import PAGES_PER_EVENT, PAIRS_PER_EVENT, RECORDS_PER_EVENT
 from operators.numeric import decay
 from operators.params import POPULARITY_DAYS
+from state.ids import hash_id
 from tests.operators.world import DAY_S, HISTORIES, START_MS, STEPS, Step, World, no_nan
 
 EPOCH_MS = 946_684_800_000
@@ -147,3 +148,13 @@ def test_one_very_late_event_does_not_cost_the_others_their_popularity() -> None
         found.append([float(header["popularity"][k]) * decay(passed_s, POPULARITY_DAYS[k]) for k in range(3)])
     assert np.allclose(found[0], found[1], rtol=1e-3)
     assert found[0][0] > 1.0
+
+
+def test_the_count_of_taught_events_may_end() -> None:
+    """After as many events as the count can hold the ring goes on in turn, and the partition is no beginner again."""
+    world = World(rank_every=1_000)
+    world.users.globals["ring_n"] = 2**32 - 2
+    world.learn([Step(0, item, "purchase", float(item), item) for item in range(8)])
+    ring = world.users.globals["ring"][0]
+    assert [ring[at] for at in (126, 127, 0, 1)] == [hash_id(f"i{item}") for item in range(4)]
+    assert world.users.globals["ring_n"][0] == 2**31 + 6

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from numba import njit
 
 from operators.arrays import HAD_ONLY, N_PLAIN, OF_HAD, OF_NONE, OF_ONE, new_globals
@@ -13,10 +14,11 @@ from operators.perceptron import (
     MEAN_SHARE,
     MEMORY,
     SPREAD,
+    correct_all,
     correct_logits,
     learn_perceptron,
 )
-from tests.operators.test_discovery import blended
+from tests.operators.test_discovery import blended, in_context
 from tests.operators.world import Gathered, World, no_nan, shoppers
 
 MEANS = ("mean_network", "mean_network_out")
@@ -26,6 +28,11 @@ NAMES = ("network", "network_sq", "network_out", "network_out_sq", "network_n", 
 @njit
 def _correct(globals_, work, which, logits):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202 - numba infers them
     correct_logits(globals_, work, which, logits)
+
+
+@njit
+def _correct_all(entities, globals_, work, n, n_likely, logits):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202 - numba infers them
+    correct_all(entities, globals_, work, n, n_likely, logits)
 
 
 @njit
@@ -90,6 +97,32 @@ def test_logits_are_those_of_the_definition() -> None:
             assert np.allclose(after - before, wanted, atol=1e-3)
             kinds |= set(found.work.candidates["had"][which].tolist())
     assert kinds == {0, 1}
+
+
+@pytest.mark.parametrize("n_likely", [1, 3, 1_000])
+def test_what_the_blend_rules_out_gets_the_mean(n_likely: int) -> None:
+    """The best of either kind outside the context get what the perceptron says of them, the others the mean of that."""
+    shop, globals_ = world(), some_network(7)
+    n_ruled_out = 0
+    for user in shop.known_users():
+        with shop.gathered(user) as found:
+            before = blended(found)
+            after, asked = before.copy(), before.copy()
+            _correct(globals_, found.work, found.work.every[: found.n], asked)
+            _correct_all(found.entities, globals_, found.work, found.n, n_likely, after)
+            said = asked - before
+            had = found.work.candidates["had"][: found.n].astype(bool)
+            outside = ~in_context(found)
+            for kind in (had, ~had):
+                if not kind.any():
+                    continue
+                best = np.sort(before[kind & outside])[::-1]
+                least = best[n_likely - 1] if len(best) > n_likely else -np.inf
+                likely = kind & (before >= least)
+                assert np.allclose(after[likely], asked[likely], atol=1e-5)
+                assert np.allclose(after[kind & ~likely] - before[kind & ~likely], said[likely].mean(), atol=1e-4)
+                n_ruled_out += int((kind & ~likely).sum())
+    assert (n_ruled_out > 0) == (n_likely < 1_000)
 
 
 def test_steps_go_where_the_loss_falls() -> None:
@@ -188,6 +221,18 @@ def test_slates_take_the_mean_of_the_latest_weights() -> None:
         for one in (globals_, other):
             _learn(one, found.work, order, blend[order].copy(), lift, found.n)
         assert (other["network"] == globals_["network"]).all()
+
+
+def test_the_count_of_steps_may_end() -> None:
+    """A step after as many as the count can hold leaves weights that are numbers."""
+    shop, globals_ = world(), some_network(5)
+    globals_["network_n"] = 2**32 - 2
+    with shop.gathered(shop.known_users()[0]) as found:
+        order, lift = np.arange(found.n, dtype=np.int32), np.zeros(found.n, np.float32)
+        for _ in range(4):
+            _learn(globals_, found.work, order, blended(found), lift, found.n)
+    assert no_nan(*(globals_[name] for name in NAMES))
+    assert globals_["network_n"] > 2**30
 
 
 def test_what_is_not_finite_teaches_nothing() -> None:
