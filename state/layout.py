@@ -67,68 +67,6 @@ MEMORY_FIELDS = ("heads", "tick", "dirty", "ahead", "next", "rows")
 Chain heads, LRU tick, dirty mark, whether a row is ahead of its page, next page, rows of the ids.
 """
 
-ENTITY_FIELDS`) are 64-bit ids on disk; in memory they are row numbers of the replica, half as wide, which a
-kernel need not look up. Numbers are little endian; changing any on-disk field is a change of
-:data:`STATE_FORMAT_VERSION`.
-
-======  =====  ==================================================  =====  ==========  ============
-row     chain  page                                                slots  disk bytes  memory bytes
-======  =====  ==================================================  =====  ==========  ============
-user           header                                                         438         347
-user    0      items the user had                                      8      144         117
-user    1      categories the user had                                 8      192         165
-user    2      items of the present session, with times               10      120          85
-user    3      hashes of the latest event ids, a ring                 16      128         133
-user    4      slates shown last, a ring of one page each             10      103         108
-user    5      what only items have that the user had again            4       60          65
-entity         header                                                         338         350
-entity  0      co-occurring entities and weights                      16      192         264
-======  =====  ==================================================  =====  ==========  ============
-
-An *entity* is an item or a category: both have popularities, a co-occurrence table and a bias; only items use the
-factors. Decayed values of a header are as of its ``t_s``. Times are seconds since 2000-01-01 UTC
-(:data:`EPOCH_2000_S`).
-
-Bytes of a page that were 0 in every page ever written may become a field whose 0 says "not known": that is no change of
-the format, in either direction.
-"""
-
-from functools import cache
-from typing import Any
-
-import numpy as np
-
-STATE_FORMAT_VERSION = 4
-EPOCH_2000_S = 946_684_800
-
-N_FACTORS = 32
-N_SLOTS = 16
-N_USER_SLOTS = 8
-N_CONTEXT_SLOTS = 10
-N_REPEATS = 4
-N_CHAINS = 6
-N_ENTITY_CHAINS = 1
-N_RECENT = 20
-N_SLATE = 10
-N_DEDUPE = 32
-N_EXPOSURES = 4
-N_POPULARITIES = 5
-N_DELTAS = 7
-
-USER_ITEMS, USER_CATEGORIES, USER_CONTEXT, USER_DEDUPE, USER_EXPOSURES, USER_REPEATS = 0, 1, 2, 3, 4, 5
-ENTITY_NEIGHBOURS = 0
-KIND_ITEM, KIND_CATEGORY = 0, 1
-FLAG_BOUGHT, FLAG_DISLIKED = 1, 2
-FLAG_BITS = 2
-"""Bits of an item's flags; those above them hold the number of its place among the repeats, 0 is none.
-
-Place ``n`` is slot ``n % N_REPEATS`` of page ``n // N_REPEATS - 1`` of chain :data:`USER_REPEATS`, so that the first is
-:data:`N_REPEATS`. An item that the user had once needs none: its fast count is its slow one.
-"""
-
-MEMORY_FIELDS = ("heads", "tick", "dirty", "ahead", "next", "rows")
-"""Fields that exist in memory only: chain heads, LRU tick, dirty mark, ahead of its page, next page, rows of the ids."""
-
 ENTITY_FIELDS = ("entity", "recent", "shown")
 """Fields that hold rows of the replica in memory, 0 where there is none, and 64-bit ids on disk."""
 
