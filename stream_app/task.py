@@ -1,7 +1,8 @@
 """A task: the one owner of an input partition, of its state, and of a transactional producer.
 
-Commits (:mod:`stream_app.commit`) begin one commit interval apart as long as something is read; there is one more when
-the partition is revoked. What a processor has ready before is sent at once, in the transaction that is to be committed.
+Commits (:mod:`stream_app.commit`) begin one commit interval apart as long as something is read, earlier where a
+processor has very much to write; there is one more when the partition is revoked. What a processor has ready before is
+sent at once, in the transaction that is to be committed.
 
 Recovery, on opening and after any error: a new producer first (it fences an older one and ends its transaction), then
 the local store, then the changelog from the store's position to its end, then the input from the checkpoint. What was
@@ -245,7 +246,7 @@ class Task:
                 interval_s = self._context.spec.commit_interval_ms / 1000 * opened.processor.stretch
                 rest_s = max(_REST_SHARE * interval_s, min(ended_s - begun_s, interval_s))
                 due = max(now_s + _GATHER_SHARE * interval_s, begun_s + interval_s, ended_s + rest_s)
-            if due is not None and now_s >= due:
+            if due is not None and (now_s >= due or opened.processor.is_full):
                 begun_s, due = now_s, None
                 await self._commit(opened)
                 ended_s = time.monotonic()
