@@ -4,7 +4,7 @@ from typing import Annotated
 
 import msgspec
 
-_CONTEXT = "Categories the user is in, all excluded; the first of them where not all fit into a record of 1 MB."
+_CONTEXT = "Categories the user is in, all excluded; at most 32, or as many as fit into a record of 1 MB."
 
 
 class AsOf(msgspec.Struct, frozen=True):
@@ -61,8 +61,8 @@ class Slate(msgspec.Struct, frozen=True):
     policy, policy_version
         Which policy (arm) filled it, under which version of what was learned about the arms.
     context_categories
-        Categories of the user's present session: none of the items is of these. As many as there is room for in a
-        record of 1 MB, which is all of them unless their names are very long.
+        Categories of the user's present session: none of the items is of these. At most 32, or fewer where their names
+        are so long that a record of 1 MB has no room for them.
     items
         The slots from the top down; best first where nothing was drawn and no slot was kept for discoveries.
     policy_propensity
