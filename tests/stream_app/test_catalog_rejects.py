@@ -64,16 +64,17 @@ def test_each_record_is_reported_once_whoever_reports(app_settings: Settings) ->
 
 
 def test_large_headers_delay_no_report(app_settings: Settings) -> None:
-    """Rejects whose headers fill a record each go through a topic of default size, in more than one transaction."""
+    """Large values and large headers by turns go through a topic of default size, in more than one transaction."""
     harness.make_topics(app_settings)
     harness.alter_topic(app_settings, app_settings.topic_rejects, {"max.message.bytes": "1048588"})
-    rejected = [
-        (
-            FakeRecord(app_settings.topic_catalog, 0, offset, headers=(("trace", bytes([offset]) * 990_000),)),
-            Rejection(0, "not_json", "it is not JSON"),
+    topic, rejected = app_settings.topic_catalog, []
+    for offset in range(0, 24, 2):
+        large_headers = (("trace", bytes([offset]) * 990_000),)
+        records = (
+            FakeRecord(topic, 0, offset, value=b"?" * 500_000),
+            FakeRecord(topic, 0, offset + 1, headers=large_headers),
         )
-        for offset in range(20)
-    ]
+        rejected += [(record, Rejection(0, "not_json", "it is not JSON")) for record in records]
 
     async def report() -> list[int]:
         with ThreadPoolExecutor(1) as executor:
@@ -81,7 +82,7 @@ def test_large_headers_delay_no_report(app_settings: Settings) -> None:
             await service.collect()
             return [await service.report() for _ in range(3)]
 
-    assert asyncio.run(report()) == [16, 4, 0]
+    assert asyncio.run(report()) == [22, 2, 0]
     harness.wait_decided(app_settings, app_settings.topic_rejects)
     rejects = [decode_reject(record) for record in harness.read_committed(app_settings, app_settings.topic_rejects)]
     assert [(reject.offset, tuple(reject.headers)) for reject in rejects] == [

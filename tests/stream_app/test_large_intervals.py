@@ -48,8 +48,10 @@ def test_an_interval_of_20_000_events_goes_through_a_broker(app_settings: Settin
 
     async def run() -> None:
         producer = await TaskProducer.start(app_settings, "id")
-        await producer.commit(outputs, {}, "group")
-        await producer.discard()
+        try:
+            await producer.commit(outputs, {}, "group")
+        finally:
+            await producer.discard()
 
     asyncio.run(run())
     harness.wait_decided(app_settings, app_settings.topic_item_updates)

@@ -179,14 +179,7 @@ def test_rejects_with_large_headers_go_through(settings: Settings) -> None:
         FakeRecord(b"?", b"u", "events", offset=1, headers=(("trace", b"x" * 990_000),)),
     ]
     rejects = [encode_reject(record, Rejection(0, "not_json", "event: not JSON")) for record in bad]
-    outputs = [Output(topic, 0, key, value, headers) for key, value, headers in rejects]
-
-    async def run() -> None:
-        producer = await TaskProducer.start(settings, "id")
-        await producer.commit(outputs, {}, "group")
-        await producer.discard()
-
-    asyncio.run(run())
+    asyncio.run(_commit(settings, [Output(topic, 0, key, value, headers) for key, value, headers in rejects]))
     found = [decode_reject(record) for record in committed(settings, topic, 2)]
     assert [(reject.value, tuple(reject.headers)) for reject in found] == [(r.value, r.headers) for r in bad]
 
@@ -203,19 +196,18 @@ def test_a_record_that_its_topic_does_not_take_is_refused_here(settings: Setting
 
     room = TOPIC_BYTES - EMPTY_BATCH_BYTES - record_bytes(b"", b"", [("h", b"")] if part == "header" else [])
 
-    async def run() -> None:
-        producer = await TaskProducer.start(settings, "id")
-        with pytest.raises(
-            MessageSizeTooLargeError, match=f"{topic}, partition 0: there a record must be smaller than"
-        ):
-            await producer.commit([output(room + 1)], {}, "group")
-        await producer.discard()
-        producer = await TaskProducer.start(settings, "id")
-        await producer.commit([output(room)], {}, "group")
-        await producer.discard()
-
-    asyncio.run(run())
+    with pytest.raises(MessageSizeTooLargeError, match=f"{topic}, partition 0: there a record must be smaller"):
+        asyncio.run(_commit(settings, [output(room + 1)]))
+    asyncio.run(_commit(settings, [output(room)]))
     assert len(committed(settings, topic, 1)) == 1
+
+
+async def _commit(settings: Settings, outputs: list[Output]) -> None:
+    producer = await TaskProducer.start(settings, "id")
+    try:
+        await producer.commit(outputs, {}, "group")
+    finally:
+        await producer.discard()
 
 
 async def _make_narrow(settings: Settings, topic: str) -> None:
