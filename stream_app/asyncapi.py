@@ -101,15 +101,15 @@ def _operations(channel: Channel, settings: Settings) -> dict[str, Any]:
 
 
 def _message(message: Message) -> dict[str, Any]:
+    types = list(message.key_types)
+    key = {"type": types if len(types) > 1 else types[0], "description": message.key}
     part: dict[str, Any] = {
         "name": message.name,
         "title": message.name[0].upper() + message.name[1:],
         "summary": message.summary,
         "contentType": message.content_type,
         "payload": dict(message.payload),
-        "bindings": {
-            "kafka": {"key": {"type": "string", "description": message.key}, "bindingVersion": _BINDING_VERSION},
-        },
+        "bindings": {"kafka": {"key": key, "bindingVersion": _BINDING_VERSION}},
     }
     if message.headers is not None:
         part["headers"] = dict(message.headers)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from itertools import accumulate, islice, takewhile
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -18,6 +19,7 @@ from mode import Service
 
 from stream_app.kafka import started_consumer
 from stream_app.processor import Output
+from stream_app.record_size import content_bytes
 from stream_app.records import KafkaRecord, Rejection, encode_reject
 from stream_app.transaction import TaskProducer
 
@@ -29,6 +31,9 @@ if TYPE_CHECKING:
 
 MAX_WAITING = 10_000
 """Rejections kept while another worker is the one that reports; the oldest are dropped."""
+
+MOST_BYTES_AT_ONCE = 16 << 20
+"""Originals of so many bytes are reported in one transaction, at least one."""
 
 _EVERY_S = 1.0
 
@@ -88,6 +93,8 @@ class CatalogRejects(Service):
     async def report(self) -> int:
         """Send what waits and has not been reported yet, in one transaction; return how many records that were.
 
+        What is beyond :data:`MOST_BYTES_AT_ONCE` goes on waiting.
+
         Raises
         ------
         aiokafka.errors.KafkaError
@@ -95,7 +102,7 @@ class CatalogRejects(Service):
         """
         if not self._waiting:
             return 0
-        waiting = list(self._waiting)
+        waiting = self._portion()
         producer = await TaskProducer.start(self._settings, self._group_id)
         try:
             done = await self._reported({TopicPartition(record.topic, record.partition) for record, _ in waiting})
@@ -114,6 +121,12 @@ class CatalogRejects(Service):
         for _ in waiting:
             self._waiting.popleft()
         return len(outputs)
+
+    def _portion(self) -> list[Rejected]:
+        """Return the first of what waits."""
+        sizes = accumulate(content_bytes(record.key, record.value, record.headers) for record, _ in self._waiting)
+        n = sum(1 for _ in takewhile(MOST_BYTES_AT_ONCE.__ge__, sizes))
+        return list(islice(self._waiting, max(n, 1)))
 
     @Service.task
     async def _report_while_owner(self) -> None:

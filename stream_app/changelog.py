@@ -14,9 +14,6 @@ if TYPE_CHECKING:
 CHECKPOINT_KEY = b"\x00checkpoint"
 """Key of the checkpoint record; no page key is equal to it: read as one, its kind would be 105, which no page has."""
 
-MAX_RECORD_BYTES = 4 << 20
-"""Largest record of a state topic, bytes; ``crossaisle topics create`` sets the topics to it."""
-
 DELETE_RETENTION_MS: Final = 86_400_000
 """Kafka's default of ``delete.retention.ms``, for a broker that does not tell."""
 

@@ -31,6 +31,8 @@ class Message:
         What it is, in a sentence.
     key
         What the record's key is.
+    key_types
+        JSON types of the key's text; null where there is none.
     payload
         Schema of its value.
     content_type
@@ -48,6 +50,7 @@ class Message:
     content_type: str = JSON
     headers: Mapping[str, Any] | None = None
     example: tuple[Mapping[str, Any] | None, Any] | None = None
+    key_types: tuple[Literal["string", "null"], ...] = ("string",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +176,7 @@ CHANNELS: Final = (
                 BINARY,
                 _REJECT_HEADERS,
                 (_headers(REJECT_HEADER_VALUES), BAD_EVENT),
+                key_types=("string", "null"),
             ),
         ),
     ),
@@ -184,10 +188,12 @@ CHANNELS: Final = (
         (
             Message(
                 "itemUpdate",
-                "Summed gradients and counts of one user task, one interval and one item shard.",
+                "Summed gradients and counts of one user task, one interval and one item shard, or a part of them: "
+                "what takes more than 500 KB is cut into several records, by entities.",
                 "none: the partition is the item shard",
                 _BYTES,
                 BINARY,
+                key_types=("null",),
             ),
         ),
         stage="item",

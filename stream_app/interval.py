@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from stream_app.record_size import content_bytes
+
 if TYPE_CHECKING:
     from state.arrays import Int32s
     from stream_app.processor import Output
@@ -21,8 +23,8 @@ class Interval:
         User rows with an event, in the order in which they were first touched.
     latest
         Newest event that taught something, and its offset, by user row; ordered by offset. These are due a slate.
-    rejects
-        Records for the topic of rejects.
+    rejects, n_reject_bytes
+        Records for the topic of rejects, and how many bytes they have.
     gone
         Keys of pages that were erased.
     names
@@ -35,6 +37,7 @@ class Interval:
         self.touched: dict[int, None] = {}
         self.latest: dict[int, tuple[Event, int]] = {}
         self.rejects: list[Output] = []
+        self.n_reject_bytes = 0
         self.gone: set[bytes] = set()
         self.names: dict[int, str] = {}
         self.as_of_s = 0
@@ -56,6 +59,11 @@ class Interval:
         for row, k in sorted(newest.items(), key=itemgetter(1)):
             self.latest.pop(row, None)
             self.latest[row] = run[k]
+
+    def reject(self, output: "Output") -> None:
+        """Note a record for the topic of rejects."""
+        self.rejects.append(output)
+        self.n_reject_bytes += content_bytes(output.key, output.value, output.headers)
 
     def take_latest(self) -> "dict[int, tuple[Event, int]]":
         """Return the newest events of the users who are to get a slate, and begin anew."""

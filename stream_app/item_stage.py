@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 
 NOTHING = np.zeros(0, np.int32)
+_MOST_TOUCHED = 100_000
+"""Rows that updates of one interval touch, repeats counted, before it is committed early: about 100 MB of pages."""
 
 
 def _decoded(record: "KafkaRecord", value: bytes) -> ItemUpdate:
@@ -75,6 +77,11 @@ class ItemProcessor:
     def stretch(self) -> int:
         """Always 1: an item stage that commits less often would keep from users what was learned."""
         return 1
+
+    @property
+    def is_full(self) -> bool:
+        """Whether very many rows have changed."""
+        return sum(rows.size for rows in self._touched) >= _MOST_TOUCHED
 
     def process(self, records: "Sequence[KafkaRecord]", now_ms: int, n_waiting: int = 0) -> None:
         """Apply item updates in their order.

@@ -58,6 +58,10 @@ class Processor(Protocol):
     def stretch(self) -> int:
         """Commit interval at present, as a multiple of the stage's: more than 1 under load."""
 
+    @property
+    def is_full(self) -> bool:
+        """Whether so much is to be written that the task commits at once, however long its interval is."""
+
     def process(self, records: Sequence[KafkaRecord], now_ms: int, n_waiting: int = 0) -> None:
         """Learn from records, in offset order; may be called several times per commit interval, and with none.
 

@@ -1,12 +1,14 @@
 """From a filled slate of rows to the record that consumers read: strings for ids, words for reasons."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
+import msgspec
 import numpy as np
 
 from operators.slate import REASON_CATEGORY, REASON_POPULAR, REASON_REPEAT, REASON_TASTE, REASON_TOGETHER
 from state.arrays import Rows, UInt64s
+from stream_app.record_size import TOPIC_BYTES
 from stream_app.records import AsOf, Event, Slate, SlateItem, encode_slate, path_label
 
 if TYPE_CHECKING:
@@ -21,6 +23,10 @@ REASONS = {
 }
 """Machine-readable reasons; "together" is followed by a colon and the item it goes with."""
 
+SLATE_BYTES: Final = TOPIC_BYTES - 8_192
+"""Most bytes of a slate: with its key (an id), and what is around it in a batch, no more than the topic takes."""
+MOST_LABEL_CHARACTERS: Final = 8_192
+"""Of an item's category in a slate that is too large with whole ones, which default limits of ids do not allow."""
 
 _DIGITS = 6
 """Of a score, after the point."""
@@ -86,7 +92,7 @@ def build_slate(
     items = slate_items(slate, replica)
     if not items:
         return None
-    return encode_slate(
+    return fitting(
         Slate(
             slate_id=f"{partition}-{offset}",
             user_id=event.user_id,
@@ -101,6 +107,26 @@ def build_slate(
             items=items,
         )
     )
+
+
+def fitting(slate: Slate) -> bytes:
+    """Return the bytes of a slate, of :data:`SLATE_BYTES` at most.
+
+    One that is larger names as many of its context categories as there is room for, the first ones. Where there is room
+    for none, the items' categories are cut off after :data:`MOST_LABEL_CHARACTERS`.
+    """
+    value = encode_slate(slate)
+    if len(value) <= SLATE_BYTES:
+        return value
+    names = slate.context_categories
+    slate = msgspec.structs.replace(slate, context_categories=[])
+    room = SLATE_BYTES - len(encode_slate(slate))
+    if room < 0:
+        items = [msgspec.structs.replace(i, category=i.category[:MOST_LABEL_CHARACTERS]) for i in slate.items]
+        return encode_slate(msgspec.structs.replace(slate, items=items))
+    n_bytes = np.cumsum([len(msgspec.json.encode(name)) + 1 for name in names])
+    n = int(np.searchsorted(n_bytes, room, side="right"))
+    return encode_slate(msgspec.structs.replace(slate, context_categories=names[:n]))
 
 
 def slate_items(slate: FilledSlate, replica: "Replica") -> list[SlateItem]:

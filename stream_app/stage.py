@@ -11,9 +11,10 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import KafkaError
 from mode import Service
 
-from stream_app.changelog import MAX_RECORD_BYTES, RecoveryError, start_over
+from stream_app.changelog import RecoveryError, start_over
 from stream_app.kafka import client_options, stop_consumer
 from stream_app.members import client_id
+from stream_app.record_size import LARGE_TOPIC_BYTES
 from stream_app.task import Task, TaskContext
 from stream_app.topic_facts import TopicFactsCache
 
@@ -110,7 +111,7 @@ class StageService(Service):
             heartbeat_interval_ms=max(1, settings.session_timeout_ms // _HEARTBEATS_PER_SESSION),
             max_poll_interval_ms=_NO_POLL_LIMIT_MS,
             fetch_max_wait_ms=_FETCH_WAIT_MS,
-            max_partition_fetch_bytes=MAX_RECORD_BYTES,
+            max_partition_fetch_bytes=LARGE_TOPIC_BYTES,
         )
         try:
             await consumer.start()

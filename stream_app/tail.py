@@ -11,8 +11,9 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 from mode import Service
 
-from stream_app.changelog import MAX_RECORD_BYTES, RecoveryError
+from stream_app.changelog import RecoveryError
 from stream_app.kafka import client_options, forget, stop_consumer
+from stream_app.record_size import LARGE_TOPIC_BYTES
 from stream_app.topic_facts import TopicFactsCache
 
 if TYPE_CHECKING:
@@ -167,7 +168,7 @@ class TailService(Service):
             auto_offset_reset="earliest",
             isolation_level="read_committed",
             fetch_max_wait_ms=_FETCH_WAIT_MS,
-            max_partition_fetch_bytes=MAX_RECORD_BYTES,
+            max_partition_fetch_bytes=LARGE_TOPIC_BYTES,
         )
         try:
             await consumer.start()

@@ -1,8 +1,8 @@
 """A task: the one owner of an input partition, of its state, and of a transactional producer.
 
 Commits (:mod:`stream_app.commit`) begin one commit interval apart as long as something is read
-(:mod:`stream_app.rhythm`); there is one more when the partition is revoked. What a processor has ready before is sent
-at once, in the transaction that is to be committed.
+(:mod:`stream_app.rhythm`), earlier where a processor has very much to write; there is one more when the partition is
+revoked. What a processor has ready before is sent at once, in the transaction that is to be committed.
 
 Recovery, on opening and after any error: a new producer first (it fences an older one and ends its transaction), then
 the local store, then the changelog from the store's position to its end, then the input from the checkpoint. What was
@@ -240,7 +240,7 @@ class Task:
             now_s = time.monotonic()
             if opened.next_offset != opened.committed_offset:
                 rhythm.note_read(now_s, opened.processor.stretch)
-            if rhythm.due_s is not None and now_s >= rhythm.due_s:
+            if rhythm.due_s is not None and (now_s >= rhythm.due_s or opened.processor.is_full):
                 rhythm.begin(now_s)
                 await self._commit(opened)
                 rhythm.end(time.monotonic())

@@ -11,15 +11,17 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import TopicAlreadyExistsError, for_code
 
 from stream_app.kafka import started_admin
+from stream_app.record_size import LARGE_TOPIC_BYTES, TOPIC_BYTES
 
 if TYPE_CHECKING:
     from aiokafka.admin import AIOKafkaAdminClient
 
     from stream_app.settings import Settings
 
-LARGE_RECORD_BYTES = 4 << 20
 _COMPACT = {"cleanup.policy": "compact", "min.cleanable.dirty.ratio": "0.2"}
-_LARGE = {"max.message.bytes": str(LARGE_RECORD_BYTES)}
+_LARGEST = "max.message.bytes"
+_PLAIN = {_LARGEST: str(TOPIC_BYTES)}
+_LARGE = {_LARGEST: str(LARGE_TOPIC_BYTES)}
 CREATE = "crossaisle topics create"
 _KNOWN_WITHIN_S = 15.0
 _ASK_AGAIN_S = 0.1
@@ -67,14 +69,19 @@ def topic_specs(settings: "Settings") -> list[TopicSpec]:
         TopicSpec(events, None),
         TopicSpec(updates, None, _LARGE),
         TopicSpec(settings.topic_catalog, None, _COMPACT),
-        TopicSpec(settings.topic_recommendations, events),
-        TopicSpec(settings.topic_rejects, events),
+        TopicSpec(settings.topic_recommendations, events, _PLAIN),
+        TopicSpec(settings.topic_rejects, events, _PLAIN),
         TopicSpec(settings.topic_user_state, events, {**_COMPACT, **_LARGE}),
         TopicSpec(settings.topic_item_state, updates, {**_COMPACT, **_LARGE}),
         TopicSpec(settings.topic_policy_updates, None, _COMPACT, n_partitions=1),
         TopicSpec(settings.topic_policy_table, settings.topic_policy_updates, _COMPACT, n_partitions=1),
         TopicSpec(settings.topic_policy_state, None, _COMPACT, n_partitions=1),
     ]
+
+
+def topic_limits(settings: "Settings") -> dict[str, int]:
+    """Return the largest batch that each topic takes at least, in bytes."""
+    return {spec.name: int(spec.config.get(_LARGEST, TOPIC_BYTES)) for spec in topic_specs(settings)}
 
 
 async def create_topics(settings: "Settings", partitions: int, replication_factor: int) -> list[str]:

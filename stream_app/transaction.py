@@ -9,9 +9,10 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import MessageSizeTooLargeError
 
 from stream_app import faults
-from stream_app.changelog import MAX_RECORD_BYTES
 from stream_app.kafka import client_options, forget
 from stream_app.packing import BATCH_BYTES, PackedBatch
+from stream_app.record_size import EMPTY_BATCH_BYTES, LARGE_TOPIC_BYTES, TOPIC_BYTES, record_bytes
+from stream_app.topics import topic_limits
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterable, Mapping, Sequence
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from stream_app.processor import Output
     from stream_app.settings import Settings
 
-_OVERHEAD_BYTES = 256
 _STOP_TIMEOUT_S = 1.0
 _RETRY_MS = 20
 """Wait before a request is repeated. A broker refuses one now and then while it still writes down what the one before
@@ -27,11 +27,22 @@ asked of the same transaction, for a few milliseconds; aiokafka's own 100 ms wou
 
 
 class TaskProducer:
-    """One transactional id. Starting it fences every older producer of that id and ends its open transaction."""
+    """One transactional id. Starting it fences every older producer of that id and ends its open transaction.
 
-    def __init__(self, producer: AIOKafkaProducer, transactional_id: str) -> None:
+    Parameters
+    ----------
+    producer
+        Not started yet.
+    transactional_id
+        Whose producer it is.
+    limits
+        Largest batch of each topic, in bytes; others take :data:`~stream_app.record_size.TOPIC_BYTES`.
+    """
+
+    def __init__(self, producer: AIOKafkaProducer, transactional_id: str, limits: Mapping[str, int]) -> None:
         self._producer = producer
         self._transactional_id = transactional_id
+        self._limits = limits
         self._begun = False
         self._ahead: list[tuple[TopicPartition, Awaitable[Any], int]] = []
 
@@ -48,11 +59,11 @@ class TaskProducer:
             **client_options(settings),
             transactional_id=transactional_id,
             transaction_timeout_ms=settings.transaction_timeout_ms,
-            max_batch_size=MAX_RECORD_BYTES,
-            max_request_size=MAX_RECORD_BYTES,
+            max_batch_size=LARGE_TOPIC_BYTES,
+            max_request_size=LARGE_TOPIC_BYTES,
             retry_backoff_ms=_RETRY_MS,
         )
-        started = cls(producer, transactional_id)
+        started = cls(producer, transactional_id, topic_limits(settings))
         try:
             await producer.start()
         except BaseException:
@@ -144,15 +155,22 @@ class TaskProducer:
     async def _submit_all(
         self, tp: TopicPartition, packed: Sequence[PackedBatch], outputs: Sequence[Output]
     ) -> list[tuple[Awaitable[Any], int]]:
-        """Hand batches, then records, to the producer; return the delivery and the number of records of each batch."""
+        """Hand batches, then records, to the producer; return the delivery and the number of records of each batch.
+
+        Raises
+        ------
+        aiokafka.errors.MessageSizeTooLargeError
+            The topic does not take a record, even alone in its batch.
+        """
+        most = self._limits.get(tp.topic, TOPIC_BYTES)
         delivered = [(await self._submit(ready, tp), ready.record_count()) for ready in packed]
         batch = self._producer.create_batch()
         for output in outputs:
-            n_bytes = len(output.key or b"") + len(output.value or b"") + _OVERHEAD_BYTES
-            if n_bytes > MAX_RECORD_BYTES:
+            n_bytes = record_bytes(output.key, output.value, output.headers)
+            if n_bytes + EMPTY_BATCH_BYTES > most:
                 message = (
-                    f"record of {n_bytes} bytes for {tp.topic}, partition {tp.partition}: a record must be smaller "
-                    f"than {MAX_RECORD_BYTES} bytes"
+                    f"record of {n_bytes} bytes with its headers for {tp.topic}, partition {tp.partition}: there a "
+                    f"record must be smaller than {most - EMPTY_BATCH_BYTES} bytes"
                 )
                 raise MessageSizeTooLargeError(message)
             if batch.record_count() and batch.size() + n_bytes > BATCH_BYTES:

@@ -22,7 +22,7 @@ from operators.load import candidates_at, observe
 from operators.numeric import start_users
 from operators.rank import SLATE, fill_slates
 from state.arrays import Int32s, Rows, UInt8s, UInt64s
-from state.ids import hash_id, item_shard
+from state.ids import hash_id
 from state.updates import encode_update
 from stream_app.columns import event_columns, user_hashes
 from stream_app.interval import Interval
@@ -36,6 +36,7 @@ from stream_app.pools import pooled_runs
 from stream_app.processor import Flush, Output
 from stream_app.records import Event, decode_events, encode_reject
 from stream_app.slates import FilledSlate, build_slate, unpack
+from stream_app.update_records import split_update, with_names
 from stream_app.user_state import UserState
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ class UserProcessor(UserState):
         decoded = decode_events(records, now_ms=now_ms, limits=self._limits)
         for rejection in decoded.rejections:
             key, value, headers = encode_reject(records[rejection.index], rejection)
-            self._interval.rejects.append(Output(self._settings.topic_rejects, self.partition, key, value, headers))
+            self._interval.reject(Output(self._settings.topic_rejects, self.partition, key, value, headers))
             self.tally.note_reject(rejection.code)
         run: list[tuple[Event, int]] = []
         for event, index in zip(decoded.events, decoded.index, strict=True):
@@ -277,15 +278,13 @@ class UserProcessor(UserState):
         with self._replica.reading(self._reader) as entities:
             updates = summed_updates(acc, entities, self._interval.as_of_s, self.n_item_shards)
         clear(acc)
-        found = self._interval.names
-        shards = item_shard(np.fromiter(found, np.uint64, len(found)), np.uint64(self.n_item_shards)).tolist()
-        out = []
-        for shard, update in updates.items():
-            names = {k: v for (k, v), at in zip(found.items(), shards, strict=True) if at == shard}
-            value = encode_update(update._replace(names=names))
-            key = b"%d" % self.partition
-            out.append(Output(self._settings.topic_item_updates, shard, key, value))
-        return out
+        updates = with_names(updates, self._interval.names, self.n_item_shards)
+        topic = self._settings.topic_item_updates
+        return [
+            Output(topic, shard, None, encode_update(part))
+            for shard, update in updates.items()
+            for part in split_update(update)
+        ]
 
     def committed(self) -> None:
         """Start the next interval, and evict rows beyond the bound."""

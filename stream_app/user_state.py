@@ -11,6 +11,7 @@ from operators.params import LearnParams, SlateParams
 from state.arrays import Rows
 from state.layout import USER_HEADER, USER_PAGES
 from state.table import RowTable
+from state.updates import COUNTS, GRADIENTS, PAIRS
 from stream_app.interval import Interval
 from stream_app.learned_pages import (
     DISCOVERIES_KEY,
@@ -36,6 +37,11 @@ if TYPE_CHECKING:
     from state.store import Store
     from stream_app.replica import Replica
     from stream_app.settings import Settings
+
+MOST_INTERVAL_BYTES = 64 << 20
+"""With item updates and rejects of so many bytes, equal pairs counted singly, an interval is committed early."""
+_RECORD_BYTES = COUNTS.itemsize + 2 * GRADIENTS.itemsize
+_PAIR_BYTES = 2 * PAIRS.itemsize
 
 
 def users_of(table: RowTable) -> Users:
@@ -132,6 +138,14 @@ class UserState:
     def stretch(self) -> int:
         """Commit interval at present, as a multiple of ``commit_interval_ms``."""
         return STRETCH[self.load.level]
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the interval's item updates and rejects are large."""
+        n_records = sum(int(acc.n[0]) for acc in (self._acc, self._summed))
+        n_pairs = sum(int(acc.n_pairs[0]) for acc in (self._acc, self._summed))
+        n_bytes = _RECORD_BYTES * n_records + _PAIR_BYTES * n_pairs + self._interval.n_reject_bytes
+        return n_bytes >= MOST_INTERVAL_BYTES
 
     @property
     def store(self) -> "Store":

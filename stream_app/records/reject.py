@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+from stream_app.record_size import content_bytes
+
 REJECT_CODES: dict[str, str] = {
     "empty": "the record has no value, or one of no bytes (a null value on the catalogue removes the item)",
     "oversized": "the value has more than max_record_bytes bytes",
@@ -34,10 +36,12 @@ REJECT_HEADERS: Final = {
 """The headers that Crossaisle adds, without prefix and in their order: UTF-8, numbers in decimal."""
 
 MAX_ORIGINAL_BYTES: Final = 1_000_000
-"""Most bytes of the original that a reject holds: a topic takes 1,048,588 unless it is set otherwise.
+"""Most bytes of the original that a reject holds, its headers counted: with what is said of it a little more.
 
 A record may come in larger than that, from a topic that is set to take it or in a compressed batch. A reject that the
-broker refuses would stop its partition for good, so the end of such an original is cut off.
+broker refuses would stop its partition for good, so the end of such an original is cut off, a reject that is too large
+for a batch with others goes in one of its own, and a worker does not start where ``rejects`` takes less than
+:data:`~stream_app.record_size.TOPIC_BYTES`.
 """
 
 
@@ -143,11 +147,11 @@ def encode_reject(
     more than half of that, it loses its headers and all but the beginning of its key, too.
     """
     key, value, headers = record.key, record.value, list(record.headers)
-    n_bytes = _n_bytes(key, value, headers)
+    n_bytes = content_bytes(key, value, headers)
     if n_bytes > MAX_ORIGINAL_BYTES:
-        if _n_bytes(key, None, headers) > MAX_ORIGINAL_BYTES // 2:
+        if content_bytes(key, None, headers) > MAX_ORIGINAL_BYTES // 2:
             key, headers = key and key[: MAX_ORIGINAL_BYTES // 2], []
-        value = value and value[: MAX_ORIGINAL_BYTES - _n_bytes(key, None, headers)]
+        value = value and value[: MAX_ORIGINAL_BYTES - content_bytes(key, None, headers)]
     about = (
         rejection.code,
         rejection.reason,
@@ -155,7 +159,7 @@ def encode_reject(
         record.partition,
         record.offset,
         record.timestamp,
-        n_bytes - _n_bytes(key, value, headers),
+        n_bytes - content_bytes(key, value, headers),
     )
     own = [
         (PREFIX + name, str(thing).encode("utf-8", "backslashreplace"))
@@ -196,8 +200,3 @@ def decode_reject(record: KafkaRecord) -> Reject:
         timestamp_ms=timestamp_ms,
         n_cut_bytes=n_cut_bytes,
     )
-
-
-def _n_bytes(key: bytes | None, value: bytes | None, headers: Sequence[tuple[str, bytes]]) -> int:
-    # A header costs up to ten more bytes for its two lengths; its value can be null.
-    return len(key or b"") + len(value or b"") + sum(len(name.encode()) + len(raw or b"") + 10 for name, raw in headers)

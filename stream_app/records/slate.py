@@ -5,6 +5,8 @@ from typing import Annotated
 
 import msgspec
 
+_CONTEXT = "Categories the user is in, all excluded; at most 32, or as many as fit into a record of 1 MB."
+
 
 def path_label(path: Sequence[str]) -> str:
     """Return a category path as one text.
@@ -71,7 +73,8 @@ class Slate(msgspec.Struct, frozen=True):
     policy, policy_version
         Which policy (arm) filled it, under which version of what was learned about the arms.
     context_categories
-        Categories of the user's present session: none of the items is of these.
+        Categories of the user's present session: none of the items is of these. At most 32, or fewer where their names
+        are so long that a record of 1 MB has no room for them.
     items
         The slots, top first. An arm that draws nothing puts the best first, but favours items new to the user.
     policy_propensity
@@ -87,7 +90,7 @@ class Slate(msgspec.Struct, frozen=True):
     emitted_at_ms: Annotated[int, msgspec.Meta(description="When it was made, ms since 1970 UTC.")]
     policy: Annotated[str, msgspec.Meta(description="Name of the policy.")]
     policy_version: Annotated[int, msgspec.Meta(description="Version of the policy.")]
-    context_categories: Annotated[list[str], msgspec.Meta(description="Categories the user is in, all excluded.")]
+    context_categories: Annotated[list[str], msgspec.Meta(description=_CONTEXT)]
     items: Annotated[list[SlateItem], msgspec.Meta(description="The slots, top first.")]
     policy_propensity: Annotated[float, msgspec.Meta(description="Probability that this policy was chosen.")] = 1.0
     group: Annotated[str, msgspec.Meta(description="learned, or holdout for users on a fixed policy.")] = "learned"

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from state.store import Store
     from stream_app.records import KafkaRecord
 
+FULL_VARIABLE = "COUNTING_FULL_AT"
+"""Environment variable: with so many events in an interval the processor is full."""
+
 
 def page_key(key: bytes) -> bytes:
     """Return the page key of a counted key."""
@@ -39,6 +42,7 @@ class CountingProcessor:
         self._counts: dict[bytes, int] = {}
         self._outputs: list[Output] = []
         self.total = 0
+        self._n_uncommitted = 0
 
     def restore(self, checkpoint: bytes | None) -> None:
         """Take up the total."""
@@ -49,6 +53,11 @@ class CountingProcessor:
     def stretch(self) -> int:
         """Never commit less often."""
         return 1
+
+    @property
+    def is_full(self) -> bool:
+        """Whether a bound is reached, if the environment names one."""
+        return self._n_uncommitted >= float(os.environ.get(FULL_VARIABLE, "inf"))
 
     def process(self, records: Sequence[KafkaRecord], now_ms: int, n_waiting: int = 0) -> None:
         """Count the records; one whose value is ``poison`` is more than this processor can take."""
@@ -63,6 +72,7 @@ class CountingProcessor:
                 self._counts[key] = int(page or b"0")
             self._counts[key] += 1
             self.total += 1
+            self._n_uncommitted += 1
             where = b"%d:%d" % (record.partition, record.offset)
             self._outputs.append(Output(self._output_topic, self._partition, key, where))
 
@@ -81,6 +91,7 @@ class CountingProcessor:
     def committed(self) -> None:
         """Begin the next interval with nothing in memory, so that every count goes through the store."""
         self._counts.clear()
+        self._n_uncommitted = 0
 
 
 def counting_spec(settings: Settings) -> StageSpec:

@@ -23,6 +23,7 @@ from stream_app.settings import Settings
 from stream_app.topics import topic_specs
 from tests.stream_app.records.samples import NOW_MS, FakeRecord
 from tests.stream_app.records.test_records_page import example
+from tests.stream_app.test_user_stage import ITEMS, Record, World, event
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -115,6 +116,32 @@ def test_example_of_a_reject_is_what_decoding_says() -> None:
     (rejection,) = decode_events([record], now_ms=NOW_MS, limits=EventLimits()).rejections
     assert rejection.code == REJECT_HEADER_VALUES["code"]
     assert rejection.reason == REJECT_HEADER_VALUES["reason"]
+
+
+def test_keys_are_those_of_records_really_sent() -> None:
+    """What the processors send has a key where the document says so, and the one that it says."""
+    world = World()
+    world.catalogue(ITEMS)
+    bad = [Record(None, b"?"), Record(b"odd", b"?")]
+    world.users.process([event(1, "ann", "i1"), event(2, "bob", "i2"), *bad], NOW_MS)
+    sent = world.users.flush(NOW_MS).outputs
+    document = asyncapi_document(world.settings)
+    channels = {channel["address"]: channel for channel in document["channels"].values()}
+    keys: dict[str, list[str | None]] = {}
+    for output in sent:
+        (name,) = channels[output.topic]["messages"]
+        schema = document["components"]["messages"][name]["bindings"]["kafka"]["key"]
+        key = None if output.key is None else output.key.decode()
+        jsonschema.validate(key, schema)
+        keys.setdefault(name, []).append(key)
+    assert keys == {
+        "slate": ["ann", "bob"],
+        "itemUpdate": [None],
+        "reject": [None, "odd"],
+        "policyStatistics": ["0"],
+    }
+    (update,) = (message for channel in CHANNELS for message in channel.messages if message.name == "itemUpdate")
+    assert update.key.startswith("none: ")
 
 
 def test_nothing_secret_is_in_it() -> None:

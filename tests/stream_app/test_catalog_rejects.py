@@ -63,6 +63,33 @@ def test_each_record_is_reported_once_whoever_reports(app_settings: Settings) ->
     assert [(reject.partition, reject.offset) for reject in rejects] == [(0, 3), (1, 0), (1, 5)]
 
 
+def test_large_headers_delay_no_report(app_settings: Settings) -> None:
+    """Large values and large headers by turns go through a topic of default size, in more than one transaction."""
+    harness.make_topics(app_settings)
+    harness.alter_topic(app_settings, app_settings.topic_rejects, {"max.message.bytes": "1048588"})
+    topic, rejected = app_settings.topic_catalog, []
+    for offset in range(0, 24, 2):
+        large_headers = (("trace", bytes([offset]) * 990_000),)
+        records = (
+            FakeRecord(topic, 0, offset, value=b"?" * 500_000),
+            FakeRecord(topic, 0, offset + 1, headers=large_headers),
+        )
+        rejected += [(record, Rejection(0, "not_json", "it is not JSON")) for record in records]
+
+    async def report() -> list[int]:
+        with ThreadPoolExecutor(1) as executor:
+            service = CatalogRejects(app_settings, [rejected].pop, lambda: True, executor)
+            await service.collect()
+            return [await service.report() for _ in range(3)]
+
+    assert asyncio.run(report()) == [22, 2, 0]
+    harness.wait_decided(app_settings, app_settings.topic_rejects)
+    rejects = [decode_reject(record) for record in harness.read_committed(app_settings, app_settings.topic_rejects)]
+    assert [(reject.offset, tuple(reject.headers)) for reject in rejects] == [
+        (r.offset, r.headers) for r, _ in rejected
+    ]
+
+
 def test_a_broker_that_is_away_is_told_once(app_settings: Settings) -> None:
     """Reporting fails every second then; the log gets one line, and one more when it fails again later."""
     service = CatalogRejects(app_settings, list, lambda: True, ThreadPoolExecutor(1))

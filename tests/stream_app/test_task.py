@@ -17,6 +17,7 @@ import pytest
 from stream_app.doctor.changelogs import check_changelogs
 from stream_app.faults import POINTS
 from tests.stream_app import harness
+from tests.stream_app.counting import FULL_VARIABLE
 from tests.stream_app.harness import Flow, Worker
 
 if TYPE_CHECKING:
@@ -90,6 +91,18 @@ def test_terminated_worker_leaves_nothing_to_replay(settings: Settings, tmp_path
         assert worker.log.count("task_opened") == harness.N_PARTITIONS
         assert _replayed(worker) == [0] * harness.N_PARTITIONS
     assert sum(task["input_offset"] for task in body["stages"]["user"]["tasks"]) == 500
+
+
+def test_a_full_processor_commits_before_its_interval_is_over(settings: Settings, tmp_path: Path) -> None:
+    """With an interval of a minute a task commits as soon as it has as much as it may have, and goes on."""
+    slow = settings.model_copy(update={"commit_interval_ms": 60_000})
+    with Worker(slow, tmp_path / "log", extra={FULL_VARIABLE: "1"}) as worker:
+        worker.wait_ready()
+        sent = harness.send_numbered(settings, 400)
+        worker.wait_counted(400)
+        sent += harness.send_numbered(settings, 400)
+        harness.wait_for(lambda: harness.counts(settings).total() == 800, "the rest to be committed", 30)
+    harness.check_exactly_once(settings, sent)
 
 
 def _n_read(worker: Worker) -> int:

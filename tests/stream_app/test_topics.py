@@ -12,8 +12,9 @@ from pydantic import SecretStr
 from structlog.testing import capture_logs
 
 from stream_app.kafka import client_options, fetch_topic_ids, wait_for_broker
+from stream_app.record_size import LARGE_TOPIC_BYTES, TOPIC_BYTES
 from stream_app.settings import Settings
-from stream_app.topics import Finding, check_topics, create_topics, topic_specs
+from stream_app.topics import Finding, check_topics, create_topics, topic_limits, topic_specs
 from tests.conftest import free_port
 from tests.stream_app import harness
 
@@ -69,6 +70,23 @@ async def test_wrong_settings_are_found(app_settings: Settings) -> None:
     assert "kafka-configs" in found[app_settings.topic_item_state, "cleanup.policy"].remedy
     assert (app_settings.topic_item_state, "max.message.bytes") in found
     assert "6 partitions" in found[app_settings.topic_user_state, "has"].problem
+
+
+async def test_topics_that_others_read_take_what_is_sent(app_settings: Settings) -> None:
+    """Slates and rejects may be as large as a topic is by default; one that takes less is found, with the remedy."""
+    name = app_settings.topic_rejects
+    await _admin(
+        app_settings,
+        lambda admin: admin.create_topics([NewTopic(name, 1, 1, topic_configs={"max.message.bytes": "1000000"})]),
+    )
+    await create_topics(app_settings, 1, 1)
+    (finding,) = await check_topics(app_settings)
+    assert finding.topic == name
+    assert finding.remedy.endswith(f"--topic {name} --add-config max.message.bytes={TOPIC_BYTES}")
+    limits = topic_limits(app_settings)
+    assert limits.keys() == {spec.name for spec in topic_specs(app_settings)}
+    assert limits[name] == limits[app_settings.topic_recommendations] == TOPIC_BYTES
+    assert limits[app_settings.topic_item_updates] == limits[app_settings.topic_user_state] == LARGE_TOPIC_BYTES
 
 
 async def test_a_compacted_topic_that_is_deleted_too_is_found(app_settings: Settings) -> None:

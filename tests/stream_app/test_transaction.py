@@ -14,8 +14,11 @@ from stream_app import transaction
 from stream_app.kafka import client_options
 from stream_app.packing import BATCH_BYTES
 from stream_app.processor import Output
+from stream_app.record_size import EMPTY_BATCH_BYTES, TOPIC_BYTES, record_bytes
+from stream_app.records import Rejection, decode_reject, encode_reject
 from stream_app.transaction import TaskProducer
 from tests.stream_app import harness
+from tests.stream_app.records.samples import FakeRecord
 
 if TYPE_CHECKING:
     from stream_app.settings import Settings
@@ -166,6 +169,46 @@ def test_a_refusal_of_what_was_sent_ahead_ends_the_commit(settings: Settings) ->
 
     asyncio.run(run())
     assert harness.read_committed(settings, topic) == []
+
+
+def test_rejects_with_large_headers_go_through(settings: Settings) -> None:
+    """Headers count: a large reject does not share its batch, and both are within what the topic takes."""
+    topic = settings.topic_rejects
+    harness.alter_topic(settings, topic, {"max.message.bytes": "1048588"})  # Kafka's default, not the test broker's
+    bad = [
+        FakeRecord(b"?" * 500_000, b"u", "events", offset=0),
+        FakeRecord(b"?", b"u", "events", offset=1, headers=(("trace", b"x" * 990_000),)),
+    ]
+    rejects = [encode_reject(record, Rejection(0, "not_json", "event: not JSON")) for record in bad]
+    asyncio.run(_commit(settings, [Output(topic, 0, key, value, headers) for key, value, headers in rejects]))
+    found = [decode_reject(record) for record in committed(settings, topic, 2)]
+    assert [(reject.value, tuple(reject.headers)) for reject in found] == [(r.value, r.headers) for r in bad]
+
+
+@pytest.mark.parametrize("part", ["key", "value", "header"])
+def test_a_record_that_its_topic_does_not_take_is_refused_here(settings: Settings, part: str) -> None:
+    """Each topic has its own limit, for key, value and headers together; just below it a record goes through."""
+    topic = settings.topic_recommendations
+
+    def output(n: int) -> Output:
+        raw = bytes(n)
+        headers = [("h", raw)] if part == "header" else []
+        return Output(topic, 0, raw if part == "key" else b"", raw if part == "value" else b"", headers)
+
+    room = TOPIC_BYTES - EMPTY_BATCH_BYTES - record_bytes(b"", b"", [("h", b"")] if part == "header" else [])
+
+    with pytest.raises(MessageSizeTooLargeError, match=f"{topic}, partition 0: there a record must be smaller"):
+        asyncio.run(_commit(settings, [output(room + 1)]))
+    asyncio.run(_commit(settings, [output(room)]))
+    assert len(committed(settings, topic, 1)) == 1
+
+
+async def _commit(settings: Settings, outputs: list[Output]) -> None:
+    producer = await TaskProducer.start(settings, "id")
+    try:
+        await producer.commit(outputs, {}, "group")
+    finally:
+        await producer.discard()
 
 
 async def _make_narrow(settings: Settings, topic: str) -> None:

@@ -6,9 +6,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_app.records import REJECT_CODES, REJECT_HEADERS, Rejection, decode_reject, encode_reject
+from stream_app.record_size import EMPTY_BATCH_BYTES, TOPIC_BYTES, record_bytes
+from stream_app.records import (
+    REJECT_CODES,
+    REJECT_HEADERS,
+    CatalogEntry,
+    Event,
+    EventLimits,
+    Rejection,
+    decode_catalog,
+    decode_events,
+    decode_reject,
+    encode_reject,
+)
 from stream_app.records.reject import MAX_ORIGINAL_BYTES, PREFIX
-from tests.stream_app.records.samples import FakeRecord, event_record
+from tests.stream_app.records.samples import NOW_MS, FakeRecord, entry_record, event_record
+from tests.stream_app.records.test_hostile import mutated_entries, mutated_events
 
 TOPIC_TAKES_BYTES = 1_048_588
 """``max.message.bytes`` of a topic, unless it is set otherwise."""
@@ -79,11 +92,33 @@ def test_no_reject_is_too_large_for_its_topic(name: str) -> None:
     out = rejected(record)
     lengths = [len(out.key or b""), len(out.value or b""), *(len(n) + len(v) + 10 for n, v in out.headers)]
     assert sum(lengths) < TOPIC_TAKES_BYTES - 1_000
+    assert record_bytes(out.key, out.value, out.headers) + EMPTY_BATCH_BYTES < TOPIC_BYTES
     reject = decode_reject(out)
     assert reject.n_cut_bytes > 0
     assert (record.key or b"").startswith(reject.key or b"")
     assert (record.value or b"").startswith(reject.value or b"")
     assert (reject.key is None, reject.value is None) == (record.key is None, record.value is None)
+
+
+LONG = "\x01" * 100_000
+LONG_EVENTS = [event_record(key=LONG.encode(), **{name: LONG}) for name in Event.__struct_fields__]
+LONG_ENTRIES = [entry_record(key=LONG.encode(), **{name: LONG}) for name in CatalogEntry.__struct_fields__]
+
+
+def test_reasons_leave_room() -> None:
+    """However long what arrived, and its topic's name, what is said of the largest original fits beside it."""
+    limits = EventLimits(max_record_bytes=1_000_000)
+    events = [*LONG_EVENTS, *mutated_events(seed=3)[:1_000]]
+    entries = [*LONG_ENTRIES, *mutated_entries(seed=3)[:1_000]]
+    rejections = [
+        *decode_events(events, now_ms=NOW_MS, limits=limits).rejections,
+        *decode_catalog(entries, limits=limits).rejections,
+    ]
+    assert len(rejections) > 1_000
+    largest = FakeRecord(b"v" * MAX_ORIGINAL_BYTES, b"k", "t" * 249, 2**31 - 1, 2**63 - 1, 2**63 - 1)
+    for rejection in rejections:
+        key, value, headers = encode_reject(largest, rejection)
+        assert record_bytes(key, value, headers) + EMPTY_BATCH_BYTES < TOPIC_BYTES
 
 
 def test_nothing_is_cut_off_at_the_limit() -> None:
