@@ -143,7 +143,10 @@ class Hub(Service):
         """
         observed = self._observer.latest
         if observed is None:
-            raise ProblemError("not_ready", "the broker has not answered yet; try again in a second")
+            raise ProblemError(
+                "not_ready",
+                "Kafka has not answered since this worker started; try again, and check the broker if it stays so",
+            )
         workers = await self._workers(observed)
         now_ms = time.time_ns() // 1_000_000
         return {

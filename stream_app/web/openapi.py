@@ -108,7 +108,8 @@ def _paths(settings: Settings) -> dict[str, Any]:
                 "responses": {
                     "200": _json(
                         "Lag, throughput, quality and workers. `at_ms` is when Kafka answered last: all but the "
-                        "workers is from then. `kafka_answers` is false where that was more than five seconds before `now_ms`.",
+                        "workers is from then. `kafka_answers` is false where that is more than five seconds before "
+                        "`now_ms`.",
                         _OBJECT,
                     ),
                     **_problems(["not_ready", *problems]),

@@ -130,7 +130,7 @@ def test_records_of_strangers_are_passed_over(app_settings: Settings) -> None:
 
 async def told(hub: Hub, event: bytes, n: int) -> list[Any]:
     """Return what a page is told under one name, ``n`` times, by a hub whose broker says nothing new."""
-    telling, watching = asyncio.create_task(hub._tell()), hub.watch()
+    telling, watching = asyncio.create_task(hub._tell(hub)), hub.watch()
     found: list[Any] = []
     try:
         async with asyncio.timeout(harness.TIMEOUT_S):

@@ -210,9 +210,7 @@ def test_a_broker_that_is_away_is_named_and_not_the_worker(page: Page, pair: Pai
         for _ in range(2):
             expect(page.locator("#health")).to_contain_text("Kafka does not answer (since 20")
             expect(page.locator("#link")).to_have_text("Kafka does not answer")
-            page.wait_for_timeout(
-                SILENT_MS
-            )  # silence is what is tested: nothing else makes the page call a worker dead
+            page.wait_for_timeout(SILENT_MS)  # it is silence that makes the page call a worker dead
             expect(page.locator("#health")).not_to_contain_text("worker does not answer")
             n_points = page.evaluate("points.length")
             assert len(set(page.evaluate("points.map((point) => point.at_ms)"))) == n_points
@@ -242,7 +240,7 @@ def test_long_names_take_two_lines(page: Page, pair: Pair, width: int) -> None:
     """A title, an id or a category of any length leaves the page in shape; all of it stands on hover."""
     page.set_viewport_size({"width": width, "height": 844})
     opened(page, pair)
-    long = {"broken": "Extra virgin olive oil " * 28, "whole": "x" * 640}
+    long = {"broken": "Extra virgin olive oil " * 28 + "end", "whole": "x" * 640}
     items = [
         {
             "item_id": name,
@@ -261,19 +259,20 @@ def test_long_names_take_two_lines(page: Page, pair: Pair, width: int) -> None:
     item = {"title": items[0]["title"], "item_id": "i", "category": [*long.values()], "is_available": True}
     item |= {"popularity": {"1 d": 1, "7 d": 1, "30 d": 1}, "n_interactions": 1, "n_repeat": 0}
     item |= {"neighbours": [{**each, "share": 0.5} for each in items]}
-    page.evaluate("drawSlates([%s])" % json.dumps(slate))  # noqa: UP031 - braces of JSON
+    page.evaluate("(slate) => drawSlates([slate])", slate)
     page.locator("#pause").press("Enter")
     for view in (f"userView({json.dumps(user)})", f"itemView({json.dumps(item)})"):
         page.evaluate(f"$('found').replaceChildren(...{view})")
         heights = page.evaluate(
-            "[...document.querySelectorAll('.clamp')].map((n) => n.getBoundingClientRect().height / parseFloat(getComputedStyle(n).lineHeight))"
+            "[...document.querySelectorAll('.clamp')].map((name) =>"
+            " name.getBoundingClientRect().height / parseFloat(getComputedStyle(name).lineHeight))"
         )
         assert max(heights) == pytest.approx(2.0, abs=0.1)
         assert page.evaluate("document.documentElement.scrollWidth") <= width
         for title in long.values():
             assert page.locator(f".clamp[title='{title}']").count() > 0
-    expect(page.locator("#slates > li").first.locator(".who")).to_have_css("text-overflow", "clip")
-    assert page.evaluate("document.querySelector('#slates > li').getBoundingClientRect().height") < 400
+    height = page.evaluate("document.querySelector('#slates > li').getBoundingClientRect().height")
+    assert height < width  # a slate of two such items is not a screen high
 
 
 def shown_lag(rows: Locator) -> int:
