@@ -251,6 +251,7 @@ def default_plan(settings: Settings, collector: WorkerCollector) -> Callable[[Ma
             warm_up=lambda: warm_up(settings),
             load_late=_load_late,
             take_catalog_rejections=replica.take_catalog_rejections,
+            embeddings=lambda: replica.embeddings,
         )
 
     return make

@@ -60,7 +60,8 @@ def restore_state(settings: Settings, topic: str, topic_id: str | None) -> str:
     """Return the sentence that tells an operator what to do about a state topic that is not what it was."""
     return (
         f"put the topic back from a backup and set {PREFIX}ACCEPTED_TOPICS to {_identity(topic, topic_id)} or to the "
-        f"id that it has then (without a backup this accepts the loss), or {_anew(settings)}"
+        "id that it has then (without a backup this accepts the loss; a topic without any state is refused), or "
+        f"{_anew(settings)}"
     )
 
 

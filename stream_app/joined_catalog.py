@@ -34,6 +34,8 @@ class ListedItem(msgspec.Struct, frozen=True):
     title: str | None
     label: str
     """The category as one text."""
+    n_components: int = 0
+    """Components of its content vector, 0 without one."""
 
 
 class _Listing(NamedTuple):
@@ -78,6 +80,8 @@ class JoinedCatalog(EntityArrays):
         self._rejections: list[tuple[KafkaRecord, Rejection]] = []
         self.catalog_rejects: Counter[str] = Counter()
         """Catalogue records met that could not be read, by code."""
+        self.embeddings: dict[int, int] = {}
+        """Items with a content vector, by its number of components."""
 
     def apply_catalog(self, records: "Sequence[KafkaRecord]") -> None:
         """Take over a batch of catalogue records; what cannot be read is kept for :meth:`take_catalog_rejections`."""
@@ -171,12 +175,21 @@ class JoinedCatalog(EntityArrays):
         """Keep what people read of the items, and count those that share their id with another one."""
         for item_hash, path, (item_id, entry) in zip(ids.tolist(), paths, latest.items(), strict=True):
             known = self.listed.get(item_hash)
-            if known is not None and known.item_id != item_id:
-                self.n_collisions += 1
+            if known is not None:
+                self.n_collisions += known.item_id != item_id
+                self._count_embedding(known.n_components, -1)
             if entry is not None:
-                self.listed[item_hash] = ListedItem(item_id, path, entry.title, sys.intern(path_label(path)))
+                label, n_components = sys.intern(path_label(path)), len(entry.embedding or ())
+                self.listed[item_hash] = ListedItem(item_id, path, entry.title, label, n_components)
+                self._count_embedding(n_components, 1)
             elif known is not None:
                 del self.listed[item_hash]
+
+    def _count_embedding(self, n_components: int, n: int) -> None:
+        if n_components:
+            self.embeddings[n_components] = self.embeddings.get(n_components, 0) + n
+            if not self.embeddings[n_components]:
+                del self.embeddings[n_components]
 
     def _dense_category(self, path: tuple[str, ...]) -> int:
         dense = self._dense.get(path)

@@ -211,6 +211,14 @@ class WorkerCollector(Collector):
         for code, n in sorted(self.replica.catalog_rejects.items()) if self.replica is not None else ():
             catalog.add_metric([code], float(n))
         yield catalog
+        embeddings = GaugeMetricFamily(
+            "crossaisle_catalog_embeddings",
+            "Items with a content vector, by its number of components: more than one number is more than one model",
+            labels=["components"],
+        )
+        for length, n in sorted(dict(self.replica.embeddings).items()) if self.replica is not None else ():
+            embeddings.add_metric([str(length)], float(n))
+        yield embeddings
         for counter, (name, text) in _USER_COUNTERS.items():
             family = CounterMetricFamily(name, text, labels=["partition"])
             for user in users:

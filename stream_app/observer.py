@@ -75,6 +75,8 @@ class Observer(Service):
         self._replica_positions = replica_positions
         self._log = structlog.get_logger(__name__)
         self._is_lost = False
+        self.problem = ""
+        """Why there is no newer observation, where Kafka answers but not with what is asked; else empty."""
         self.changed = asyncio.Condition()
         """Notified after every observation."""
         self.history: deque[Observation] = deque(maxlen=HISTORY)
@@ -108,6 +110,7 @@ class Observer(Service):
                         "lag_unknown", error=str(error), remedy="none needed: measured when Kafka answers"
                     )
                 self._is_lost = True
+                self.problem = "" if _is_away(error) else str(error)
             finally:
                 with contextlib.suppress(TimeoutError, KafkaError):
                     await asyncio.wait_for(meter.stop(), _STOP_TIMEOUT_S)
@@ -122,8 +125,14 @@ class Observer(Service):
             replica = await meter.measure_replica(self._settings.topic_item_state, positions)
             if self._is_lost:
                 self._log.info("lag_known_again")
-            self._is_lost = False
+            self._is_lost, self.problem = False, ""
             self.history.append(Observation(time.time_ns() // 1_000_000, tuple(lags), tuple(members), tuple(replica)))
             async with self.changed:
                 self.changed.notify_all()
             await self.sleep(max(0.0, EVERY_S - (time.monotonic() - started_s)))
+
+
+def _is_away(error: BaseException) -> bool:
+    """Whether an error means that no broker answers, rather than that one refuses, or lacks a topic."""
+    cause = error.__cause__ if isinstance(error, LagError) else error
+    return isinstance(cause, OSError) or (isinstance(cause, KafkaError) and bool(cause.retriable))

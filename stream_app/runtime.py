@@ -16,6 +16,7 @@ from aiokafka.errors import KafkaError
 from mode import Service
 
 from stream_app.catalog_rejects import CatalogRejects
+from stream_app.embedding_lengths import EmbeddingLengths
 from stream_app.garbage import collect_seldom, keep_what_is_there
 from stream_app.kafka import wait_for_broker
 from stream_app.stage import StageService
@@ -55,6 +56,8 @@ class Plan:
     stages: Sequence[StageSpec]
     take_catalog_rejections: Callable[[], Sequence[Rejected]] | None = None
     """Called about once a second; the owner of partition 0 of the stage ``user`` reports what it returns."""
+    embeddings: Callable[[], Mapping[int, int]] | None = None
+    """Returns how many items have content vectors of which length; several lengths are warned of."""
     make_agent: Callable[..., Service] | None = None
     """Called with mode's keywords when all stages are started: what runs beside them."""
     warm_up: Callable[[], object] | None = None
@@ -257,6 +260,9 @@ class Runtime(Service):
                 loop=self.loop,
             )
             await self.add_runtime_dependency(rejects)
+        if plan.embeddings is not None:
+            lengths = EmbeddingLengths(plan.embeddings, beacon=self.beacon, loop=self.loop)
+            await self.add_runtime_dependency(lengths)
         if plan.make_agent is not None:
             self._agent = plan.make_agent(beacon=self.beacon, loop=self.loop)
             await self.add_runtime_dependency(self._agent)

@@ -18,11 +18,18 @@ if TYPE_CHECKING:
 
     from stream_app.settings import Settings
 
-_COMPACT = {"cleanup.policy": "compact", "min.cleanable.dirty.ratio": "0.2"}
+_POLICY = "cleanup.policy"
+_COMPACT = {_POLICY: "compact", "min.cleanable.dirty.ratio": "0.2"}
+_DELETE = {_POLICY: "delete"}
 _LARGEST = "max.message.bytes"
 _PLAIN = {_LARGEST: str(TOPIC_BYTES)}
 _LARGE = {_LARGEST: str(LARGE_TOPIC_BYTES)}
 CREATE = "crossaisle topics create"
+_LOST = {
+    "compact": "what is not written anew for long would be deleted",
+    "delete": "compaction would drop all but the newest record of a key unread",
+}
+"""What a topic loses under another cleanup policy than the one it must have."""
 _KNOWN_WITHIN_S = 15.0
 _ASK_AGAIN_S = 0.1
 
@@ -42,7 +49,7 @@ class TopicSpec:
     like
         The topic whose number of partitions it must have, or None where any number will do.
     config
-        Settings that differ from the broker's defaults.
+        Settings that it is made with and must have.
     n_partitions
         How many partitions it must have, or None where the operator decides.
     """
@@ -65,17 +72,18 @@ class Finding:
 def topic_specs(settings: "Settings") -> list[TopicSpec]:
     """Return all topics, those that others are compared with first."""
     events, updates = settings.topic_events, settings.topic_item_updates
+    policy = {**_COMPACT, **_PLAIN}
     return [
-        TopicSpec(events, None),
-        TopicSpec(updates, None, _LARGE),
+        TopicSpec(events, None, _DELETE),
+        TopicSpec(updates, None, {**_DELETE, **_LARGE}),
         TopicSpec(settings.topic_catalog, None, _COMPACT),
         TopicSpec(settings.topic_recommendations, events, _PLAIN),
         TopicSpec(settings.topic_rejects, events, _PLAIN),
         TopicSpec(settings.topic_user_state, events, {**_COMPACT, **_LARGE}),
         TopicSpec(settings.topic_item_state, updates, {**_COMPACT, **_LARGE}),
-        TopicSpec(settings.topic_policy_updates, None, _COMPACT, n_partitions=1),
-        TopicSpec(settings.topic_policy_table, settings.topic_policy_updates, _COMPACT, n_partitions=1),
-        TopicSpec(settings.topic_policy_state, None, _COMPACT, n_partitions=1),
+        TopicSpec(settings.topic_policy_updates, None, policy, n_partitions=1),
+        TopicSpec(settings.topic_policy_table, settings.topic_policy_updates, policy, n_partitions=1),
+        TopicSpec(settings.topic_policy_state, None, policy, n_partitions=1),
     ]
 
 
@@ -192,12 +200,24 @@ def _config_findings(spec: TopicSpec, found: Mapping[str, str]) -> list[Finding]
         got = found.get(key)
         if got is None or key == "min.cleanable.dirty.ratio":
             continue
-        good = got == wanted if key == "cleanup.policy" else int(got) >= int(wanted)
+        good = got == wanted if key == _POLICY else int(got) >= int(wanted)
         if not good:
-            why = ": what is not written anew for long would be deleted" if "delete" in got else ""
-            remedy = f"kafka-configs.sh --alter --topic {spec.name} --add-config {key}={wanted}"
-            findings.append(Finding(spec.name, f"{key} is {got}, wanted {wanted}{why}", remedy))
+            why = f": {_LOST[wanted]}" if key == _POLICY else ""
+            findings.append(
+                Finding(spec.name, f"{key} is {got}, wanted {wanted}{why}", _remedy(spec.name, key, wanted))
+            )
     return findings
+
+
+def _remedy(topic: str, key: str, wanted: str) -> str:
+    return f"kafka-configs.sh --alter --topic {topic} --add-config {key}={wanted}"
+
+
+def too_small(topic: str, wanted_bytes: int) -> str:
+    """Return the words for a topic whose broker refused a batch as too large, with the remedy."""
+    return f"the broker took a batch for too large: {_LARGEST} of {topic} must be at least {wanted_bytes}; " + _remedy(
+        topic, _LARGEST, str(wanted_bytes)
+    )
 
 
 async def _partition_counts(admin: "AIOKafkaAdminClient", settings: "Settings") -> dict[str, int]:

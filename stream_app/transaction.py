@@ -12,7 +12,7 @@ from stream_app import faults
 from stream_app.kafka import client_options, forget
 from stream_app.packing import BATCH_BYTES, PackedBatch
 from stream_app.record_size import EMPTY_BATCH_BYTES, LARGE_TOPIC_BYTES, TOPIC_BYTES, record_bytes
-from stream_app.topics import topic_limits
+from stream_app.topics import too_small, topic_limits
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterable, Mapping, Sequence
@@ -127,7 +127,7 @@ class TaskProducer:
         batches, records = packed or {}, _by_partition(outputs)
         ahead, self._ahead = self._ahead, []
         tps = [tp for tp in {**batches, **records} if batches.get(tp) or tp in records]
-        sends: list[Awaitable[Any]] = [_delivered([(future, n)]) for _, future, n in ahead]
+        sends: list[Awaitable[Any]] = [self._delivered(tp, [(future, n)]) for tp, future, n in ahead]
         sends += [self._send(tp, batches.get(tp, ()), records.get(tp, ())) for tp in tps]
         if offsets:
             sends.append(producer.send_offsets_to_transaction(dict(offsets), group_id))
@@ -150,7 +150,27 @@ class TaskProducer:
 
     async def _send(self, tp: TopicPartition, packed: Sequence[PackedBatch], outputs: Sequence[Output]) -> int:
         """Send batches, then records, to one partition; return the offset after the last one."""
-        return await _delivered(await self._submit_all(tp, packed, outputs))
+        return await self._delivered(tp, await self._submit_all(tp, packed, outputs))
+
+    async def _delivered(self, tp: TopicPartition, batches: Sequence[tuple[Awaitable[Any], int]]) -> int:
+        """Wait until batches of one partition are delivered; return the offset after the last record, -1 if not known.
+
+        Raises
+        ------
+        aiokafka.errors.MessageSizeTooLargeError
+            The broker refused one as too large; the message names the topic and the remedy.
+        """
+        try:
+            results = await _all([future for future, _ in batches])
+        except MessageSizeTooLargeError as error:
+            raise MessageSizeTooLargeError(too_small(tp.topic, self._limit(tp.topic))) from error
+        ends = [
+            result.offset + n if result.offset >= 0 else -1 for result, (_, n) in zip(results, batches, strict=True)
+        ]
+        return max(ends)
+
+    def _limit(self, topic: str) -> int:
+        return self._limits.get(topic, TOPIC_BYTES)
 
     async def _submit_all(
         self, tp: TopicPartition, packed: Sequence[PackedBatch], outputs: Sequence[Output]
@@ -162,7 +182,7 @@ class TaskProducer:
         aiokafka.errors.MessageSizeTooLargeError
             The topic does not take a record, even alone in its batch.
         """
-        most = self._limits.get(tp.topic, TOPIC_BYTES)
+        most = self._limit(tp.topic)
         delivered = [(await self._submit(ready, tp), ready.record_count()) for ready in packed]
         batch = self._producer.create_batch()
         for output in outputs:
@@ -199,12 +219,6 @@ def _by_partition(outputs: Iterable[Output]) -> dict[TopicPartition, list[Output
             found[tp] = []
         found[tp].append(output)
     return found
-
-
-async def _delivered(batches: Sequence[tuple[Awaitable[Any], int]]) -> int:
-    """Wait until batches of one partition are delivered; return the offset after the last record, -1 if not known."""
-    results = await _all([future for future, _ in batches])
-    return max(result.offset + n if result.offset >= 0 else -1 for result, (_, n) in zip(results, batches, strict=True))
 
 
 async def _all(awaitables: Sequence[Awaitable[Any]]) -> list[Any]:

@@ -49,18 +49,8 @@ async def check_configuration(settings: Settings) -> list[Finding]:
 def _judge(topic: str, name: str, config: Mapping[str, str], settings: Settings) -> list[Finding]:
     """Return what is wrong with the configuration of a topic, beyond what its spec says."""
     findings = []
-    policies = config.get("cleanup.policy", "delete").split(",")
     retention_ms = int(config.get("retention.ms", "-1"))
     alter = f"kafka-configs.sh --alter --topic {name} --add-config"
-    if topic in ("events", "item_updates") and "compact" in policies:
-        findings.append(
-            error(
-                "topics",
-                f"{name} is compacted",
-                "cleanup.policy=delete: compaction would drop all but the newest record of a key unread",
-                f"{alter} cleanup.policy=delete",
-            )
-        )
     if topic in ("events", "item_updates") and 0 <= retention_ms < SHORT_RETENTION_MS:
         findings.append(
             warning(

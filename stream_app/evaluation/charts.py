@@ -27,7 +27,7 @@ class Series:
     x, y
         Points; a ``y`` of None is left out.
     error
-        Standard errors, drawn as a band of twice their size; empty if there are none.
+        Standard errors, drawn as a band of twice their size, as far as the plot reaches; empty if there are none.
     """
 
     name: str
@@ -75,10 +75,20 @@ class Axis:
         return [step * k for k in range(first, math.floor(self.high / step + 1e-9) + 1)]
 
 
-def fitting_axis(label: str, values: Sequence[float | None]) -> Axis:
-    """Return a linear axis from 0 to a little above the largest value."""
-    known = [value for value in values if value is not None]
-    return Axis(label, min([0.0, *known]), max([1e-9, *known]) * 1.08)
+def fitting_axis(label: str, series: Sequence[Series]) -> Axis:
+    """Return a linear axis from 0 to a little above the largest value and the band around it."""
+    known = [point for each in series for point in _points(each)]
+    low = min([0.0, *(value for _, value, _ in known)])
+    return Axis(label, low, max([1e-9, *(value + 2 * (error or 0.0) for _, value, error in known)]) * 1.08)
+
+
+def _points(series: Series) -> list[tuple[float, float, float | None]]:
+    """Return the points that have a ``y``, each with its error."""
+    return [
+        (at, value, series.error[k] if series.error else None)
+        for k, (at, value) in enumerate(zip(series.x, series.y, strict=True))
+        if value is not None
+    ]
 
 
 def line_chart(series: Sequence[Series], x: Axis, y: Axis, *, diagonal: bool = False) -> str:
@@ -101,19 +111,16 @@ def line_chart(series: Sequence[Series], x: Axis, y: Axis, *, diagonal: bool = F
 
 
 def _line(series: Series, x: Axis, y: Axis, colour: str) -> str:
-    points = [
-        (x.place(at), value, series.error[k] if series.error else None)
-        for k, (at, value) in enumerate(zip(series.x, series.y, strict=True))
-        if value is not None
-    ]
+    points = [(x.place(at), value, error) for at, value, error in _points(series)]
     if not points:
         return ""
     title = f"<title>{escape(series.name)}</title>"
     path = "L".join(f"{_at_x(at)} {_at_y(y.place(value))}" for at, value, _ in points)
     out = f'<path d="M{path}" fill="none" stroke="{colour}" stroke-width="2">{title}</path>'
     if all(error is not None for _, _, error in points):
-        upper = [f"{_at_x(at)} {_at_y(y.place(value + 2 * (error or 0)))}" for at, value, error in points]
-        lower = [f"{_at_x(at)} {_at_y(y.place(value - 2 * (error or 0)))}" for at, value, error in points]
+        edges = [(at, value - 2 * (error or 0.0), value + 2 * (error or 0.0)) for at, value, error in points]
+        upper = [f"{_at_x(at)} {_at_y(y.place(min(high, y.high)))}" for at, _, high in edges]
+        lower = [f"{_at_x(at)} {_at_y(y.place(max(low, y.low)))}" for at, low, _ in edges]
         out += f'<path d="M{"L".join([*upper, *reversed(lower)])}Z" fill="{colour}" fill-opacity=".15"/>'
     if len(points) == 1:
         out += f'<circle cx="{_at_x(points[0][0])}" cy="{_at_y(y.place(points[0][1]))}" r="3" fill="{colour}"/>'
@@ -125,7 +132,7 @@ def bar_chart(labels: Sequence[str], series: Sequence[Series], value: str) -> st
     height = 12 * max(len(series), 1)
     pitch = height + 8
     left = 8 + 7 * min(max((len(label) for label in labels), default=1), _LABEL_CHARACTERS)
-    axis = fitting_axis(value, [v for each in series for v in each.y])
+    axis = fitting_axis(value, series)
     bottom = _TOP + 12 + pitch * len(labels)
     scale = (_WIDTH - left - 70) / max(axis.high, 1e-9)
     parts = []

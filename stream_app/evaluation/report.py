@@ -113,7 +113,7 @@ def _over_time(result: Json) -> str:
             cells = [part[name] for part in numbers["by_time"].values()]
             x = [(k + 0.5) / len(cells) for k in range(len(cells))]
             series.append(Series(model, x, [c["mean"] for c in cells], [c["se"] for c in cells]))
-        high = fitting_axis("hit rate", [y for each in series for y in each.y])
+        high = fitting_axis("hit rate", series)
         return line_chart(series, Axis("share of the scored events", 0.0, 1.0), high)
 
     return "".join(_section(f"{_NAMES[name]} over time", chart(name)) for name in LISTS)

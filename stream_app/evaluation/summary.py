@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -85,6 +86,7 @@ def _about_input(inputs: Inputs, outcome: Outcome) -> Json:
         "n_items_with_events": outcome.n_items,
         "n_catalog": len(inputs.catalog.entries),
         "n_categories": len(outcome.numbering.categories),
+        "embeddings": _embeddings(inputs.catalog),
         "rejected_events": _rejects(inputs.log.rejects),
         "rejected_catalog": _rejects(inputs.catalog.rejects),
         "n_duplicates": inputs.log.n_duplicates,
@@ -95,6 +97,12 @@ def _about_input(inputs: Inputs, outcome: Outcome) -> Json:
         "limit": inputs.limit,
         "replica_lag": inputs.replica_lag,
     }
+
+
+def _embeddings(catalog: Catalog) -> Json:
+    """Return the number of items with a content vector, by its number of components."""
+    lengths = Counter(len(entry.embedding) for entry in catalog.entries.values() if entry.embedding)
+    return {str(length): lengths[length] for length in sorted(lengths)}
 
 
 def _rejects(rejects: Rejects) -> Json:

@@ -7,6 +7,8 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from stream_app.embedding_lengths import ONE_MODEL, lengths_told
+
 Json = dict[str, Any]
 
 RATINGS_HEAD = ("n", "MAE", "MSE", "RMSE", "accuracy", "precision", "recall", "F1", "ROC AUC")
@@ -46,6 +48,9 @@ def _input(result: Json) -> Table:
         "events", f"{about['n_events']:,} of {about['n_users']:,} users, {about['n_items_with_events']:,} items"
     )
     table.add_row("catalogue", f"{about['n_catalog']:,} items in {about['n_categories']:,} categories")
+    if len(about["embeddings"]) > 1:
+        lengths = lengths_told({int(length): n for length, n in about["embeddings"].items()})
+        table.add_row("[red]embeddings", f"{lengths}: {ONE_MODEL}")
     table.add_row("scored", f"{scored['n']:,}, of them {scored['n_crossing']:,} outside the context's categories")
     if about["n_ratings"]:
         silent = "" if ratings_rows(result) else "; none of these models predicts stars: add --model crossaisle"

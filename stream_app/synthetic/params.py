@@ -5,6 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Final
 
+_OPTIONS: Final = {
+    "seed": "--seed", "n_users": "--users", "n_items": "--items", "n_categories": "--categories", "days": "--days",
+    "embedding": "--embedding",
+}  # fmt: skip
+
 
 class SyntheticError(Exception):
     """The shop cannot be made. The message ends with the remedy."""
@@ -76,19 +81,33 @@ class ShopParams:
         Raises
         ------
         SyntheticError
-            It is; the message names the field.
+            It is; the message names the option, where there is one, and what would do.
         """
         least = {"seed": 0, "n_users": 1, "n_departments": 1, "days": 1, "basket": 1, "n_staples": 0, "embedding": 0}
         for name, value in least.items():
             if getattr(self, name) < value:
-                message = f"{name} must be at least {value}, got {getattr(self, name)}; give a larger one"
+                message = f"{_told(name)} must be at least {value}, got {getattr(self, name)}; give {value} or more"
                 raise SyntheticError(message)
-        if self.n_categories < max(self.n_departments, 2):
-            message = f"n_categories must be at least 2 and one per department, got {self.n_categories}; give more"
+        fewest = max(self.n_departments, 2)
+        if self.n_categories < fewest:
+            each = ", one for each department" if self.n_departments == fewest else ""
+            message = (
+                f"{_told('n_categories')} must be at least {fewest}{each}, got {self.n_categories}; "
+                f"give {fewest} or more"
+            )
             raise SyntheticError(message)
         if self.n_items < self.n_categories:
-            message = f"n_items must be at least n_categories ({self.n_categories}), got {self.n_items}; give more"
+            or_fewer = f", or {_told('n_categories')} {self.n_items} or fewer" if self.n_items >= fewest else ""
+            message = (
+                f"{_told('n_items')} must be at least {self.n_categories}, one for each category, got {self.n_items}; "
+                f"give {self.n_categories} or more{or_fewer}"
+            )
             raise SyntheticError(message)
+
+
+def _told(name: str) -> str:
+    """Return what a size is called where people give it."""
+    return _OPTIONS.get(name, name)
 
 
 KINDS: Final = {

@@ -104,6 +104,9 @@ class NewestRecords:
             for batch in (await consumer.getmany(*left, timeout_ms=_POLL_MS)).values():
                 records += batch
             left = {tp for tp in left if await consumer.position(tp) < ends[tp]}
+        for record in records:  # the last batch may reach beyond the end that was asked for before
+            tp = TopicPartition(record.topic, record.partition)
+            ends[tp] = max(ends[tp], record.offset + 1)
         self._take_note(ends)
         return sorted(records, key=lambda record: (record.timestamp, record.partition, record.offset))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -25,16 +26,30 @@ _PHASES: Final = {
 }
 
 
-def health_words(observed: Observation, workers: Sequence[Mapping[str, Any]], now_ms: int) -> dict[str, Any]:
-    """Return how things are: ``level`` (``good``, ``warn`` or ``bad``) and ``words``, the sentences, worst first."""
-    found = [
-        *_broker(observed, now_ms),
-        *_workers(workers),
-        *_partitions(observed, any(worker["answers"] and not worker["ready"] for worker in workers)),
-        *_replica(observed),
-    ]
-    if not found:
-        return {"level": "good", "words": [_well(observed)]}
+def is_silent(observed: Observation | None, now_ms: int) -> bool:
+    """Whether Kafka has not answered for so long that what is shown is old."""
+    return observed is None or now_ms - observed.at_ms > SILENT_MS
+
+
+def health_words(
+    observed: Observation | None, workers: Sequence[Mapping[str, Any]], now_ms: int, problem: str = ""
+) -> dict[str, Any]:
+    """Return how things are: ``level`` (``good``, ``warn`` or ``bad``) and ``words``, the sentences, worst first.
+
+    Parameters
+    ----------
+    observed
+        The newest observation, None before the first; of an old one only its age is told.
+    problem
+        Why there is no newer one, where Kafka answers but not with what is asked.
+    """
+    if observed is None or is_silent(observed, now_ms):
+        found = [*_silence(observed, problem), *_workers(workers)]
+    else:
+        are_starting = any(worker["answers"] and not worker["ready"] for worker in workers)
+        found = [*_workers(workers), *_partitions(observed, are_starting), *_replica(observed)]
+        if not found:
+            return {"level": "good", "words": [_well(observed)]}
     level = "bad" if any(bad for bad, _ in found) else "warn"
     return {"level": level, "words": [words for _, words in sorted(found, key=lambda each: not each[0])]}
 
@@ -45,11 +60,15 @@ def _well(observed: Observation) -> str:
     return "Everything is learned as it comes in."
 
 
-def _broker(observed: Observation, now_ms: int) -> list[tuple[bool, str]]:
-    age_ms = now_ms - observed.at_ms
-    if age_ms <= SILENT_MS:
-        return []
-    return [(True, f"Kafka has not answered for {age_ms // 1_000} s: all numbers are from before. Check the broker.")]
+def _silence(observed: Observation | None, problem: str) -> list[tuple[bool, str]]:
+    since, old = "this worker started", ""
+    if observed is not None:
+        at = datetime.fromtimestamp(observed.at_ms / 1_000, UTC)
+        since, old = f"{at:%Y-%m-%d %H:%M:%S} UTC", " What is shown is from then."
+    if problem:
+        return [(True, f"Kafka does not tell how things are (since {since}): {problem}.{old}")]
+    to_do = "Check the broker: workers wait for it, and go on by themselves."
+    return [(True, f"Kafka does not answer (since {since}).{old} {to_do}")]
 
 
 def _workers(workers: Sequence[Mapping[str, Any]]) -> list[tuple[bool, str]]:

@@ -19,7 +19,7 @@ from stream_app.observer import HISTORY
 from stream_app.records import decode_reject, decode_slate
 from stream_app.web.answer import ProblemError
 from stream_app.web.feed import NewestRecords
-from stream_app.web.health import health_words
+from stream_app.web.health import health_words, is_silent
 from stream_app.worker_report import decode_report
 
 if TYPE_CHECKING:
@@ -38,6 +38,8 @@ SLATES_PER_S: Final = 6
 RATE_SPAN_S: Final = 5.0
 """Rates are means over about so many seconds."""
 
+_TELL_AGAIN_S = 2.0
+"""Pages are told how things are at least so often: also while Kafka does not answer, and nothing new is known."""
 _KEEP_ALIVE_S = 15.0
 _RETRY_S = 2.0
 _REFUSED_RETRY_S = 30.0
@@ -132,7 +134,7 @@ class Hub(Service):
         }
 
     async def overview(self) -> dict[str, Any]:
-        """Return what the page shows.
+        """Return what the page shows; ``at_ms`` is when Kafka answered last, and all but the workers is from then.
 
         Raises
         ------
@@ -141,15 +143,20 @@ class Hub(Service):
         """
         observed = self._observer.latest
         if observed is None:
-            raise ProblemError("not_ready", "the broker has not answered yet; try again in a second")
+            raise ProblemError(
+                "not_ready",
+                "Kafka has not answered since this worker started; try again, and check the broker if it stays so",
+            )
         workers = await self._workers(observed)
-        point = self._point(observed, workers)
+        now_ms = time.time_ns() // 1_000_000
         return {
-            **point,
+            **self._point(observed, workers),
+            "now_ms": now_ms,
+            "kafka_answers": not is_silent(observed, now_ms),
             "app_id": self._settings.app_id,
             "version": version("crossaisle"),
             "worker": self._lookup.address,
-            "health": health_words(observed, workers, time.time_ns() // 1_000_000),
+            "health": health_words(observed, workers, now_ms, self._observer.problem),
             "lags": [self._lag_row(lag) for lag in observed.lags],
             "replica": {
                 "lag_events": sum(lag.lag_events for lag in observed.replica),
@@ -162,6 +169,8 @@ class Hub(Service):
 
     async def watch(self) -> AsyncGenerator[bytes, None]:
         """Yield server-sent events: history, rejects and slates of before, then the state every second, and what comes.
+
+        The state is told while Kafka does not answer, too; before Kafka has answered once, only the health is.
 
         Raises
         ------
@@ -205,17 +214,25 @@ class Hub(Service):
     @Service.task
     async def _tell(self) -> None:
         while not self.should_stop:
-            async with self._observer.changed:
-                await self._observer.changed.wait()
+            is_new = await self._is_observed_anew()
             observed = self._observer.latest
             if observed is None:
+                self._send("health", health_words(None, [], 0, self._observer.problem))
                 continue
-            if self._watchers:
-                state = await self.overview()
-                self._points.append(self._point(observed, state["workers"]))
+            state = await self.overview() if self._watchers else None
+            if is_new:
+                self._points.append(self._point(observed, [self.report()] if state is None else state["workers"]))
+            if state is not None:
                 self._send("state", state)
-            else:
-                self._points.append(self._point(observed, [self.report()]))
+
+    async def _is_observed_anew(self) -> bool:
+        """Wait until something is observed, but not for long."""
+        try:
+            async with asyncio.timeout(_TELL_AGAIN_S), self._observer.changed:
+                await self._observer.changed.wait()
+        except TimeoutError:
+            return False
+        return True
 
     @Service.task
     async def _follow(self) -> None:

@@ -106,7 +106,12 @@ def _paths(settings: Settings) -> dict[str, Any]:
                 "operationId": "state",
                 "summary": "What the page at / shows",
                 "responses": {
-                    "200": _json("Lag, throughput, quality and workers.", _OBJECT),
+                    "200": _json(
+                        "Lag, throughput, quality and workers. `at_ms` is when Kafka answered last: all but the "
+                        "workers is from then. `kafka_answers` is false where that is more than five seconds before "
+                        "`now_ms`.",
+                        _OBJECT,
+                    ),
                     **_problems(["not_ready", *problems]),
                 },
             }
@@ -115,7 +120,8 @@ def _paths(settings: Settings) -> dict[str, Any]:
             "get": {
                 "operationId": "stream",
                 "summary": "What the page at / shows, as it changes",
-                "description": "Server-sent events without end: `history` once, `state` every second, `slates` and "
+                "description": "Server-sent events without end: `history` once, `state` every second (every other "
+                "one while Kafka does not answer; `health` in its place until Kafka has answered once), `slates` and "
                 "`rejects` as they come.",
                 "responses": {
                     "200": {

@@ -58,6 +58,8 @@ def metrics() -> Metrics:
     found = Metrics(lambda: status, lambda: observed)
     world.users.tally.rejects_by_code["not_json"] = 2
     world.replica.catalog_rejects["no_key"] = 3
+    world.catalogue(["i20", "i21"], embedding=[0.5, 1.0, -1.0])
+    world.catalogue(["i22"], embedding=[0.5, 1.0])
     found.collector.set_processors(lambda stage: {0: world.users if stage == "user" else world.items})
     found.collector.set_replica(world.replica)
     found.collector.set_policy(policy())
@@ -79,6 +81,8 @@ def test_what_was_learned_is_counted(metrics: Metrics) -> None:
     assert found["crossaisle_events_total", (("partition", "0"), ("type", "purchase"))] == 12
     assert found["crossaisle_rejects_total", (("code", "not_json"), ("partition", "0"))] == 2
     assert found["crossaisle_catalog_rejects_total", (("code", "no_key"),)] == 3
+    assert found["crossaisle_catalog_embeddings", (("components", "3"),)] == 2
+    assert found["crossaisle_catalog_embeddings", (("components", "2"),)] == 1
     assert found["crossaisle_lag_events", (("partition", "0"), ("stage", "user"))] == 4
     assert found["crossaisle_lag_event_time_seconds", (("partition", "0"), ("stage", "user"))] == 60
     assert ("crossaisle_lag_seconds", (("partition", "0"), ("stage", "item"))) not in found

@@ -6,12 +6,13 @@ import asyncio
 from typing import Any
 
 import pytest
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, NodeNotReadyError, TopicAuthorizationFailedError
 
 from stream_app import observer
 from stream_app.lag import LagError
 from stream_app.observer import Observer
 from stream_app.settings import Settings
+from tests.stream_app import harness
 
 
 class FailingMeter:
@@ -32,6 +33,37 @@ class FailingMeter:
         """Tell what had failed."""
         message = "a task of the consumer had failed"
         raise KafkaError(message)
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (TimeoutError("away"), ""),
+        (NodeNotReadyError("away"), ""),
+        (TopicAuthorizationFailedError("events"), "lag: refused"),
+        (None, "lag: refused"),  # a topic is missing
+    ],
+)
+async def test_a_broker_that_is_away_and_one_that_refuses_are_told_apart(
+    monkeypatch: pytest.MonkeyPatch, error: BaseException | None, told: str
+) -> None:
+    """Only what a broker that answers says is kept as the problem."""
+
+    class Meter(FailingMeter):
+        async def start(self) -> None:
+            message = "lag: refused"
+            raise LagError(message) from error
+
+    meter: Any = Meter
+    monkeypatch.setattr(observer, "LagMeter", meter)
+    monkeypatch.setattr(observer, "EVERY_S", 0.01)
+    service = Observer(Settings())
+    await service.start()
+    try:
+        await harness.until(lambda: service._is_lost, "a failure")
+        assert service.problem == told
+    finally:
+        await service.stop()
 
 
 async def test_a_connection_that_cannot_be_closed_does_not_stop_the_worker(monkeypatch: pytest.MonkeyPatch) -> None:

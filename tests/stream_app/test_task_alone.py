@@ -81,6 +81,8 @@ class FakeConsumer:
 class FakeProcessor:
     """Is under load until it has been called without records."""
 
+    is_full = False
+
     def __init__(self, clock: FakeClock) -> None:
         self._clock = clock
         self.stretch = 1

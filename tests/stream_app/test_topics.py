@@ -108,6 +108,21 @@ async def test_a_compacted_topic_that_is_deleted_too_is_found(app_settings: Sett
         assert finding.remedy.endswith("cleanup.policy=compact")
 
 
+@pytest.mark.parametrize("policy", ["compact", "compact,delete"])
+async def test_events_that_are_compacted_are_found(app_settings: Settings, policy: str) -> None:
+    """Compaction drops events before a worker has read them: of events and of item updates it is an error."""
+    names = [app_settings.topic_events, app_settings.topic_item_updates]
+    config = {"cleanup.policy": policy, "max.message.bytes": "4194304"}
+    wrong = [NewTopic(name, 1, 1, topic_configs=config) for name in names]
+    await _admin(app_settings, lambda admin: admin.create_topics(wrong))
+    await create_topics(app_settings, 1, 1)
+    findings = await check_topics(app_settings)
+    assert [f.topic for f in findings] == names
+    for finding in findings:
+        assert finding.problem.startswith(f"cleanup.policy is {policy}, wanted delete: compaction would drop")
+        assert finding.remedy.endswith("--add-config cleanup.policy=delete")
+
+
 async def test_a_recreated_topic_has_another_id(app_settings: Settings) -> None:
     """Ids stay over calls, change when a topic is made anew, and are None for a topic that is not there."""
     name = app_settings.topic_events

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -92,6 +93,27 @@ def test_refused_record_takes_its_transaction_with_it(settings: Settings) -> Non
 
     asyncio.run(run())
     assert harness.read_committed(settings, topic) == []
+
+
+@pytest.mark.parametrize("ahead", [False, True])
+def test_a_topic_that_takes_less_than_it_must_is_named(settings: Settings, ahead: bool) -> None:
+    """What the broker says of a batch names neither topic nor setting: the error does, with the remedy."""
+    topic = settings.topic_rejects
+    harness.alter_topic(settings, topic, {"max.message.bytes": "300"})
+    output = Output(topic, 0, None, bytes(1_000))
+
+    async def run() -> None:
+        producer = await TaskProducer.start(settings, "id")
+        try:
+            if ahead:
+                await producer.send([output])
+            await producer.commit([] if ahead else [output], {}, "group")
+        finally:
+            await producer.discard()
+
+    remedy = f"--alter --topic {topic} --add-config max.message.bytes={TOPIC_BYTES}"
+    with pytest.raises(MessageSizeTooLargeError, match=re.escape(remedy)):
+        asyncio.run(run())
 
 
 def test_older_producer_is_fenced(settings: Settings) -> None:
@@ -223,7 +245,7 @@ async def test_a_client_that_cannot_be_closed_is_no_error_of_its_own(monkeypatch
     """A producer that hangs is dropped with its connections; what those say of it, nobody waits for."""
     monkeypatch.setattr(transaction, "_STOP_TIMEOUT_S", 0.01)
     async with harness.unretrieved() as told:
-        await TaskProducer(HangingProducer(), "id").discard()  # type: ignore[arg-type]  # a fake
+        await TaskProducer(HangingProducer(), "id", {}).discard()  # type: ignore[arg-type]  # a fake
     assert told == []
 
 

@@ -31,6 +31,7 @@ from stream_app.doctor.rights import check_rights
 from stream_app.doctor.topics import check_configuration, check_offsets
 from stream_app.doctor.transactions import check_clock_by_events, check_clock_by_probe, check_transactions
 from stream_app.kafka import client_options
+from stream_app.record_size import TOPIC_BYTES
 from stream_app.topics import create_topics
 from tests.conftest import free_port, fresh_settings
 from tests.stream_app import harness
@@ -156,6 +157,8 @@ async def test_topics_broken_on_purpose(app_settings: Settings) -> None:
             "min.insync.replicas": "2",
         },
         f"{own}.item-state": {"cleanup.policy": "delete", "max.message.bytes": "1048588"},
+        f"{own}.recommendations": {"max.message.bytes": "500"},
+        f"{own}.policy-updates": {"cleanup.policy": "compact", "max.message.bytes": "400"},
     }.items():
         await _alter(app_settings, topic, config)
     admin = AIOKafkaAdminClient(**client_options(app_settings))
@@ -163,13 +166,15 @@ async def test_topics_broken_on_purpose(app_settings: Settings) -> None:
     await admin.create_partitions({app_settings.topic_rejects: NewPartitions(total_count=3)})
     await admin.close()
     wanted = {
-        "events is compacted": "cleanup.policy=delete",
+        "events cleanup.policy is compact, wanted delete": "cleanup.policy=delete",
         "events keeps records for 60000 ms": "retention.ms",
         "events takes 1000 bytes": "max.message.bytes",
         "user-state cleanup.policy is compact,delete": "cleanup.policy=compact",
         "min.insync.replicas is 2": "min.insync.replicas=1",
         "item-state cleanup.policy is delete": "cleanup.policy=compact",
         "item-state max.message.bytes is": "max.message.bytes=",
+        "recommendations max.message.bytes is 500": f"max.message.bytes={TOPIC_BYTES}",
+        "policy-updates max.message.bytes is 400": f"max.message.bytes={TOPIC_BYTES}",
         "rejects has 3 partitions": "crossaisle topics create",
     }
 

@@ -376,6 +376,21 @@ def test_errors_name_the_remedy(arguments: list[str], message: str, shop: Path, 
     assert message in str(done.exception)
 
 
+def test_vectors_of_several_lengths_are_counted(shop: Path, tmp_path: Path) -> None:
+    """Vectors of one model are no news; where lengths differ, table and metrics say how many items have which."""
+    lines = [json.loads(line) for line in (shop / "catalog.jsonl").read_text().splitlines()]
+    for name, lengths in {"one": [3], "two": [3, 3, 5]}.items():
+        catalog = tmp_path / f"{name}.jsonl"
+        entries = [{**line, "embedding": [1.0] * lengths[k % len(lengths)]} for k, line in enumerate(lines)]
+        catalog.write_text("".join(json.dumps(each) + "\n" for each in entries))
+        command = ["evaluate", str(shop / "events.jsonl"), "--catalog", str(catalog), "--out", str(tmp_path / name)]
+        result = CliRunner().invoke(app, [*command, "--model", "popularity"], env={"COLUMNS": "200"})
+        assert result.exit_code == 0, result.output
+        told = json.loads((tmp_path / name / "metrics.json").read_text())["input"]["embeddings"]
+        assert told == ({"3": 300} if name == "one" else {"3": 200, "5": 100})
+        assert ("200 items with 3 components, 100 items with 5 components" in result.output) is (name == "two")
+
+
 def test_json_is_one_line(shop: Path, tmp_path: Path) -> None:
     """With --json the command prints what metrics.json holds as one line, and nothing else."""
     command = ["evaluate", str(shop / "events.jsonl"), "--catalog", str(shop / "catalog.jsonl"), "--out", str(tmp_path)]

@@ -112,10 +112,18 @@ def test_nothing_is_taken_twice(kind: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("wrong", "field"), [({"n_items": 3}, "n_items"), ({"n_categories": 1}, "n_categories"), ({"days": 0}, "days")]
+    ("wrong", "words"),
+    [
+        ({"n_items": 3}, "--items must be at least 16, one for each category, got 3; give 16 or more$"),
+        ({"n_items": 12}, "got 12; give 16 or more, or --categories 12 or fewer$"),
+        ({"n_categories": 5}, "--categories must be at least 8, one for each department, got 5; give 8 or more$"),
+        ({"n_categories": 1, "n_departments": 1}, "--categories must be at least 2, got 1; give 2 or more$"),
+        ({"days": 0}, "--days must be at least 1, got 0; give 1 or more$"),
+        ({"basket": 0}, "^basket must be at least 1"),
+    ],
 )
-def test_bad_sizes_are_named(wrong: dict[str, int], field: str, tmp_path: Path) -> None:
-    """A size that cannot be is refused with its name, and nothing is written."""
-    with pytest.raises(SyntheticError, match=field):
+def test_bad_sizes_are_named(wrong: dict[str, int], words: str, tmp_path: Path) -> None:
+    """A size that cannot be is refused with its option and with a number that would do, and nothing is written."""
+    with pytest.raises(SyntheticError, match=words):
         write_synthetic(tmp_path / "shop", replace(SMALL, **wrong))  # type: ignore[arg-type]  # integers all
     assert not (tmp_path / "shop").exists()

@@ -93,9 +93,28 @@ def test_a_worker_with_old_items_says_so() -> None:
     }
 
 
+def test_a_broker_that_never_answered_is_named() -> None:
+    """Before the first observation there is nothing to show, but something to say."""
+    found = health_words(None, [WORKER], NOW_MS)
+    assert found["level"] == "bad"
+    assert found["words"][0].startswith("Kafka does not answer (since this worker started). Check the broker")
+
+
+def test_a_broker_that_answers_but_does_not_tell_is_not_called_silent() -> None:
+    """The words are those of the problem, which has its remedy."""
+    for observed in (None, observation()):
+        found = health_words(observed, [WORKER], NOW_MS + 60_000, "topic 'events' does not exist: make it")
+        assert found["level"] == "bad"
+        assert "): topic 'events' does not exist: make it." in found["words"][0]
+        assert "does not answer" not in found["words"][0]
+
+
 def test_a_silent_broker_and_a_recreated_topic_are_bad() -> None:
     """Old numbers are called old, and a problem of the offsets is passed on."""
-    old = health_words(observation(), [WORKER], NOW_MS + 60_000)
+    old = health_words(observation(lag_s=42.0), [WORKER], NOW_MS + 60_000)
     assert old["level"] == "bad"
-    assert "60 s" in old["words"][0]
+    assert old["words"][0].startswith(
+        "Kafka does not answer (since 2023-11-14 22:13:19 UTC). What is shown is from then."
+    )
+    assert len(old["words"]) == 1  # what waited then, may not wait now
     assert "beyond" in health_words(observation(problem="lies beyond the end"), [WORKER], NOW_MS)["words"][0]

@@ -42,6 +42,7 @@ class FakeObserver:
         self.latest = Observation(time.time_ns() // 1_000_000, (), members)
         self.history = [self.latest]
         self.changed = asyncio.Condition()
+        self.problem = ""
 
     def addresses(self) -> list[str]:
         """Return the addresses of the workers."""
@@ -125,6 +126,48 @@ def test_records_of_strangers_are_passed_over(app_settings: Settings) -> None:
             await watching.aclose()
 
     assert asyncio.run(follow()) == [msgspec.to_builtins(SLATE)]
+
+
+async def told(hub: Hub, event: bytes, n: int) -> list[Any]:
+    """Return what a page is told under one name, ``n`` times, by a hub whose broker says nothing new."""
+    telling, watching = asyncio.create_task(hub._tell(hub)), hub.watch()
+    found: list[Any] = []
+    try:
+        async with asyncio.timeout(harness.TIMEOUT_S):
+            while len(found) < n:
+                name, _, value = (await anext(watching)).partition(b"\ndata: ")
+                if name == b"event: " + event:
+                    found.append(msgspec.json.decode(value))
+    finally:
+        telling.cancel()
+        await asyncio.gather(telling, return_exceptions=True)
+        await watching.aclose()
+    return found
+
+
+async def test_pages_are_told_of_a_broker_that_has_gone_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The state comes again and again, and says since when Kafka does not answer; the charts get no new point."""
+    monkeypatch.setattr("stream_app.web.hub._TELL_AGAIN_S", 0.01)
+    hub = hub_of(Settings())
+    observer: Any = hub._observer
+    gone_ms = time.time_ns() // 1_000_000 - 60_000
+    observer.latest = observer.latest._replace(at_ms=gone_ms)
+    for state in await told(hub, b"state", 3):
+        assert (state["at_ms"], state["kafka_answers"]) == (gone_ms, False)
+        assert state["now_ms"] - gone_ms >= 60_000
+        assert state["health"]["level"] == "bad"
+        assert state["health"]["words"][0].startswith("Kafka does not answer (since 20")
+    assert not hub._points
+
+
+async def test_pages_are_told_of_a_broker_that_has_never_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is no state to tell, but how things are."""
+    monkeypatch.setattr("stream_app.web.hub._TELL_AGAIN_S", 0.01)
+    hub = hub_of(Settings())
+    observer: Any = hub._observer
+    observer.latest = None
+    for health in await told(hub, b"health", 2):
+        assert health["words"][0].startswith("Kafka does not answer (since this worker started)")
 
 
 async def read_all(messages: AsyncIterator[bytes]) -> list[bytes]:

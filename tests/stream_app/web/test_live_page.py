@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import shutil
 import signal
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 
     from playwright.sync_api import Browser, Locator, Page
 
+    from stream_app.broker import EmbeddedBroker
     from tests.stream_app.web.conftest import Pair
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
@@ -31,6 +34,8 @@ FLAGS = [
     "--disable-sync",
 ]
 WAIT_MS = 60_000
+SILENT_MS = 6_000
+"""After so long without a word the page takes its worker for dead."""
 
 
 @pytest.fixture(scope="module")
@@ -193,6 +198,81 @@ def test_a_page_whose_own_worker_hangs_does_not_look_well(page: Page, pair: Pair
         pair.workers[1].signal(signal.SIGCONT)
     expect(page.locator("#health")).to_contain_text("Everything is learned")
     expect(page.locator("#link")).to_have_text("live")
+
+
+def test_a_broker_that_is_away_is_named_and_not_the_worker(page: Page, pair: Pair, broker: EmbeddedBroker) -> None:
+    """The page says since when Kafka does not answer, also to who opens it then, and all is well again afterwards."""
+    opened(page, pair)
+    expect(page.locator("#health")).to_contain_text("Everything is learned")
+    assert broker.pid is not None
+    os.kill(broker.pid, signal.SIGSTOP)
+    try:
+        for _ in range(2):
+            expect(page.locator("#health")).to_contain_text("Kafka does not answer (since 20")
+            expect(page.locator("#link")).to_have_text("Kafka does not answer")
+            page.wait_for_timeout(SILENT_MS)  # it is silence that makes the page call a worker dead
+            expect(page.locator("#health")).not_to_contain_text("worker does not answer")
+            n_points = page.evaluate("points.length")
+            assert len(set(page.evaluate("points.map((point) => point.at_ms)"))) == n_points
+            status, state = pair.get(1, "/state")
+            assert (status, state["kafka_answers"]) == (200, False)
+            assert state["now_ms"] - state["at_ms"] > SILENT_MS / 2
+            page.reload()
+    finally:
+        os.kill(broker.pid, signal.SIGCONT)
+    expect(page.locator("#health")).to_contain_text("Everything is learned")
+    expect(page.locator("#link")).to_have_text("live")
+
+
+def test_an_address_that_cannot_be_read_is_said_so(page: Page, pair: Pair) -> None:
+    """What is no percent-encoded UTF-8 gives a sentence, and the next id is looked up."""
+    for fragment in ("#user=%ZZ", "#item=%FF", "#user=%"):
+        page.goto("about:blank")
+        opened(page, pair, fragment)
+        expect(page.locator("#found")).to_contain_text("is not percent-encoded UTF-8")
+    page.locator("#id").fill("user-1")
+    page.locator("form.look button").press("Enter")
+    expect(page.locator("#found h3")).to_have_text("User user-1")
+
+
+@pytest.mark.parametrize("width", [360, 1280])
+def test_long_names_take_two_lines(page: Page, pair: Pair, width: int) -> None:
+    """A title, an id or a category of any length leaves the page in shape; all of it stands on hover."""
+    page.set_viewport_size({"width": width, "height": 844})
+    opened(page, pair)
+    long = {"broken": "Extra virgin olive oil " * 28 + "end", "whole": "x" * 640}
+    items = [
+        {
+            "item_id": name,
+            "title": title,
+            "category": title,
+            "score": 0.5,
+            "propensity": 1,
+            "reason": f"together:{title}",
+        }
+        for name, title in long.items()
+    ]
+    slate = {"slate_id": "9-9", "user_id": "u" * 256, "context_categories": [*long.values()], "items": items}
+    slate |= {"policy": "greedy", "source": "published", "emitted_at_ms": 1}
+    did = [{**item, "count": 1, "last_ms": 1} for item in items]
+    user = {"user_id": "u" * 256, "n_events": 1, "last_event_ms": 1, "repeat_rate": 0, "slate": slate, "items": did}
+    item = {"title": items[0]["title"], "item_id": "i", "category": [*long.values()], "is_available": True}
+    item |= {"popularity": {"1 d": 1, "7 d": 1, "30 d": 1}, "n_interactions": 1, "n_repeat": 0}
+    item |= {"neighbours": [{**each, "share": 0.5} for each in items]}
+    page.evaluate("(slate) => drawSlates([slate])", slate)
+    page.locator("#pause").press("Enter")
+    for view in (f"userView({json.dumps(user)})", f"itemView({json.dumps(item)})"):
+        page.evaluate(f"$('found').replaceChildren(...{view})")
+        heights = page.evaluate(
+            "[...document.querySelectorAll('.clamp')].map((name) =>"
+            " name.getBoundingClientRect().height / parseFloat(getComputedStyle(name).lineHeight))"
+        )
+        assert max(heights) == pytest.approx(2.0, abs=0.1)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        for title in long.values():
+            assert page.locator(f".clamp[title='{title}']").count() > 0
+    height = page.evaluate("document.querySelector('#slates > li').getBoundingClientRect().height")
+    assert height < width  # a slate of two such items is not a screen high
 
 
 def shown_lag(rows: Locator) -> int:
