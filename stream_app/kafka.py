@@ -1,4 +1,4 @@
-"""What every Kafka client of the project shares: options, start and stop, waiting for a broker, ids of topics."""
+"""What every Kafka client of the project shares: options, start and stop, ids of topics."""
 
 import asyncio
 import contextlib
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.client import AIOKafkaClient
-from aiokafka.errors import IncompatibleBrokerVersion, KafkaError, NodeNotReadyError
+from aiokafka.errors import IncompatibleBrokerVersion, NodeNotReadyError
 from aiokafka.protocol.api import Request, RequestStruct, Response
 from aiokafka.protocol.types import (
     AbstractType,
@@ -30,9 +30,6 @@ from stream_app.settings import PREFIX
 if TYPE_CHECKING:
     from stream_app.settings import Settings
 
-FIRST_WAIT_S = 0.2
-LONGEST_WAIT_S = 3.0
-SAY_AGAIN_S = 10.0
 _NO_BROKER_LISTED_S = 10.0
 """A broker that was frozen answers again before the controller lists it among the living."""
 
@@ -170,39 +167,6 @@ def forget(future: "asyncio.Future[Any]") -> None:
     """
     if not future.cancelled():
         future.exception()
-
-
-async def wait_for_broker(settings: "Settings", log: Any) -> None:
-    """Return when a broker answers; say so every ten seconds while none does.
-
-    Raises
-    ------
-    aiokafka.errors.KafkaError
-        The broker answers, but refuses: authentication, or a version without what is needed.
-    """
-    wait_s, said_s = FIRST_WAIT_S, 0.0
-    while True:
-        client = AIOKafkaClient(**client_options(settings))
-        try:
-            await client.bootstrap()
-        except (KafkaError, OSError) as error:
-            if isinstance(error, KafkaError) and not error.retriable and "Unable to bootstrap" not in str(error):
-                raise
-            if time.monotonic() - said_s > SAY_AGAIN_S:
-                said_s = time.monotonic()
-                log.warning(
-                    "broker_unreachable",
-                    bootstrap_servers=settings.bootstrap_servers,
-                    remedy="start it (crossaisle broker), or set CROSSAISLE_BOOTSTRAP_SERVERS; waiting for it",
-                )
-        else:
-            if said_s:
-                log.info("broker_reached", bootstrap_servers=settings.bootstrap_servers)
-            return
-        finally:
-            await client.close()
-        await asyncio.sleep(wait_s)
-        wait_s = min(2 * wait_s, LONGEST_WAIT_S)
 
 
 class _Uuid(AbstractType[bytes]):
