@@ -63,14 +63,27 @@ def client_options(settings: "Settings") -> dict[str, Any]:
 
 def _tls_context(settings: "Settings") -> ssl.SSLContext:
     what = f"{PREFIX}SSL_CAFILE {settings.ssl_cafile}"
+    password = settings.ssl_key_password.get_secret_value() if settings.ssl_key_password else ""
+    is_encrypted = False
+
+    def tell_password() -> str:
+        """Return the password; without this function OpenSSL would ask at the terminal."""
+        nonlocal is_encrypted
+        is_encrypted = True
+        return password
+
     try:
         context = ssl.create_default_context(cafile=settings.ssl_cafile)
         if settings.ssl_certfile is not None:
             what = f"{PREFIX}SSL_CERTFILE {settings.ssl_certfile}"
             if settings.ssl_keyfile is not None:
                 what += f" with {PREFIX}SSL_KEYFILE {settings.ssl_keyfile}"
-            context.load_cert_chain(settings.ssl_certfile, settings.ssl_keyfile)
+            context.load_cert_chain(settings.ssl_certfile, settings.ssl_keyfile, tell_password)
     except OSError as error:  # an SSLError is one, too
+        if is_encrypted:
+            wrong = "its password is not the one that is set" if password else "its key is encrypted"
+            message = f"{what} cannot be used ({wrong}): set {PREFIX}SSL_KEY_PASSWORD to the key's password"
+            raise TlsError(message) from error
         why = "no such file" if isinstance(error, FileNotFoundError) else error.strerror or str(error)
         message = f"{what} cannot be used ({why}): set it to a PEM file that this user may read"
         raise TlsError(message) from error

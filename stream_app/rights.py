@@ -117,6 +117,8 @@ _COMES_LATER: Final = (
 )
 _RETRY_S: Final = 0.2
 _ASK_TIMEOUT_S: Final = 5.0
+_MOST_COMMANDS: Final = 4
+"""A sentence holds up to so many commands."""
 
 
 def worker_rights(settings: Settings) -> list[Right]:
@@ -250,8 +252,10 @@ def lacking(missing: Sequence[Right], settings: Settings) -> str:
     """Say which rights are missing, and what grants them."""
     who = f"user {settings.sasl_username}" if settings.sasl_username else "this client's user"
     rights = ", ".join(right.words for right in missing)
-    commands = "; ".join(right.command(settings) for right in missing)
-    return f"{who} lacks rights at the broker: grant {rights} ({commands})"
+    commands = [right.command(settings) for right in missing]
+    if len(commands) > _MOST_COMMANDS:
+        commands = ["crossaisle doctor prints the commands"]
+    return f"{who} lacks rights at the broker: grant {rights} ({'; '.join(commands)})"
 
 
 async def explain_refusal(settings: Settings, error: BaseException, needed: Iterable[Right]) -> str:

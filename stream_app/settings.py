@@ -232,6 +232,7 @@ class Settings(BaseSettings):
     ssl_cafile: Path | None = Field(None, description="Certificate authorities to trust, PEM.")
     ssl_certfile: Path | None = Field(None, description="Client certificate, PEM.")
     ssl_keyfile: Path | None = Field(None, description="Key of the client certificate, PEM.")
+    ssl_key_password: SecretStr | None = Field(None, description="Password of an encrypted key of the client.")
 
     topic_events: str = Field("events", description="Topic of events: what users do.")
     topic_catalog: str = Field("catalog", description="Topic of the catalogue, compacted.")
@@ -307,6 +308,7 @@ class Settings(BaseSettings):
             names = f"{PREFIX}SASL_USERNAME and {PREFIX}SASL_PASSWORD"
             message = f"{PREFIX}SECURITY_PROTOCOL {self.security_protocol} needs {names}"
             raise ValueError(message)
+        self._check_protocol()
         if self.ssl_keyfile and not self.ssl_certfile:
             message = f"{PREFIX}SSL_KEYFILE without {PREFIX}SSL_CERTFILE: set both, or neither"
             raise ValueError(message)
@@ -314,6 +316,25 @@ class Settings(BaseSettings):
             self.arm_number(name)
         parse_rewards(self.rewards)
         return self
+
+    def _check_protocol(self) -> None:
+        """Refuse settings that the protocol would ignore: whoever sets a password believes that it is used."""
+        sasl = {"SASL_USERNAME": self.sasl_username, "SASL_PASSWORD": self.sasl_password}
+        tls = {"SSL_CAFILE": self.ssl_cafile, "SSL_CERTFILE": self.ssl_certfile, "SSL_KEYFILE": self.ssl_keyfile}
+        signs_in, over_tls = self.security_protocol.startswith("SASL"), self.security_protocol.endswith("SSL")
+        ignored = [name for name, value in sasl.items() if value and not signs_in]
+        ignored += [name for name, value in tls.items() if value and not over_tls]
+        if not ignored:
+            return
+        is_sasl = signs_in or any(name in sasl for name in ignored)
+        is_tls = over_tls or any(name in tls for name in ignored)
+        wanted = ("SASL_SSL" if is_tls else "SASL_PLAINTEXT") if is_sasl else "SSL"
+        names = " and ".join(f"{PREFIX}{name}" for name in ignored)
+        message = (
+            f"{names} would not be used with {PREFIX}SECURITY_PROTOCOL {self.security_protocol}: "
+            f"set {PREFIX}SECURITY_PROTOCOL to {wanted}, or take {'them' if len(ignored) > 1 else 'it'} out"
+        )
+        raise ValueError(message)
 
     def arm_number(self, name: str) -> int:
         """Return the number of an arm among :attr:`arms`.

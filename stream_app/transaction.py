@@ -73,9 +73,7 @@ class TaskProducer:
         await self._begin()
         try:
             for tp, records in _by_partition(outputs).items():
-                for future, n in await self._submit_all(tp, (), records):
-                    asyncio.ensure_future(future).add_done_callback(forget)
-                    self._ahead.append((tp, future, n))
+                self._ahead += [(tp, future, n) for future, n in await self._submit_all(tp, (), records)]
         except AssertionError as error:
             raise (self._first_failure() or error) from error
 
@@ -190,6 +188,7 @@ class TaskProducer:
     async def _submit(self, batch: Any, tp: TopicPartition) -> Awaitable[Any]:
         batch.close()
         future: Awaitable[Any] = await self._producer.send_batch(batch, tp.topic, partition=tp.partition)
+        asyncio.ensure_future(future).add_done_callback(forget)  # it may be left behind where a later one fails
         return future
 
 

@@ -65,7 +65,7 @@ async def why_missing(settings: Settings, topic: str, needed: Sequence[Right]) -
     aiokafka.errors.KafkaError
         The broker does not answer.
     """
-    missing = [right for right in await missing_rights(settings, needed) if right.name == topic]
-    if missing:
+    missing = await missing_rights(settings, needed)
+    if any(right.name == topic for right in missing):
         return f"topic {topic!r} may not be seen, if it exists: {lacking(missing, settings)}"
     return f"topic {topic!r} does not exist: make it with `crossaisle topics create`"

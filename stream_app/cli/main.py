@@ -98,9 +98,10 @@ def _known_error(error: Exception) -> str | None:
         problem = dotenv_problem()
         if problem is not None:
             return problem
-    if isinstance(error, KafkaConnectionError) or refusal(error) is not None:
+    is_told = isinstance(error, AccessError | BrokerError | TopicError | TlsError)
+    if not is_told and (isinstance(error, KafkaConnectionError) or refusal(error) is not None):
         return asyncio.run(why_not(Settings(), error, ()))
-    if isinstance(error, BrokerError | TopicError | TlsError | AccessError | KafkaError):
+    if is_told or isinstance(error, KafkaError):
         return str(error)
     if isinstance(error, OSError):
         return f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error)
