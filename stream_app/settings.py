@@ -17,6 +17,8 @@ MAX_SEED = 2**63 - 1
 """Kernels take seeds as signed integers of 64 bits."""
 MARKERS = ("<!-- settings:begin -->", "<!-- settings:end -->")
 _OWN_TOPICS = ("item_updates", "item_state", "policy_updates", "policy_state", "policy_table", "user_state")
+CREDENTIALS = ("sasl_username", "sasl_password", "ssl_cafile", "ssl_certfile", "ssl_keyfile", "ssl_key_password")
+"""Settings of a protocol other than PLAINTEXT; one that is empty is none."""
 _ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):([0-9]{1,5})")
 _TOPIC_NAME = re.compile(r"[A-Za-z0-9._-]{1,249}")
 _DAY_MS = 86_400_000
@@ -278,6 +280,11 @@ class Settings(BaseSettings):
     @classmethod
     def _take_empty_for_unset(cls, value: Any) -> Any:
         return _default_state_dir() if value == "" else value
+
+    @field_validator(*CREDENTIALS, mode="before")
+    @classmethod
+    def _take_empty_for_none(cls, value: Any) -> Any:
+        return None if value == "" else value
 
     @field_validator("web_token")
     @classmethod
