@@ -14,7 +14,7 @@ import ssl
 import time
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from aiokafka.conn import create_conn
+from aiokafka.conn import AIOKafkaConnection
 from aiokafka.errors import IllegalSaslStateError, KafkaError
 from aiokafka.protocol.admin import ApiVersionRequest, SaslHandShakeRequest
 from aiokafka.protocol.metadata import MetadataRequest
@@ -23,7 +23,7 @@ from stream_app.kafka import client_options
 from stream_app.settings import PREFIX
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator, Iterator, Mapping
 
     from stream_app.settings import Settings
 
@@ -33,6 +33,7 @@ SAY_AGAIN_S: Final = 10.0
 CONNECT_TIMEOUT_S: Final = 5.0
 _LOOK_TIMEOUT_S: Final = 2.0
 """How long one more look at an address that broke off may take."""
+_CLOSE_TIMEOUT_S: Final = 0.5
 _ALERT_WITHIN_S: Final = 0.5
 """With TLS 1.3 a broker refuses a client's certificate after the handshake; this long is waited for it."""
 _EXPIRED: Final = 10
@@ -219,17 +220,29 @@ def _other_protocol(settings: Settings, *, tls: bool | None = None, sasl: bool |
 async def _ask(settings: Settings, host: str, port: int) -> Answer:
     options = client_options(settings)
     del options["bootstrap_servers"]
-    async with asyncio.timeout(CONNECT_TIMEOUT_S):
-        connection = await create_conn(
-            host, port, client_id="crossaisle", request_timeout_ms=int(CONNECT_TIMEOUT_S * 1_000), **options
-        )
-        try:
-            answer: Any = await connection.send(ApiVersionRequest())
-            metadata: Any = await connection.send(MetadataRequest([]))
-        finally:
-            connection.close()
+    async with _connected(host, port, CONNECT_TIMEOUT_S, options) as connection:
+        answer: Any = await connection.send(ApiVersionRequest())
+        metadata: Any = await connection.send(MetadataRequest([]))
     versions = {key: newest for key, _, newest in answer.api_versions}
     return Answer(versions, [(broker[0], broker[1], broker[2]) for broker in metadata.brokers])
+
+
+@contextlib.asynccontextmanager
+async def _connected(
+    host: str, port: int, timeout_s: float, options: Mapping[str, Any]
+) -> AsyncIterator[AIOKafkaConnection]:
+    """Connect, and have closed the connection when the block ends, in whatever way."""
+    connection = AIOKafkaConnection(
+        host, port, client_id="crossaisle", request_timeout_ms=int(timeout_s * 1_000), **options
+    )
+    try:
+        async with asyncio.timeout(timeout_s):
+            await connection.connect()
+            yield connection
+    finally:
+        closed = connection.close()
+        if connection._protocol is not None:  # noqa: SLF001 - else there was no connection
+            await asyncio.wait([closed], timeout=_CLOSE_TIMEOUT_S)
 
 
 async def _why_broken_off(settings: Settings, address: str, host: str, port: int) -> Trouble | None:
@@ -279,29 +292,25 @@ async def _shakes_hands(host: str, port: int, context: ssl.SSLContext) -> bool:
     """
     async with asyncio.timeout(_LOOK_TIMEOUT_S):
         reader, writer = await asyncio.open_connection(host, port, ssl=context)
-        try:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(reader.read(1), _ALERT_WITHIN_S)
-        finally:
-            writer.transport.abort()
+    try:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(reader.read(1), _ALERT_WITHIN_S)
+    finally:
+        writer.transport.abort()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
     return True
 
 
 async def _sasl_mechanisms(host: str, port: int, context: ssl.SSLContext | None) -> list[str] | None:
     """Return the mechanisms of a listener, empty where it has no SASL; None if it does not speak Kafka's protocol."""
-    protocol = "PLAINTEXT" if context is None else "SSL"
-    timeout_ms = int(_LOOK_TIMEOUT_S * 1_000)
+    options = {"security_protocol": "PLAINTEXT" if context is None else "SSL", "ssl_context": context}
     try:
-        async with asyncio.timeout(_LOOK_TIMEOUT_S):
-            connection = await create_conn(
-                host, port, request_timeout_ms=timeout_ms, security_protocol=protocol, ssl_context=context
-            )
+        async with _connected(host, port, _LOOK_TIMEOUT_S, options) as connection:
             try:
                 answer: Any = await connection.send(SaslHandShakeRequest(_NO_MECHANISM))
             except KafkaError:
                 return []
-            finally:
-                connection.close()
     except _PROBLEMS:
         return None
     return list(answer.enabled_mechanisms)

@@ -7,6 +7,7 @@ import contextlib
 import json
 import re
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -35,10 +36,12 @@ from stream_app.lag import LagError, LagMeter, measure_lag
 from stream_app.members import fetch_members
 from stream_app.policy_report import NoPolicyError, read_policy
 from stream_app.probe import AccessError, Trouble, find_broker, look
+from stream_app.processor import StageSpec
 from stream_app.produce import produce_records
 from stream_app.records import decode_reject
 from stream_app.sender import ProduceError
 from stream_app.settings import Settings
+from stream_app.stage import StageService
 from stream_app.topics import check_topics
 from stream_app.watch import SlateWatcher, WatchError
 from tests.stream_app import harness, shop
@@ -403,6 +406,29 @@ def test_a_right_that_is_taken_away_ends_the_worker(
             assert worker.wait() == 1
     assert remedy in next(line for line in worker.log.splitlines() if line.startswith("error: "))
     assert "Traceback" not in worker.log
+
+
+async def test_a_group_that_may_not_be_joined_ends_the_stage(secured: Secured) -> None:
+    """Where nobody could ask for the rights before, the group's refusal is heard though no task is there to hear it."""
+    everything, settings, _ = secured
+    grant(everything, documented_rights())
+    await asyncio.to_thread(_until_all_is_granted, settings)
+    spec = StageSpec(
+        name="user",
+        input_topic=settings.topic_events,
+        changelog_topic=settings.topic_user_state,
+        group_id=f"{settings.app_id}.user",
+        commit_interval_ms=100,
+        open_processor=lambda *_: pytest.fail("no partition is assigned"),
+    )
+    with ThreadPoolExecutor() as executor, denied(everything, ResourceType.GROUP, spec.group_id, AclOperation.READ):
+        stage = StageService(settings, spec, [executor], executor)
+        async with asyncio.timeout(30):
+            await stage.start()
+            while not stage.crashed:
+                await asyncio.sleep(0.05)
+        assert f"Read on group {spec.group_id}" in str(stage.crash_reason)
+        await stage.stop()
 
 
 def _until_all_is_granted(settings: Settings) -> None:
