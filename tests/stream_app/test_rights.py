@@ -423,10 +423,8 @@ async def test_a_group_that_may_not_be_joined_ends_the_stage(secured: Secured) -
     )
     with ThreadPoolExecutor() as executor, denied(everything, ResourceType.GROUP, spec.group_id, AclOperation.READ):
         stage = StageService(settings, spec, [executor], executor)
-        async with asyncio.timeout(30):
-            await stage.start()
-            while not stage.crashed:
-                await asyncio.sleep(0.05)
+        await stage.start()
+        await harness.until(lambda: stage.crashed, "the stage to end", 30)
         assert f"Read on group {spec.group_id}" in str(stage.crash_reason)
         await stage.stop()
 
