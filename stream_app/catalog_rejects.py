@@ -21,6 +21,7 @@ from stream_app.kafka import started_consumer
 from stream_app.processor import Output
 from stream_app.record_size import content_bytes
 from stream_app.records import KafkaRecord, Rejection, encode_reject
+from stream_app.rights import final_error
 from stream_app.transaction import TaskProducer
 
 if TYPE_CHECKING:
@@ -139,6 +140,9 @@ class CatalogRejects(Service):
             except ProducerFenced:
                 self._log.info("catalog_rejects_fenced", reason="another worker has become the one that reports")
             except KafkaError as error:
+                final = await final_error(self._settings, error)
+                if final is not None:
+                    raise final from error
                 self._tell_delay(error)
             await self.sleep(_EVERY_S)
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 import numpy as np
 from aiokafka import TopicPartition
+from aiokafka.errors import KafkaError
 
 from operators.numeric import FIXED_POINT
 from state.codec import KEY_BYTES, KIND_HEADER, KIND_NAME, LayoutError, page_key, split_key
@@ -31,6 +32,7 @@ from stream_app.changelog import CHECKPOINT_KEY
 from stream_app.decoding import UNREADABLE
 from stream_app.kafka import started_consumer
 from stream_app.records import Checkpoint, EventLimits, decode_catalog
+from stream_app.rights import final_error, reading
 from stream_app.topic_facts import fetch_topic_facts
 
 if TYPE_CHECKING:
@@ -52,9 +54,19 @@ async def read_latest(settings: "Settings", topic: str) -> AsyncIterator[Any]:
     ------
     UnknownIdError
         The topic does not exist.
+    stream_app.probe.AccessError
+        It may not be read.
     aiokafka.errors.KafkaError
         The broker does not answer.
     """
+    try:
+        async for record in _read_latest(settings, topic):
+            yield record
+    except KafkaError as error:
+        raise (await final_error(settings, error, reading(topic)) or error) from error
+
+
+async def _read_latest(settings: "Settings", topic: str) -> AsyncIterator[Any]:
     facts = await fetch_topic_facts(settings, [topic])
     if topic not in facts:
         message = f"topic {topic}: it does not exist; make it with: crossaisle topics create"

@@ -1,4 +1,4 @@
-"""What every Kafka client of the project shares: options, start and stop, waiting for a broker, ids of topics."""
+"""What every Kafka client of the project shares: options, start and stop, ids of topics."""
 
 import asyncio
 import contextlib
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.client import AIOKafkaClient
-from aiokafka.errors import IncompatibleBrokerVersion, KafkaError, NodeNotReadyError
+from aiokafka.errors import IncompatibleBrokerVersion, NodeNotReadyError
 from aiokafka.protocol.api import Request, RequestStruct, Response
 from aiokafka.protocol.types import (
     AbstractType,
@@ -30,9 +30,6 @@ from stream_app.settings import PREFIX
 if TYPE_CHECKING:
     from stream_app.settings import Settings
 
-FIRST_WAIT_S = 0.2
-LONGEST_WAIT_S = 3.0
-SAY_AGAIN_S = 10.0
 _NO_BROKER_LISTED_S = 10.0
 """A broker that was frozen answers again before the controller lists it among the living."""
 
@@ -66,14 +63,27 @@ def client_options(settings: "Settings") -> dict[str, Any]:
 
 def _tls_context(settings: "Settings") -> ssl.SSLContext:
     what = f"{PREFIX}SSL_CAFILE {settings.ssl_cafile}"
+    password = settings.ssl_key_password.get_secret_value() if settings.ssl_key_password else ""
+    is_encrypted = False
+
+    def tell_password() -> str:
+        """Return the password; without this function OpenSSL would ask at the terminal."""
+        nonlocal is_encrypted
+        is_encrypted = True
+        return password
+
     try:
         context = ssl.create_default_context(cafile=settings.ssl_cafile)
         if settings.ssl_certfile is not None:
             what = f"{PREFIX}SSL_CERTFILE {settings.ssl_certfile}"
             if settings.ssl_keyfile is not None:
                 what += f" with {PREFIX}SSL_KEYFILE {settings.ssl_keyfile}"
-            context.load_cert_chain(settings.ssl_certfile, settings.ssl_keyfile)
+            context.load_cert_chain(settings.ssl_certfile, settings.ssl_keyfile, tell_password)
     except OSError as error:  # an SSLError is one, too
+        if is_encrypted:
+            wrong = "its password is not the one that is set" if password else "its key is encrypted"
+            message = f"{what} cannot be used ({wrong}): set {PREFIX}SSL_KEY_PASSWORD to the key's password"
+            raise TlsError(message) from error
         why = "no such file" if isinstance(error, FileNotFoundError) else error.strerror or str(error)
         message = f"{what} cannot be used ({why}): set it to a PEM file that this user may read"
         raise TlsError(message) from error
@@ -170,39 +180,6 @@ def forget(future: "asyncio.Future[Any]") -> None:
     """
     if not future.cancelled():
         future.exception()
-
-
-async def wait_for_broker(settings: "Settings", log: Any) -> None:
-    """Return when a broker answers; say so every ten seconds while none does.
-
-    Raises
-    ------
-    aiokafka.errors.KafkaError
-        The broker answers, but refuses: authentication, or a version without what is needed.
-    """
-    wait_s, said_s = FIRST_WAIT_S, 0.0
-    while True:
-        client = AIOKafkaClient(**client_options(settings))
-        try:
-            await client.bootstrap()
-        except (KafkaError, OSError) as error:
-            if isinstance(error, KafkaError) and not error.retriable and "Unable to bootstrap" not in str(error):
-                raise
-            if time.monotonic() - said_s > SAY_AGAIN_S:
-                said_s = time.monotonic()
-                log.warning(
-                    "broker_unreachable",
-                    bootstrap_servers=settings.bootstrap_servers,
-                    remedy="start it (crossaisle broker), or set CROSSAISLE_BOOTSTRAP_SERVERS; waiting for it",
-                )
-        else:
-            if said_s:
-                log.info("broker_reached", bootstrap_servers=settings.bootstrap_servers)
-            return
-        finally:
-            await client.close()
-        await asyncio.sleep(wait_s)
-        wait_s = min(2 * wait_s, LONGEST_WAIT_S)
 
 
 class _Uuid(AbstractType[bytes]):

@@ -24,7 +24,8 @@ from aiokafka.errors import KafkaError
 from stream_app.kafka import client_options, stop_consumer
 from stream_app.lag_records import RecordFinder
 from stream_app.partition_lag import PartitionLag, Stage, lag_of
-from stream_app.unreachable import no_broker
+from stream_app.rights import Kind, Operation, Right, reading
+from stream_app.unreachable import why_missing, why_not
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -117,11 +118,17 @@ class LagMeter:
                 await self._consumer.start()
         except (KafkaError, OSError) as error:  # TimeoutError is an OSError
             await self.stop()
-            raise LagError(no_broker(self._settings, error)) from error
+            raise LagError(await why_not(self._settings, error, self._rights)) from error
         except BaseException:
             await self.stop()
             raise
         self._finder = RecordFinder(self._consumer)
+
+    @property
+    def _rights(self) -> list[Right]:
+        """What is needed to measure."""
+        groups = [Right((Operation.DESCRIBE,), Kind.GROUP, stage.group) for stage in self._stages]
+        return [*reading(*(stage.topic for stage in self._stages)), *groups]
 
     @property
     def admin(self) -> AIOKafkaAdminClient:
@@ -166,7 +173,7 @@ class LagMeter:
         try:
             return await self._measure(consumer, admin, finder)
         except KafkaError as error:
-            raise LagError(no_broker(self._settings, error)) from error
+            raise LagError(await why_not(self._settings, error, self._rights)) from error
 
     async def _measure(
         self, consumer: AIOKafkaConsumer, admin: AIOKafkaAdminClient, finder: RecordFinder
@@ -215,7 +222,7 @@ class LagMeter:
             ranges = {tp: (start, ends[tp]) for tp, start in starts.items() if start < ends[tp]}
             found = await finder.find(ranges, PROBE_TIMEOUT_S, event_times=False)
         except KafkaError as error:
-            raise LagError(no_broker(self._settings, error)) from error
+            raise LagError(await why_not(self._settings, error, self._rights)) from error
         now_ms = self._now_ms()
         lags = [
             lag_of(stage, tp, committed=starts[tp], end=ends[tp], found=found.get(tp), now_ms=now_ms) for tp in starts
@@ -230,8 +237,7 @@ class LagMeter:
         present = set(await admin.list_topics())
         missing = [topic for topic in topics if topic not in present]
         if missing:
-            message = f"topic {missing[0]!r} does not exist: make it with `crossaisle topics create`"
-            raise LagError(message)
+            raise LagError(await why_missing(self._settings, missing[0], self._rights))
         found: dict[str, list[TopicPartition]] = {}
         for topic in await admin.describe_topics(topics):
             numbers = sorted(partition["partition"] for partition in topic["partitions"])

@@ -1,11 +1,17 @@
 """Logging with structlog: a fixed event name and keys; JSON unless it goes to a terminal."""
 
+import asyncio
 import logging
 import sys
 import threading
 from typing import TYPE_CHECKING
 
 import structlog
+
+from stream_app.changelog import RecoveryError
+from stream_app.probe import AccessError
+from stream_app.rights import refusal
+from stream_app.topics import TopicError
 
 if TYPE_CHECKING:
     from stream_app.settings import Settings
@@ -15,6 +21,9 @@ SAY_AGAIN_S = 60.0
 
 MAX_KINDS = 1_000
 """Kinds of lines that are kept in mind."""
+
+TOLD = (AccessError, RecoveryError, TopicError)
+"""Errors of the surroundings, as are those of missing rights: the message says all, and a traceback would bury it."""
 
 _CLIENTS = ("aiokafka", "asyncio")
 
@@ -38,6 +47,12 @@ class LibraryFilter(logging.Filter):
             return True
         if record.levelno < logging.WARNING:
             return False
+        if record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError | GeneratorExit):
+            return False  # mode's word for it is "Crashed"
+        if record.exc_info and (isinstance(record.exc_info[1], TOLD) or refusal(record.exc_info[1])):
+            if record.name == "asyncio":
+                return False  # a future that nobody waits for: who waited for the first one has told it
+            record.exc_info = None
         kind = (record.name, str(record.msg).partition(":")[0])
         said_s, n_held = self._said.get(kind, (-SAY_AGAIN_S, 0))
         if record.created - said_s < SAY_AGAIN_S:

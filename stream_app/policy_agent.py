@@ -26,6 +26,7 @@ from mode.threads import ServiceThread, WorkerThread
 from stream_app.kafka import client_options, forget
 from stream_app.policy_publish import PolicyRejectedError, checked_statistics, encode_state
 from stream_app.policy_view import POLICY_STATE_KEY
+from stream_app.rights import final_error, refusal
 
 if TYPE_CHECKING:
     from aiokafka import AIOKafkaConsumer
@@ -92,6 +93,9 @@ class _CommittedTransport(driver.Transport):
 
 class PolicyApp(faust.App):
     """A Faust application that reads committed records."""
+
+    refused: KafkaError | None = None
+    """What the broker answered where it took no policy for want of a right."""
 
     def _new_transport(self) -> _CommittedTransport:
         return _CommittedTransport(self.conf.broker_consumer, self)
@@ -189,7 +193,15 @@ def policy_app(settings: Settings, view: PolicyView) -> PolicyApp:
             version = max(version, view.version_seen) + 1
             raws = [value for _, value in table.items()]
             raw = await asyncio.to_thread(encode_state, settings, version, raws, leave_out)
-            await state.send(key=POLICY_STATE_KEY, value=raw)
+            sent = await state.send(key=POLICY_STATE_KEY, value=raw)
+            try:
+                await sent
+            except KafkaError as error:
+                if refusal(error) is not None:
+                    app.refused = error
+                    return
+                log.warning("policy_delayed", error=repr(error), remedy="none needed: published anew")
+                changed.set()
             await asyncio.sleep(settings.policy_publish_ms / 1000)
 
     del add_up, publish
@@ -199,8 +211,8 @@ def policy_app(settings: Settings, view: PolicyView) -> PolicyApp:
 class PolicyAgent(Service):
     """Run the policy agent's application, and run it anew should it fail: slates go on under the policy that holds.
 
-    A configuration that Faust refuses crashes the service, and with it the worker: a policy that never learns must not
-    look well.
+    A configuration that Faust refuses and a missing right crash the service, and with it the worker: a policy that
+    never learns must not look well.
 
     Parameters
     ----------
@@ -222,9 +234,9 @@ class PolicyAgent(Service):
                 app = policy_app(self._settings, self._view)
                 app.finalize()
                 await app.start()
-                while not (self.should_stop or app.should_stop or app.crashed):
+                while not (self.should_stop or app.should_stop or app.crashed or app.refused):
                     await self.sleep(_WATCH_S)
-                reason = app.crash_reason
+                reason = app.refused or app.crash_reason
             except Exception as error:  # noqa: BLE001 - whatever it was: the recommendations do not depend on it
                 reason = error
             finally:
@@ -233,6 +245,9 @@ class PolicyAgent(Service):
             if isinstance(reason, ImproperlyConfigured):
                 message = f"the policy agent cannot be started: {reason}; correct the setting that this names"
                 raise AgentConfigurationError(message) from reason
+            final = await final_error(self._settings, reason) if reason is not None else None
+            if final is not None:
+                raise final from reason
             if not self.should_stop:
                 log.error("policy_agent_failed", error=repr(reason), remedy="none needed: it starts anew")
                 await self.sleep(_RESTART_S)

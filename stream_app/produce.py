@@ -15,8 +15,9 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from stream_app.kafka import client_options
+from stream_app.rights import explain_refusal, refusal, writing
 from stream_app.sender import STALL_TIMEOUT_S, BatchSender, KeyReader, ProduceError, RecordError
-from stream_app.unreachable import no_broker
+from stream_app.unreachable import why_missing, why_not
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -86,8 +87,13 @@ class Pacer:
         return max(self._start_s + self._n_released / self._rate - now_s, _TICK_S)
 
 
-async def connect_producer(settings: Settings) -> AIOKafkaProducer:
+async def connect_producer(settings: Settings, topic: str | None = None) -> AIOKafkaProducer:
     """Return a started idempotent producer.
+
+    Parameters
+    ----------
+    topic
+        What it is to write to, for the error of a user who may not; the events if not given.
 
     Raises
     ------
@@ -105,7 +111,7 @@ async def connect_producer(settings: Settings) -> AIOKafkaProducer:
             await producer.start()
     except (KafkaError, OSError) as error:  # TimeoutError is an OSError
         await producer.stop()
-        raise ProduceError(no_broker(settings, error)) from error
+        raise ProduceError(await why_not(settings, error, writing(topic or settings.topic_events))) from error
     except BaseException:
         await producer.stop()
         raise
@@ -149,21 +155,30 @@ async def produce_records(
     is_catalog = topic == settings.topic_catalog
     keys = KeyReader("item_id" if is_catalog else "user_id")
     pacer = Pacer(rate, time.monotonic())
-    sender = BatchSender(await connect_producer(settings), topic, on_progress)
+    sender = BatchSender(await connect_producer(settings, topic), topic, on_progress)
     try:
-        await sender.check_topic()
+        await _check_topic(settings, sender, topic)
         try:
             await _pump(sender, iter(records), keys, pacer, (on_keyless or _refuse) if is_catalog else None)
         except RecordError as error:
             await sender.drain()
             raise RecordError(str(error), sender.n_confirmed) from error
         await sender.drain()
-    except KafkaError as error:
+    except (KafkaError, ProduceError) as error:
+        if refusal(error) is not None:
+            raise ProduceError(await explain_refusal(settings, error, writing(topic)), sender.n_confirmed) from error
+        if isinstance(error, ProduceError):
+            raise
         message = f"producing to topic {topic!r} failed: {error or type(error).__name__}"
         raise ProduceError(message, sender.n_confirmed) from error
     finally:
         await sender.close()
     return sender.n_confirmed
+
+
+async def _check_topic(settings: Settings, sender: BatchSender, topic: str) -> None:
+    if not await sender.find_topic():
+        raise ProduceError(await why_missing(settings, topic, writing(topic)))
 
 
 def _refuse() -> None:

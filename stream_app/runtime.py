@@ -18,7 +18,8 @@ from mode import Service
 from stream_app.catalog_rejects import CatalogRejects
 from stream_app.embedding_lengths import EmbeddingLengths
 from stream_app.garbage import collect_seldom, keep_what_is_there
-from stream_app.kafka import wait_for_broker
+from stream_app.probe import wait_for_broker
+from stream_app.rights import check_worker_rights, final_error
 from stream_app.stage import StageService
 from stream_app.tail import START_AGAIN, TailService
 from stream_app.topic_facts import fetch_topic_facts
@@ -185,7 +186,7 @@ class Runtime(Service):
         return user is not None and user.is_running(0)
 
     async def _partitions(self) -> dict[str, int]:
-        """Wait for the broker, check the topics, and return the partition counts that the plan wants.
+        """Wait for the broker, check rights and topics, and return the partition counts that the plan wants.
 
         What is wrong with the topics counts when it is still so a little later: a broker that has just come up, or was
         just asked to make them, may not know all of them yet.
@@ -194,13 +195,14 @@ class Runtime(Service):
         while True:
             self._phase = "waiting for broker"
             await wait_for_broker(self._settings, self._log)
-            self._phase = "checking topics"
+            self._phase = "checking rights and topics"
+            await check_worker_rights(self._settings)
             try:
                 findings = await check_topics(self._settings)
                 facts = await fetch_topic_facts(self._settings, self._topics)
             except KafkaError as error:
                 if not error.retriable:
-                    raise
+                    raise (await final_error(self._settings, error) or error) from error
                 self._log.warning("broker_lost", error=repr(error), remedy="none needed: waiting for it")
                 continue
             if findings and give_up_s == math.inf:

@@ -125,20 +125,12 @@ class BatchSender:
         self._open: dict[int, BatchBuilder] = {}
         self._in_flight: dict[asyncio.Future[Any], int] = {}
 
-    async def check_topic(self) -> None:
-        """Find the topic's partitions.
-
-        Raises
-        ------
-        ProduceError
-            There is no such topic.
-        """
+    async def find_topic(self) -> bool:
+        """Find the topic's partitions; return whether the broker lists any."""
         cluster = await self._producer.client.fetch_all_metadata()
         partitions = cluster.partitions_for_topic(self._topic)
-        if not partitions:
-            message = f"topic {self._topic!r} does not exist: make it with `crossaisle topics create`"
-            raise ProduceError(message)
-        self._partitions = sorted(partitions)
+        self._partitions = sorted(partitions or ())
+        return bool(partitions)
 
     def _partition(self, key: bytes | None) -> int:
         if key is None:

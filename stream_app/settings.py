@@ -17,6 +17,8 @@ MAX_SEED = 2**63 - 1
 """Kernels take seeds as signed integers of 64 bits."""
 MARKERS = ("<!-- settings:begin -->", "<!-- settings:end -->")
 _OWN_TOPICS = ("item_updates", "item_state", "policy_updates", "policy_state", "policy_table", "user_state")
+CREDENTIALS = ("sasl_username", "sasl_password", "ssl_cafile", "ssl_certfile", "ssl_keyfile", "ssl_key_password")
+"""Settings of a protocol other than PLAINTEXT; one that is empty is none."""
 _ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):([0-9]{1,5})")
 _TOPIC_NAME = re.compile(r"[A-Za-z0-9._-]{1,249}")
 _DAY_MS = 86_400_000
@@ -232,6 +234,7 @@ class Settings(BaseSettings):
     ssl_cafile: Path | None = Field(None, description="Certificate authorities to trust, PEM.")
     ssl_certfile: Path | None = Field(None, description="Client certificate, PEM.")
     ssl_keyfile: Path | None = Field(None, description="Key of the client certificate, PEM.")
+    ssl_key_password: SecretStr | None = Field(None, description="Password of an encrypted key of the client.")
 
     topic_events: str = Field("events", description="Topic of events: what users do.")
     topic_catalog: str = Field("catalog", description="Topic of the catalogue, compacted.")
@@ -278,6 +281,11 @@ class Settings(BaseSettings):
     def _take_empty_for_unset(cls, value: Any) -> Any:
         return _default_state_dir() if value == "" else value
 
+    @field_validator(*CREDENTIALS, mode="before")
+    @classmethod
+    def _take_empty_for_none(cls, value: Any) -> Any:
+        return None if value == "" else value
+
     @field_validator("web_token")
     @classmethod
     def _take_blank_for_none(cls, value: SecretStr | None) -> SecretStr | None:
@@ -307,6 +315,7 @@ class Settings(BaseSettings):
             names = f"{PREFIX}SASL_USERNAME and {PREFIX}SASL_PASSWORD"
             message = f"{PREFIX}SECURITY_PROTOCOL {self.security_protocol} needs {names}"
             raise ValueError(message)
+        self._check_protocol()
         if self.ssl_keyfile and not self.ssl_certfile:
             message = f"{PREFIX}SSL_KEYFILE without {PREFIX}SSL_CERTFILE: set both, or neither"
             raise ValueError(message)
@@ -314,6 +323,25 @@ class Settings(BaseSettings):
             self.arm_number(name)
         parse_rewards(self.rewards)
         return self
+
+    def _check_protocol(self) -> None:
+        """Refuse settings that the protocol would ignore: whoever sets a password believes that it is used."""
+        sasl = {"SASL_USERNAME": self.sasl_username, "SASL_PASSWORD": self.sasl_password}
+        tls = {"SSL_CAFILE": self.ssl_cafile, "SSL_CERTFILE": self.ssl_certfile, "SSL_KEYFILE": self.ssl_keyfile}
+        signs_in, over_tls = self.security_protocol.startswith("SASL"), self.security_protocol.endswith("SSL")
+        ignored = [name for name, value in sasl.items() if value and not signs_in]
+        ignored += [name for name, value in tls.items() if value and not over_tls]
+        if not ignored:
+            return
+        is_sasl = signs_in or any(name in sasl for name in ignored)
+        is_tls = over_tls or any(name in tls for name in ignored)
+        wanted = ("SASL_SSL" if is_tls else "SASL_PLAINTEXT") if is_sasl else "SSL"
+        names = " and ".join(f"{PREFIX}{name}" for name in ignored)
+        message = (
+            f"{names} would not be used with {PREFIX}SECURITY_PROTOCOL {self.security_protocol}: "
+            f"set {PREFIX}SECURITY_PROTOCOL to {wanted}, or take {'them' if len(ignored) > 1 else 'it'} out"
+        )
+        raise ValueError(message)
 
     def arm_number(self, name: str) -> int:
         """Return the number of an arm among :attr:`arms`.

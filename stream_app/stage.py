@@ -15,6 +15,7 @@ from stream_app.changelog import RecoveryError, start_over
 from stream_app.kafka import client_options, stop_consumer
 from stream_app.members import client_id
 from stream_app.record_size import LARGE_TOPIC_BYTES
+from stream_app.rights import final_error
 from stream_app.task import Task, TaskContext
 from stream_app.topic_facts import TopicFactsCache
 
@@ -90,7 +91,7 @@ class StageService(Service):
                 await self._start_consumer()
             except KafkaError as error:
                 if not error.retriable:
-                    raise
+                    raise (await final_error(self._settings, error) or error) from error
                 self._log.warning(
                     "group_unreachable", error=repr(error), remedy="none needed: joins when Kafka answers"
                 )
@@ -190,11 +191,11 @@ class StageService(Service):
                     await self._check_topics()
             except KafkaError as error:
                 if not error.retriable:
-                    raise
+                    raise (await final_error(self._settings, error) or error) from error
             n_rounds += 1
 
     async def _check_group(self) -> None:
-        if self._consumer is not None and not self._tasks_open and self._has_assignment:
+        if self._consumer is not None and not self._tasks_open:
             await self._consumer.getmany(_NOWHERE, timeout_ms=0)
 
     async def _check_topics(self) -> None:

@@ -14,6 +14,7 @@ from mode import Service
 from stream_app.changelog import RecoveryError
 from stream_app.kafka import client_options, forget, stop_consumer
 from stream_app.record_size import LARGE_TOPIC_BYTES
+from stream_app.rights import final_error, reading
 from stream_app.topic_facts import TopicFactsCache
 
 if TYPE_CHECKING:
@@ -155,6 +156,9 @@ class TailService(Service):
             try:
                 await self._read()
             except KafkaError as error:
+                final = await final_error(self._settings, error, reading(self._topic))
+                if final is not None:
+                    raise final from error
                 self._log.warning(
                     "tail_interrupted", error=repr(error), remedy="none needed: goes on when Kafka answers"
                 )

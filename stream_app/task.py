@@ -28,6 +28,7 @@ from stream_app.failures import Failures, TaskFailedError, forget_frames
 from stream_app.recovery import Opened, open_task
 from stream_app.replay import RestoreProgress
 from stream_app.rhythm import Rhythm
+from stream_app.rights import final_error, refusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -176,6 +177,9 @@ class Task:
             except Exception as error:  # noqa: BLE001  # whatever went wrong: drop the memory, recover from the log
                 if self._stopping or not self._is_assigned:
                     self._log.info("task_dropped", error=repr(error), remedy="none needed: the next owner recovers it")
+                    return
+                if refusal(error) is not None:
+                    self._context.on_failed(await final_error(self._context.settings, error) or error)
                     return
                 try:
                     offset = self._opened.committed_offset if self._opened else None

@@ -8,10 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 from aiokafka.admin import NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import TopicAlreadyExistsError, for_code
+from aiokafka.errors import (
+    ClusterAuthorizationFailedError,
+    TopicAlreadyExistsError,
+    TopicAuthorizationFailedError,
+    for_code,
+)
 
 from stream_app.kafka import started_admin
 from stream_app.record_size import LARGE_TOPIC_BYTES, TOPIC_BYTES
+from stream_app.rights import Kind, Operation, Right, lacking, missing_rights
 
 if TYPE_CHECKING:
     from aiokafka.admin import AIOKafkaAdminClient
@@ -126,9 +132,10 @@ async def create_topics(settings: "Settings", partitions: int, replication_facto
             for name, code, *rest in response.topic_errors:
                 if code and for_code(code) is not TopicAlreadyExistsError:
                     why = rest[0] if rest and rest[0] else for_code(code).__name__
-                    message = (
-                        f"topic {name}: the broker refused to make it ({why}); check rights and --replication-factor"
-                    )
+                    remedy = "check rights and --replication-factor"
+                    if for_code(code) in (TopicAuthorizationFailedError, ClusterAuthorizationFailedError):
+                        remedy = lacking([Right((Operation.CREATE,), Kind.TOPIC, name)], settings)
+                    message = f"topic {name}: the broker refused to make it ({why}); {remedy}"
                     raise TopicError(message)
             made.append(spec.name)
         await _wait_until_known(admin, settings)
@@ -164,7 +171,7 @@ async def check_topics(settings: "Settings", partitions: int | None = None) -> l
     async with started_admin(settings) as admin:
         counts = await _partition_counts(admin, settings)
         specs = topic_specs(settings)
-        findings = [Finding(s.name, "does not exist", f"make it with: {CREATE}") for s in specs if s.name not in counts]
+        findings = await _absent(settings, [spec.name for spec in specs if spec.name not in counts])
         for spec in specs[:2]:
             if partitions is not None and counts.get(spec.name, partitions) != partitions:
                 problem = f"has {counts[spec.name]} partitions, wanted {partitions}"
@@ -192,6 +199,19 @@ async def check_topics(settings: "Settings", partitions: int | None = None) -> l
         configs = await topic_configs(admin, [spec.name for spec in present])
         findings += [f for spec in present for f in _config_findings(spec, configs.get(spec.name, {}))]
         return findings
+
+
+async def _absent(settings: "Settings", names: list[str]) -> list[Finding]:
+    """Return what is wrong with topics that the broker does not list: some may be there, but may not be seen."""
+    findings, needed = [], (Right((Operation.DESCRIBE,), Kind.TOPIC, name) for name in names)
+    hidden = {right.name: right for right in await missing_rights(settings, needed)} if names else {}
+    for name in names:
+        if name in hidden:
+            remedy = f"{hidden[name].command(settings)}; or, if it does not exist, make it with: {CREATE}"
+            findings.append(Finding(name, "may not be seen, if it exists", remedy))
+        else:
+            findings.append(Finding(name, "does not exist", f"make it with: {CREATE}"))
+    return findings
 
 
 def _config_findings(spec: TopicSpec, found: Mapping[str, str]) -> list[Finding]:

@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from aiokafka import AIOKafkaProducer, TopicPartition
-from aiokafka.errors import MessageSizeTooLargeError
+from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
 from stream_app import faults
 from stream_app.kafka import client_options, forget
@@ -82,10 +82,11 @@ class TaskProducer:
             The transaction failed: discard the producer and recover.
         """
         await self._begin()
-        for tp, records in _by_partition(outputs).items():
-            for future, n in await self._submit_all(tp, (), records):
-                asyncio.ensure_future(future).add_done_callback(forget)
-                self._ahead.append((tp, future, n))
+        try:
+            for tp, records in _by_partition(outputs).items():
+                self._ahead += [(tp, future, n) for future, n in await self._submit_all(tp, (), records)]
+        except AssertionError as error:
+            raise (self._first_failure() or error) from error
 
     async def _begin(self) -> None:
         if not self._begun:
@@ -122,9 +123,29 @@ class TaskProducer:
         aiokafka.errors.KafkaError
             The outcome is unknown or the transaction failed: discard the producer and recover.
         """
+        try:
+            return await self._commit(outputs, offsets, group_id, packed or {})
+        except AssertionError as error:
+            raise (self._first_failure() or error) from error
+
+    def _first_failure(self) -> KafkaError | None:
+        """Return what made the transaction fail first: what is asked of it afterwards, aiokafka only asserts."""
+        waiter: asyncio.Future[Any] | None = self._producer._txn_manager.wait_for_transaction_end()  # noqa: SLF001
+        if waiter is None or not waiter.done() or waiter.cancelled():
+            return None
+        error = waiter.exception()
+        return error if isinstance(error, KafkaError) else None
+
+    async def _commit(
+        self,
+        outputs: Iterable[Output],
+        offsets: Mapping[TopicPartition, int],
+        group_id: str,
+        batches: Mapping[TopicPartition, Sequence[PackedBatch]],
+    ) -> dict[TopicPartition, int]:
         producer = self._producer
         await self._begin()
-        batches, records = packed or {}, _by_partition(outputs)
+        records = _by_partition(outputs)
         ahead, self._ahead = self._ahead, []
         tps = [tp for tp in {**batches, **records} if batches.get(tp) or tp in records]
         sends: list[Awaitable[Any]] = [self._delivered(tp, [(future, n)]) for tp, future, n in ahead]
@@ -205,6 +226,7 @@ class TaskProducer:
     async def _submit(self, batch: Any, tp: TopicPartition) -> Awaitable[Any]:
         batch.close()
         future: Awaitable[Any] = await self._producer.send_batch(batch, tp.topic, partition=tp.partition)
+        asyncio.ensure_future(future).add_done_callback(forget)  # it may be left behind where a later one fails
         return future
 
 

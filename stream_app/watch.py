@@ -15,13 +15,15 @@ from aiokafka.errors import KafkaError
 from stream_app.decoding import decode_or_none
 from stream_app.kafka import client_options, started_admin, stop_consumer
 from stream_app.records import Slate, decode_slate
-from stream_app.unreachable import no_broker
+from stream_app.rights import reading
+from stream_app.unreachable import why_missing, why_not
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
     from aiokafka.structs import ConsumerRecord
 
+    from stream_app.rights import Right
     from stream_app.settings import Settings
 
 CONNECT_TIMEOUT_S: Final = 20.0
@@ -161,12 +163,17 @@ class SlateWatcher:
             await self._titles.load(self._catalog)
         except (KafkaError, OSError) as error:  # TimeoutError is an OSError
             await self._close()
-            raise WatchError(no_broker(settings, error)) from error
+            raise WatchError(await why_not(settings, error, self._rights)) from error
         except BaseException:
             await self._close()
             raise
         self._tail = asyncio.create_task(self._titles.run(self._catalog))
         return self
+
+    @property
+    def _rights(self) -> list[Right]:
+        """What is needed to watch."""
+        return reading(self._settings.topic_recommendations, self._settings.topic_catalog)
 
     async def __aexit__(self, *_: object) -> None:
         """Disconnect."""
@@ -178,8 +185,7 @@ class SlateWatcher:
             present = set(await admin.list_topics())
             for topic in topics:
                 if topic not in present:
-                    message = f"topic {topic!r} does not exist: make it with `crossaisle topics create`"
-                    raise WatchError(message)
+                    raise WatchError(await why_missing(self._settings, topic, self._rights))
             found = {topic["topic"]: topic["partitions"] for topic in await admin.describe_topics(list(topics))}
         return [[TopicPartition(topic, int(part["partition"])) for part in found[topic]] for topic in topics]
 

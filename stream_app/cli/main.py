@@ -78,14 +78,18 @@ def main() -> None:
 
 def _known_error(error: Exception) -> str | None:
     """Return the sentence for an error that settings, the broker or a file brought about; None for a defect."""
+    import asyncio
+
     from aiokafka.errors import KafkaConnectionError, KafkaError
     from pydantic import ValidationError
 
     from stream_app.broker import BrokerError
     from stream_app.kafka import TlsError
+    from stream_app.probe import AccessError
+    from stream_app.rights import refusal
     from stream_app.settings import Settings
     from stream_app.topics import TopicError
-    from stream_app.unreachable import no_broker
+    from stream_app.unreachable import why_not
     from stream_app.wrong_settings import dotenv_problem, settings_problems
 
     if isinstance(error, ValidationError):
@@ -94,9 +98,10 @@ def _known_error(error: Exception) -> str | None:
         problem = dotenv_problem()
         if problem is not None:
             return problem
-    if isinstance(error, KafkaConnectionError):
-        return no_broker(Settings(), error)
-    if isinstance(error, BrokerError | TopicError | TlsError | KafkaError):
+    is_told = isinstance(error, AccessError | BrokerError | TopicError | TlsError)
+    if not is_told and (isinstance(error, KafkaConnectionError) or refusal(error) is not None):
+        return asyncio.run(why_not(Settings(), error, ()))
+    if is_told or isinstance(error, KafkaError):
         return str(error)
     if isinstance(error, OSError):
         return f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error)

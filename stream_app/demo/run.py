@@ -32,7 +32,7 @@ from stream_app.lag import LagError, LagMeter
 from stream_app.produce import produce_records
 from stream_app.reading import RecordFile, read_records
 from stream_app.sender import RecordError
-from stream_app.settings import Settings
+from stream_app.settings import CREDENTIALS, Settings
 from stream_app.topics import create_topics
 
 if TYPE_CHECKING:
@@ -52,6 +52,9 @@ _DRAIN_S: Final = 3.0
 _COUNT_S: Final = 10.0
 _DRAIN_POLL_S: Final = 0.1
 _WATCH_EVERY_S: Final = 0.5
+
+_PLAIN: Final[dict[str, Any]] = {"security_protocol": "PLAINTEXT", **dict.fromkeys(CREDENTIALS)}
+"""Of the demo's own broker, whatever the shell says."""
 
 
 class Demo:
@@ -81,7 +84,7 @@ class Demo:
         self._is_hurried = False
         self._broker: EmbeddedBroker | None = None
         self._workers: list[WorkerProcess] = []
-        self._settings = Settings()
+        self._settings = Settings(**_PLAIN)
         self._threads = Threads(self._put_note)
         try:
             self._ports = choose_ports(options.port, options.n_workers)
@@ -193,7 +196,7 @@ class Demo:
         await self._threads.run(broker.start)
         self._settings = Settings(
             bootstrap_servers=broker.bootstrap_servers,
-            security_protocol="PLAINTEXT",
+            **_PLAIN,
             state_dir=data_dir / "state",
             web_port=self._ports.web[0],
             replication_factor=1,

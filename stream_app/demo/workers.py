@@ -8,6 +8,7 @@ import sys
 from typing import TYPE_CHECKING, Final
 
 from stream_app.broker.process import ChildProcess
+from stream_app.settings import CREDENTIALS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -49,6 +50,7 @@ def worker_environment(
         "WEB_PORT": str(web_port),
         "WEB_ADVERTISE": "",
         "SECURITY_PROTOCOL": "PLAINTEXT",
+        **{name.upper(): "" for name in CREDENTIALS},
         "PARTITIONS": str(settings.partitions),
         "REPLICATION_FACTOR": "1",
     }

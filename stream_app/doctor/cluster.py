@@ -2,28 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import logging
-import socket
-import ssl
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
-
-from aiokafka.conn import create_conn
-from aiokafka.errors import KafkaError
-from aiokafka.protocol.admin import ApiVersionRequest
-from aiokafka.protocol.metadata import MetadataRequest
+from typing import TYPE_CHECKING, Final
 
 from stream_app.doctor.finding import Finding, error, ok, warning
-from stream_app.kafka import TlsError, client_options
-from stream_app.settings import PREFIX
+from stream_app.kafka import TlsError
+from stream_app.probe import Answer, addresses, look
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from stream_app.settings import Settings
 
-CONNECT_TIMEOUT_S: Final = 5.0
 _NEEDED: Final = {
     "Produce": (0, 3),
     "Fetch": (1, 4),
@@ -37,38 +24,30 @@ _TOPIC_IDS: Final = (3, 12)
 """Metadata with topic ids."""
 
 
-class _Broker(NamedTuple):
-    """What one broker says."""
-
-    versions: dict[int, int]
-    """Request key to newest version."""
-    others: list[tuple[int, str, int]]
-    """All brokers of the cluster: id, host and port."""
-
-
 async def check_broker(settings: Settings) -> list[Finding]:
     """Connect to each address that is set, then to each broker that those name."""
     findings, brokers = [], {}
-    with _quiet_client():
-        for address in (part.strip() for part in settings.bootstrap_servers.split(",")):
-            host, _, port = address.rpartition(":")
-            if not host or not port.isdigit():
-                findings.append(_error(f"{address!r} is no address", "host:port", "correct it"))
-                continue
-            try:
-                brokers[address] = await _ask(settings, host, int(port))
-            except (KafkaError, OSError, asyncio.IncompleteReadError) as problem:
-                found, remedy = explain(address, problem, settings)
-                findings.append(_error(found, "a broker that lets us in", remedy))
-            except TlsError as problem:
-                findings.append(_error(f"{address}: {problem}", "a broker that lets us in", "correct the files first"))
-        if not brokers:
-            return findings
-        # One address of several that answers is enough for a client.
-        findings = [warning(f.check, f.found, f.wanted, f.remedy) for f in findings]
-        found_broker = next(iter(brokers.values()))
-        findings += [ok("broker", f"{address} answers", "a broker that lets us in") for address in brokers]
-        findings += await _check_advertised(settings, found_broker.others, set(brokers))
+    for address in addresses(settings):
+        host, _, port = address.rpartition(":")
+        if not host or not port.isdigit():
+            findings.append(_error(f"{address!r} is no address", "host:port", "correct it"))
+            continue
+        try:
+            found = await look(settings, address)
+        except TlsError as problem:
+            findings.append(_error(f"{address}: {problem}", "a broker that lets us in", "correct the files first"))
+            continue
+        if isinstance(found, Answer):
+            brokers[address] = found
+        else:
+            findings.append(_error(found.found, "a broker that lets us in", found.remedy))
+    if not brokers:
+        return findings
+    # One address of several that answers is enough for a client.
+    findings = [warning(f.check, f.found, f.wanted, f.remedy) for f in findings]
+    found_broker = next(iter(brokers.values()))
+    findings += [ok("broker", f"{address} answers", "a broker that lets us in") for address in brokers]
+    findings += await _check_advertised(settings, found_broker.others, set(brokers))
     return findings + check_versions(found_broker.versions)
 
 
@@ -78,12 +57,12 @@ async def _check_advertised(settings: Settings, brokers: list[tuple[int, str, in
         address = f"{host}:{port}"
         if address in known:
             continue
-        try:
-            await _ask(settings, host, port)
-        except (KafkaError, OSError, asyncio.IncompleteReadError) as problem:
-            found, _ = explain(address, problem, settings)
+        found = await look(settings, address)
+        if not isinstance(found, Answer):
             remedy = f"set advertised.listeners of broker {node} to an address that this machine reaches"
-            findings.append(_error(f"broker {node} tells clients to use {address}: {found}", "a way to it", remedy))
+            findings.append(
+                _error(f"broker {node} tells clients to use {address}: {found.found}", "a way to it", remedy)
+            )
     if not findings:
         n = len(brokers)
         findings.append(
@@ -112,62 +91,6 @@ def check_versions(versions: dict[int, int]) -> list[Finding]:
         return [warning("broker", found, wanted, remedy)]
     fetch = versions[_NEEDED["Fetch"][0]]
     return [ok("broker", f"speaks Metadata up to version {versions[key]} and Fetch up to {fetch}", wanted)]
-
-
-def explain(address: str, problem: BaseException, settings: Settings) -> tuple[str, str]:
-    """Return what went wrong with a connection, and what to do."""
-    if isinstance(problem, ssl.SSLError):
-        return (
-            f"{address}: TLS failed ({problem.reason or problem})",
-            f"check {PREFIX}SECURITY_PROTOCOL, {PREFIX}SSL_CAFILE and the name in the broker's certificate",
-        )
-    if isinstance(problem, socket.gaierror):
-        return f"{address}: the name is not known here", f"correct {PREFIX}BOOTSTRAP_SERVERS, or the name service"
-    if isinstance(problem, ConnectionRefusedError):
-        return (
-            f"{address}: nothing listens there",
-            f"start a broker (crossaisle broker), or correct {PREFIX}BOOTSTRAP_SERVERS",
-        )
-    if isinstance(problem, TimeoutError):
-        return f"{address}: no answer within {CONNECT_TIMEOUT_S:.0f} s", "check the network between, and firewalls"
-    name = type(problem).__name__
-    if "Sasl" in name or "Authentication" in name:
-        return (
-            f"{address}: access refused ({name})",
-            f"check {PREFIX}SASL_MECHANISM, {PREFIX}SASL_USERNAME and {PREFIX}SASL_PASSWORD",
-        )
-    return (
-        f"{address}: the connection broke off ({name})",
-        f"it may want another protocol than {settings.security_protocol}: check {PREFIX}SECURITY_PROTOCOL",
-    )
-
-
-async def _ask(settings: Settings, host: str, port: int) -> _Broker:
-    options = client_options(settings)
-    del options["bootstrap_servers"]
-    async with asyncio.timeout(CONNECT_TIMEOUT_S):
-        connection = await create_conn(
-            host, port, client_id="crossaisle-doctor", request_timeout_ms=int(CONNECT_TIMEOUT_S * 1_000), **options
-        )
-        try:
-            answer: Any = await connection.send(ApiVersionRequest())
-            metadata: Any = await connection.send(MetadataRequest([]))
-        finally:
-            connection.close()
-    versions = {key: newest for key, _, newest in answer.api_versions}
-    return _Broker(versions, [(broker[0], broker[1], broker[2]) for broker in metadata.brokers])
-
-
-@contextlib.contextmanager
-def _quiet_client() -> Iterator[None]:
-    """Keep the client from logging what becomes a finding."""
-    log = logging.getLogger("aiokafka")
-    level = log.level
-    log.setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        log.setLevel(level)
 
 
 def _error(found: str, wanted: str, remedy: str) -> Finding:

@@ -15,6 +15,7 @@ from stream_app.doctor.changelogs import check_changelogs
 from stream_app.doctor.environment import check_environment, check_together, wrong_settings
 from stream_app.doctor.finding import Finding, Severity, error, skipped
 from stream_app.doctor.state import check_state
+from stream_app.rights import refusal
 from stream_app.settings import Settings
 from stream_app.topic_facts import fetch_topic_facts
 
@@ -107,4 +108,7 @@ async def _within_time(name: str, findings: Awaitable[list[Finding]]) -> list[Fi
         ]
     except KafkaError as problem:
         found = f"the broker refused: {problem}"
-        return [error(name, found, "an answer", "see the error; check rights and the broker's log")]
+        remedy = "see the error, and the broker's log"
+        if refusal(problem) is not None:
+            remedy = "grant the rights that are named under rights"
+        return [error(name, found, "an answer", remedy)]

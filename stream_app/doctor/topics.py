@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from stream_app.channels import CHANNELS
 from stream_app.doctor.finding import Finding, error, ok, warning
-from stream_app.doctor.rights import NOT_AUTHORIZED
 from stream_app.kafka import fetch_topic_rights, started_admin
 from stream_app.lag import LagError, measure_lag
+from stream_app.rights import NOT_AUTHORIZED
 from stream_app.settings import PREFIX
 from stream_app.topics import check_topics, topic_configs
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import threading
@@ -9,9 +10,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 import structlog
+from aiokafka.errors import KafkaError, TopicAuthorizationFailedError
 
 from stream_app.logs import LibraryFilter, configure_logging, hush_clients
 from stream_app.settings import Settings
+from stream_app.topics import TopicError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -120,3 +123,25 @@ def test_what_was_held_back_is_counted() -> None:
 
     passed = [record for record in map(line, (0.0, 1.0, 59.0, 61.0, 62.0)) if heard.filter(record)]
     assert [record.getMessage() for record in passed] == ["no node 7", "no node 7 (and 2 times since it was last told)"]
+
+
+def test_what_says_all_by_itself_has_no_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+    """Missing topics and rights are one sentence; a task that was cancelled, and a future left behind, are no news."""
+    configure_logging(Settings(json_logs=True))
+    crash, futures = logging.getLogger("mode.services"), logging.getLogger("asyncio")
+
+    def fail(log: logging.Logger, event: str, error: BaseException, cause: BaseException | None = None) -> None:
+        try:
+            raise error from cause
+        except type(error):
+            log.exception(event)
+
+    refused = TopicAuthorizationFailedError("events")
+    fail(crash, "Crashed", TopicError("topic events: does not exist; make it"))
+    fail(crash, "Also crashed", KafkaError("Unexpected error during batch delivery"), refused)
+    fail(crash, "Cancelled", asyncio.CancelledError())
+    fail(futures, "Future exception was never retrieved", refused)
+    fail(crash, "A defect", ZeroDivisionError())
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert [line["event"] for line in lines] == ["Crashed", "Also crashed", "A defect"]
+    assert [("exception" in line) for line in lines] == [False, False, True]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from stream_app.settings import Settings, settings_table, with_settings_table
+from stream_app.settings import CREDENTIALS, Settings, settings_table, with_settings_table
+from stream_app.wrong_settings import settings_problems
 
 KEPT_NAMES = (
     "BOOTSTRAP_SERVERS",
@@ -104,6 +105,24 @@ def test_sasl_needs_user_and_password() -> None:
     values = {"security_protocol": "SASL_SSL", "sasl_username": "u", "sasl_password": "secret-word"}
     settings = Settings(**values)  # type: ignore[arg-type]  # pydantic makes it a SecretStr
     assert "secret-word" not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    ("values", "wanted"),
+    [
+        ({"sasl_username": "u", "sasl_password": "secret-word"}, "to SASL_PLAINTEXT"),
+        ({"sasl_password": "secret-word", "ssl_cafile": "ca.pem"}, "to SASL_SSL"),
+        ({"ssl_cafile": "ca.pem"}, "to SSL"),
+        ({"security_protocol": "SSL", "sasl_username": "u", "sasl_password": "secret-word"}, "to SASL_SSL"),
+    ],
+)
+def test_settings_that_the_protocol_ignores(values: dict[str, str], wanted: str) -> None:
+    """Credentials with a protocol that does not use them: the error names the protocol, and never the password."""
+    with pytest.raises(ValidationError, match=f"CROSSAISLE_SECURITY_PROTOCOL {wanted}") as caught:
+        Settings(**values)  # type: ignore[arg-type]  # pydantic makes it a SecretStr
+    assert "secret-word" not in settings_problems(caught.value)[0]
+    empty = dict.fromkeys(CREDENTIALS, "")
+    assert Settings(**empty) == Settings()  # type: ignore[arg-type]  # as from the environment
 
 
 def test_every_setting_is_explained() -> None:

@@ -11,7 +11,8 @@ from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
 from pydantic import SecretStr
 from structlog.testing import capture_logs
 
-from stream_app.kafka import client_options, fetch_topic_ids, wait_for_broker
+from stream_app.kafka import client_options, fetch_topic_ids
+from stream_app.probe import wait_for_broker
 from stream_app.record_size import LARGE_TOPIC_BYTES, TOPIC_BYTES
 from stream_app.settings import Settings
 from stream_app.topics import Finding, check_topics, create_topics, topic_limits, topic_specs

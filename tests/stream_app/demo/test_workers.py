@@ -153,6 +153,8 @@ def test_a_worker_belongs_to_the_demo_whatever_the_shell_says(tmp_path: Path) ->
     shell = {
         "CROSSAISLE_BOOTSTRAP_SERVERS": "prod:9092",
         "CROSSAISLE_SECURITY_PROTOCOL": "SASL_SSL",
+        "CROSSAISLE_SASL_PASSWORD": "secret",
+        "CROSSAISLE_SSL_CAFILE": "ca.pem",
         "CROSSAISLE_SLATE_SIZE": "5",
         "PATH": "/bin",
     }
@@ -160,6 +162,8 @@ def test_a_worker_belongs_to_the_demo_whatever_the_shell_says(tmp_path: Path) ->
     environment = worker_environment(settings, shell, state_dir=tmp_path, web_port=4712)
     assert environment["CROSSAISLE_BOOTSTRAP_SERVERS"] == "127.0.0.1:4711"
     assert environment["CROSSAISLE_SECURITY_PROTOCOL"] == "PLAINTEXT"
+    assert not environment["CROSSAISLE_SASL_PASSWORD"]
+    assert not environment["CROSSAISLE_SSL_CAFILE"]
     assert environment["CROSSAISLE_STATE_DIR"] == str(tmp_path)
     assert environment["CROSSAISLE_WEB_PORT"] == "4712"
     assert environment["CROSSAISLE_SLATE_SIZE"] == "5"

@@ -25,12 +25,13 @@ from confluent_kafka.admin import (
 from pydantic import SecretStr
 
 from stream_app.broker import EmbeddedBroker
-from stream_app.doctor.cluster import check_broker, explain
+from stream_app.doctor.cluster import check_broker
 from stream_app.doctor.finding import CHECKS
 from stream_app.doctor.rights import check_rights
 from stream_app.doctor.topics import check_configuration, check_offsets
 from stream_app.doctor.transactions import check_clock_by_events, check_clock_by_probe, check_transactions
 from stream_app.kafka import client_options
+from stream_app.probe import explain
 from stream_app.record_size import TOPIC_BYTES
 from stream_app.topics import create_topics
 from tests.conftest import free_port, fresh_settings

@@ -74,7 +74,7 @@ def test_every_wrong_setting_is_found() -> None:
     ("changes", "severity", "named"),
     [
         ({}, "ok", "settings"),
-        ({"ssl_cafile": Path("no-such.pem")}, "error", "CROSSAISLE_SSL_CAFILE"),
+        ({"security_protocol": "SSL", "ssl_cafile": Path("no-such.pem")}, "error", "CROSSAISLE_SSL_CAFILE"),
         ({"commit_interval_ms": 6_000}, "error", "CROSSAISLE_COMMIT_INTERVAL_MS"),
         ({"bootstrap_servers": "a:1,b:2"}, "warning", "CROSSAISLE_REPLICATION_FACTOR"),
         (
