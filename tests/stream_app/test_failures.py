@@ -100,7 +100,9 @@ def test_a_task_that_failed_lets_go_of_its_rows(monkeypatch: pytest.MonkeyPatch)
     left: list[bool] = []
     consumer = LostBroker(TopicPartition("events", 0))
     meters = SimpleNamespace()
-    spec = SimpleNamespace(name="user", input_topic="events", changelog_topic="c", handover=None, meters=meters)
+    spec = SimpleNamespace(
+        name="user", input_topic="events", changelog_topic="c", handover=None, meters=meters, commit_interval_ms=100
+    )
 
     async def nothing(*_: object) -> None:
         return None
@@ -124,7 +126,8 @@ def test_a_task_that_failed_lets_go_of_its_rows(monkeypatch: pytest.MonkeyPatch)
 
         monkeypatch.setattr(task, "open_task", open_task)
         monkeypatch.setattr(task.Task, "_pause", no_pause)
-        context: Any = SimpleNamespace(spec=spec, settings=SimpleNamespace(max_batch_events=1), consumer=consumer)
+        settings = SimpleNamespace(max_batch_events=1, longest_interval_ms=5_000)
+        context: Any = SimpleNamespace(spec=spec, settings=settings, consumer=consumer)
         context.facts, context.call = None, nothing
         running = task.Task(context, 0)
         running.start()
