@@ -207,7 +207,8 @@ async def produce(settings: Settings, events: Iterator[Event], rate: float) -> N
     """
     producer = await connect_producer(settings)
     sender = BatchSender(producer, settings.topic_events, None)
-    await sender.check_topic()
+    if not await sender.find_topic():
+        sys.exit(f"topic {settings.topic_events} is gone")
     encode = msgspec.json.Encoder().encode
     started, started_ms, n_sent = time.monotonic(), time.time() * 1_000, 0
     try:
