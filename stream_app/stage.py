@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
-from aiokafka.errors import KafkaError
+from aiokafka.errors import ConsumerStoppedError, KafkaError
 from mode import Service
 
 from stream_app.changelog import RecoveryError, start_over
@@ -196,7 +197,8 @@ class StageService(Service):
 
     async def _check_group(self) -> None:
         if self._consumer is not None and not self._tasks_open:
-            await self._consumer.getmany(_NOWHERE, timeout_ms=0)
+            with suppress(ConsumerStoppedError):  # the stage ends meanwhile, or joins anew with another one
+                await self._consumer.getmany(_NOWHERE, timeout_ms=0)
 
     async def _check_topics(self) -> None:
         if self._context is None:

@@ -6,13 +6,16 @@ import asyncio
 import json
 import signal
 import socket
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from stream_app.broker import EmbeddedBroker
 from stream_app.kafka import client_options
+from stream_app.stage import StageService
 from tests.stream_app import harness
 from tests.stream_app.harness import Flow, Worker
 
@@ -238,3 +241,16 @@ def test_web_serves_health_on_the_loopback_only(settings: Settings, tmp_path: Pa
             pass
         for path in ("/table/", "/router/", "/graph/"):
             assert worker.get(path)[0] == 404
+
+
+def test_a_consumer_that_stops_meanwhile_fails_no_stage(app_settings: Settings) -> None:
+    """A stage that ends while it asks for the errors of its group ends quietly."""
+
+    async def run() -> None:
+        consumer = AIOKafkaConsumer(**client_options(app_settings))
+        await consumer.start()
+        await consumer.stop()
+        stage: Any = SimpleNamespace(_consumer=consumer, _tasks_open={})
+        await StageService._check_group(stage)
+
+    asyncio.run(run())
