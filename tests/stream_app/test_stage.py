@@ -246,8 +246,10 @@ def test_web_serves_health_on_the_loopback_only(settings: Settings, tmp_path: Pa
 def test_a_consumer_that_stops_meanwhile_fails_no_stage(app_settings: Settings) -> None:
     """A stage that ends while it asks for the errors of its group ends quietly."""
 
+    harness.make_topics(app_settings)
+
     async def run() -> None:
-        consumer = AIOKafkaConsumer(**client_options(app_settings))
+        consumer = AIOKafkaConsumer(app_settings.topic_events, group_id="stops", **client_options(app_settings))
         await consumer.start()
         await consumer.stop()
         stage: Any = SimpleNamespace(_consumer=consumer, _tasks_open={})
