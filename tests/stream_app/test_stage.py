@@ -245,7 +245,6 @@ def test_web_serves_health_on_the_loopback_only(settings: Settings, tmp_path: Pa
 
 def test_a_consumer_that_stops_meanwhile_fails_no_stage(app_settings: Settings) -> None:
     """A stage that ends while it asks for the errors of its group ends quietly."""
-
     harness.make_topics(app_settings)
 
     async def run() -> None:
