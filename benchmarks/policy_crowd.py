@@ -101,12 +101,14 @@ class Crowd:
             self._become_new(user)
         self.visits[users] += 1
         x = self.rng.random(users.size)
-        return np.minimum((self._picks[users] <= x[:, None]).sum(axis=1), PARAMS.n_items - 1)
+        picked: Ints = np.minimum((self._picks[users] <= x[:, None]).sum(axis=1), PARAMS.n_items - 1)
+        return picked
 
     def chances(self, users: Ints) -> Floats:
         """Return how likely users click each item if they look at it, shape ``(n, n_items)``."""
         bored = self.visits[users, None] - self._clicked[users] <= BORED_VISITS
-        return self._likes[users] * np.where(bored, BORED_FACTOR, 1.0)
+        found: Floats = self._likes[users] * np.where(bored, BORED_FACTOR, 1.0)
+        return found
 
     def clicked(self, user: int, item: int) -> None:
         """Note that a user clicked an item at this visit."""

@@ -50,6 +50,7 @@ from stream_app.user_stage import UserProcessor
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from stream_app.records.event import EventType
     from stream_app.records.policy import PolicyState
 
 BATCH = 200
@@ -93,7 +94,8 @@ def _best_of(sums: np.ndarray, width: float, epsilon: float) -> np.ndarray:
     posterior = fit(sums)
     best = (posterior.mean + width * posterior.deviation).argmax(axis=0)
     n_arms = sums.shape[0]
-    return np.eye(n_arms)[best] * (1 - epsilon) + epsilon / n_arms
+    shares: np.ndarray = np.eye(n_arms)[best] * (1 - epsilon) + epsilon / n_arms
+    return shares
 
 
 @dataclass(frozen=True)
@@ -130,15 +132,24 @@ class Loop:
         self.users.restore(None)
         self.items.restore(None)
         shop = self.crowd.shop
-        entries = [{"item_id": f"i{k}", "category": category_path(shop, int(c))} for k, c in enumerate(shop.category)]
-        catalogue = [record("catalog", k, e["item_id"].encode(), msgspec.json.encode(e)) for k, e in enumerate(entries)]
+        entries = [(f"i{k}", category_path(shop, int(c))) for k, c in enumerate(shop.category)]
+        catalogue = [
+            record("catalog", k, item.encode(), msgspec.json.encode({"item_id": item, "category": path}))
+            for k, (item, path) in enumerate(entries)
+        ]
         self.replica.apply_catalog(catalogue)
         self.queue: list[tuple[Event, int]] = []
         self.n_events = self.n_reactions = 0
         self.version = 0
 
     def event(
-        self, user: int, item: int, kind: str, now_ms: int, slate_id: str | None = None, position: int | None = None
+        self,
+        user: int,
+        item: int,
+        kind: EventType,
+        now_ms: int,
+        slate_id: str | None = None,
+        position: int | None = None,
     ) -> None:
         """Put an event in the queue."""
         self.n_events += 1
@@ -159,7 +170,8 @@ class Loop:
         pages = self.items.flush(now_ms).pages
         self.items.committed()
         self.replica.apply_pages(pages)
-        return [decode_slate(o.value) for o in flush.outputs if o.topic == self.settings.topic_recommendations]
+        topic = self.settings.topic_recommendations
+        return [decode_slate(o.value) for o in flush.outputs if o.topic == topic and o.value is not None]
 
     def react(self) -> None:
         """Learn reactions; users look at their next slate when they come again, so none is made for them."""

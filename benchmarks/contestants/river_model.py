@@ -1,6 +1,7 @@
 """What the Faust and the Quix Streams contestants recommend with: River's matrix factorisation, 100 candidates."""
 
 from collections import Counter
+from collections.abc import Callable
 from heapq import nlargest
 
 from river.reco import BiasedMF
@@ -30,5 +31,6 @@ class RiverRecommender:
 
     def slate(self, user: str, history: list[str]) -> list[tuple[float, str]]:
         """Score all candidates and return the best ten, best first."""
-        predict, had = self._model.predict_one, set(history)
+        predict: Callable[[str, str], float] = self._model.predict_one
+        had = set(history)
         return nlargest(N_SLATE, ((predict(user, item), item) for item in self._candidates if item not in had))
