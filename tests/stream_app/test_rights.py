@@ -438,9 +438,12 @@ def _until_all_is_granted(settings: Settings) -> None:
 def test_the_documented_rights_of_others_are_enough(secured: Secured) -> None:
     """Each command of the second table works for a user who has what it lists there, and nothing else."""
     everything = secured.everything
-    for user, bindings in documented_users().items():
-        grant(everything, bindings)
+    users = documented_users()
+    assert users, "the table has rows"
+    for user, bindings in users.items():
         settings = signed_in(everything, secured.worker.bootstrap_servers, user)
+        assert not _may_run(user, settings), "without rights it does not work"
+        grant(everything, bindings)
         harness.wait_for(partial(_may_run, user, settings), f"{user} to be allowed", 30)
 
 

@@ -77,3 +77,4 @@ async def test_a_page_that_takes_nothing_is_given_up(
         await harness.until(lambda: bool(hub._watchers), "the page to be open")
         hub._send("state", MORE_THAN_BUFFERS_TAKE)
         await harness.until(lambda: not hub._watchers, "the page to be given up", 30.0)
+        assert not hub._watchers
