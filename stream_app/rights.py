@@ -184,7 +184,7 @@ async def missing_rights(settings: Settings, needed: Iterable[Right]) -> list[Ri
             async with asyncio.timeout(_ASK_TIMEOUT_S), started_client(settings) as client:
                 for right in groups:
                     bits = await group_rights(client, right.name)
-                    found += _without(right, bits)
+                    found += not_granted(right, bits)
     return found
 
 
@@ -196,11 +196,11 @@ async def _missing_at_topics(settings: Settings, needed: Sequence[Right]) -> lis
         if error_code == NOT_AUTHORIZED:
             found.append(right)  # who may read or write may also describe
         elif not error_code:
-            found += _without(right, bits)
+            found += not_granted(right, bits)
     return found
 
 
-def _without(right: Right, bits: int | None) -> list[Right]:
+def not_granted(right: Right, bits: int | None) -> list[Right]:
     """Return the part of a right that is not among the bits of what is allowed, if any; None is nothing allowed."""
     if bits == NOT_TOLD:
         return []

@@ -15,6 +15,7 @@ from stream_app.rights import (
     Operation,
     Right,
     group_rights,
+    not_granted,
     worker_groups,
 )
 
@@ -49,11 +50,9 @@ async def _check_topics(settings: Settings) -> list[Finding]:
             continue
         if error_code or bits == NOT_TOLD:  # not there: that is the topics' check
             continue
-        missing = tuple(operation for operation in needed if not bits >> operation & 1)
-        if missing:
-            words = " and ".join(operation.name.lower() for operation in missing)
-            found = f"no right to {words} topic {name}"
-            findings.append(_missing(found, Right(missing, Kind.TOPIC, name), settings))
+        for right in not_granted(Right(needed, Kind.TOPIC, name), bits):
+            words = " and ".join(operation.name.lower() for operation in right.operations)
+            findings.append(_missing(f"no right to {words} topic {name}", right, settings))
         if not bits >> Operation.DESCRIBE_CONFIGS & 1:
             found = f"the configuration of topic {name} may not be read"
             remedy = Right((Operation.DESCRIBE_CONFIGS,), Kind.TOPIC, name).command(settings)
@@ -69,10 +68,9 @@ async def _check_groups(settings: Settings) -> list[Finding]:
     async with started_client(settings) as client:
         findings = []
         for group in worker_groups(settings):
-            bits = await group_rights(client, group)
-            if bits is None or (bits != NOT_TOLD and not bits >> Operation.READ & 1):
-                right = Right((Operation.READ,), Kind.GROUP, group)
-                findings.append(_missing(f"no right to read group {group}", right, settings))
+            wanted = Right((Operation.READ,), Kind.GROUP, group)
+            missing = not_granted(wanted, await group_rights(client, group))
+            findings += [_missing(f"no right to read group {group}", right, settings) for right in missing]
         return findings
 
 
