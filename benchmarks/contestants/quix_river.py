@@ -23,7 +23,7 @@ def main() -> None:
         loglevel="WARNING",
     )
 
-    def step(value: bytes, _key: bytes, _timestamp: int, _headers: Any, state: State) -> bytes:  # type: ignore[type-arg]
+    def step(value: bytes, _key: bytes, _timestamp: int, _headers: Any, state: State) -> bytes:
         event = decode(value)
         item = event.item_id or ""
         had = [*state.get("had", []), item][-N_HISTORY:]
