@@ -9,10 +9,11 @@ from typing import IO, TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from stream_app.evaluation.models import MODEL_NAMES, default_models, open_model
+from stream_app.evaluation.beside import Beside, Task, joined
+from stream_app.evaluation.models import MODEL_NAMES, PRODUCT, default_models, open_model
 from stream_app.evaluation.report import render
-from stream_app.evaluation.run import Evaluation, Plan
-from stream_app.evaluation.source import EvaluationError, read_catalog, read_events
+from stream_app.evaluation.run import Evaluation, Outcome, Plan
+from stream_app.evaluation.source import Catalog, EvaluationError, EventLog, read_catalog, read_events
 from stream_app.evaluation.summary import Inputs, summarize
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ LONGEST_LAG = 50
 """Events between two updates of the item replica, if nothing else is said: 5 ms of a stream of 10,000 a second."""
 MOST_UPDATES = 20_000
 """A file with fewer events than this per event of lag is updated more often."""
+LEAST_BESIDE = 50_000
+"""Events from which on the baselines get a process of their own: less is done before that has started."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +102,36 @@ def _all_or_none(folder: Path) -> Iterator[Callable[[str], IO[bytes]]]:
             (folder / name).unlink(missing_ok=True)
 
 
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """What is evaluated, by whatever model."""
+
+    log: EventLog
+    catalog: Catalog
+    plan: Plan
+    settings: Settings
+    replica_lag: int
+
+    def run(self, files: dict[str, IO[bytes]], on_progress: Callable[[int], None]) -> Outcome:
+        """Evaluate the models that the files are named after; with long files the baselines :mod:`.beside`."""
+        beside = {name: Path(file.name) for name, file in files.items() if name != PRODUCT}
+        if PRODUCT not in files or not beside or len(self.log) < LEAST_BESIDE:
+            return self._here(files, on_progress)
+        task = Task(self.log, self.catalog, self.plan, beside, self.settings, self.replica_lag)
+        with Beside(task) as other:
+
+            def note(done: int) -> None:
+                other.look()
+                on_progress(min(done, other.n_done))
+
+            here = self._here({PRODUCT: files[PRODUCT]}, note)
+            return joined(tuple(files), here, other.outcome(on_progress))
+
+    def _here(self, files: dict[str, IO[bytes]], on_progress: Callable[[int], None]) -> Outcome:
+        models = [open_model(name, self.catalog, self.settings, replica_lag=self.replica_lag) for name in files]
+        return Evaluation(self.log, self.catalog, self.plan, models).run(files, on_progress)
+
+
 def evaluate_files(
     request: Request, settings: Settings, on_progress: Callable[[str, float], None] | None = None
 ) -> dict[str, Any]:
@@ -129,14 +162,12 @@ def evaluate_files(
     n = len(log)
     names = request.models or default_models(log)
     replica_lag = request.replica_lag or min(LONGEST_LAG, max(1, n // MOST_UPDATES))
-    models = [open_model(name, catalog, settings, replica_lag=replica_lag) for name in names]
+    work = _Work(log, catalog, plan, settings, replica_lag)
     try:
         request.out.mkdir(parents=True, exist_ok=True)
         with _all_or_none(request.out) as begin:
             files = {name: begin(slates_name(name, first=k == 0)) for k, name in enumerate(names)}
-            outcome = Evaluation(log, catalog, plan, models).run(
-                files, lambda done: show(f"{done:,} of {n:,} events", done / n)
-            )
+            outcome = work.run(files, lambda done: show(f"{done:,} of {n:,} events", done / n))
             inputs = Inputs(
                 request.events.name, request.catalog.name, log, catalog, plan,
                 settings.seed, request.limit, replica_lag,
