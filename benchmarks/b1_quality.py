@@ -15,8 +15,8 @@ import numpy as np
 
 from benchmarks.cluster import purchases, say
 from state.ids import hash_id
+from state.memory_store import MemoryPageStore
 from state.pages import Pages
-from state.store import MemoryPageStore
 from stream_app.evaluation.comparison import compare
 from stream_app.evaluation.files import LONGEST_LAG
 from stream_app.evaluation.measures import quality

@@ -36,7 +36,7 @@ import numpy as np
 from benchmarks.offline import record
 from benchmarks.policy_crowd import EXAMINED, N_USERS, PURCHASE_AFTER_CLICK, Crowd
 from operators.policy_posterior import fit
-from state.store import MemoryPageStore
+from state.memory_store import MemoryPageStore
 from stream_app.item_stage import ItemProcessor
 from stream_app.policy_publish import make_state
 from stream_app.policy_view import POLICY_STATE_KEY, PolicyView

@@ -50,7 +50,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "STORE_FORMAT_VERSION",
-    "MemoryPageStore",
     "Origin",
     "PageStore",
     "Store",
@@ -257,11 +256,11 @@ class PageStore:
         StoreFullError, StoreDamagedError
             The files cannot be written; whether the pages are there is known when the store is opened again.
         """
-        _check_position(position)
+        check_position(position)
         self._opened()
         pages = pages if isinstance(pages, Pages) else Pages(pages)
         for key, _ in pages.singles:
-            _check_key(key)
+            check_key(key)
         self._waiting.take(pages)
         self._position = position
         self._checkpoint = self._checkpoint if checkpoint is None else checkpoint
@@ -344,60 +343,6 @@ class PageStore:
         return (None if position == _NO_POSITION else position), checkpoint, _origin_of(origin)
 
 
-class MemoryPageStore:
-    """The same store in a dict, for tests and for readers that keep nothing."""
-
-    def __init__(self) -> None:
-        self._pages: dict[bytes, bytes] = {}
-        self._position: int | None = None
-        self._checkpoint: bytes | None = None
-        self._origin: Origin | None = None
-
-    @property
-    def position(self) -> int | None:
-        """Next changelog offset to read, or None if nothing has been written yet."""
-        return self._position
-
-    @property
-    def checkpoint(self) -> bytes | None:
-        """Newest checkpoint record, byte for byte, or None if there is none yet."""
-        return self._checkpoint
-
-    @property
-    def origin(self) -> Origin | None:
-        """What it was filled from, None where that was never noted."""
-        return self._origin
-
-    def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
-        """Return the page of each key, in the order of ``keys``; None where there is none."""
-        return [self._pages.get(key) for key in keys]
-
-    def write(
-        self,
-        pages: Iterable[tuple[bytes, bytes | None]],
-        *,
-        position: int,
-        checkpoint: bytes | None,
-        origin: Origin | None = None,
-    ) -> None:
-        """Write pages, position, checkpoint and origin, all or nothing; see :meth:`PageStore.write`."""
-        _check_position(position)
-        changes = dict(pages)
-        for key in changes:
-            _check_key(key)
-        for key, page in changes.items():
-            if page is None:
-                self._pages.pop(key, None)
-            else:
-                self._pages[key] = page
-        self._position = position
-        self._checkpoint = self._checkpoint if checkpoint is None else checkpoint
-        self._origin = self._origin if origin is None else origin
-
-    def close(self) -> None:
-        """Do nothing: the pages stay."""
-
-
 def _text(topic_id: str | None) -> bytes:
     return (topic_id or "").encode("ascii")
 
@@ -416,13 +361,15 @@ def _without_own(entries: dict[bytes, bytes]) -> dict[bytes, bytes]:
     return entries
 
 
-def _check_key(key: bytes) -> None:
+def check_key(key: bytes) -> None:
+    """Refuse a key of the store's own as that of a page."""
     if key in _OWN_KEYS:
         message = f"page key must not be one of the store's own, got {key!r}"
         raise ValueError(message)
 
 
-def _check_position(position: int) -> None:
+def check_position(position: int) -> None:
+    """Refuse a negative position."""
     if position < 0:
         message = f"position must be a changelog offset of at least 0, got {position}"
         raise ValueError(message)

@@ -12,7 +12,7 @@ import msgspec
 import structlog
 
 from state.kernel_cache import KERNELS
-from state.store import MemoryPageStore
+from state.memory_store import MemoryPageStore
 from stream_app.item_stage import ItemProcessor
 from stream_app.logs import configure_logging
 from stream_app.packing import pack

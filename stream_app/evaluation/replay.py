@@ -17,7 +17,7 @@ import numpy as np
 
 from operators.features import FEATURES
 from operators.lists import LISTS
-from state.store import MemoryPageStore
+from state.memory_store import MemoryPageStore
 from stream_app.evaluation.protocol import LISTS as LIST_NAMES
 from stream_app.evaluation.protocol import Answers, Bools, Rated, Scored
 from stream_app.evaluation.stars import StarsHead

@@ -19,7 +19,7 @@ from operators.draw import draw_keys, greedy_choices, make_choices
 from operators.params import SlateParams
 from operators.rank import gather, score_all
 from operators.slate import pick
-from state.store import MemoryPageStore
+from state.memory_store import MemoryPageStore
 from stream_app.item_stage import ItemProcessor
 from stream_app.replica import Replica
 from stream_app.settings import Settings

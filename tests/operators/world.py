@@ -18,7 +18,7 @@ from operators.arrays import new_work
 from operators.rank import gather, release
 from state.ids import hash_id
 from state.layout import EPOCH_2000_S, N_CONTEXT_SLOTS
-from state.store import MemoryPageStore
+from state.memory_store import MemoryPageStore
 from stream_app.item_stage import ItemProcessor
 from stream_app.records import LocalRecord, decode_slate
 from stream_app.replica import Replica

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 import pytest
 from rocksdict import Options, Rdict
 
+from state.memory_store import MemoryPageStore
 from state.rocks import unusable
 from state.store import (
     STORE_FORMAT_VERSION,
-    MemoryPageStore,
     Origin,
     PageStore,
     StoreDamagedError,

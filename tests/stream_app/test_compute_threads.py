@@ -13,7 +13,7 @@ import pytest
 from operators.learn import RECORDS_PER_EVENT, learn_batch
 from operators.serving import HOUR_S
 from state.ids import hash_id
-from state.store import MemoryPageStore
+from state.memory_store import MemoryPageStore
 from stream_app import user_stage
 from stream_app.item_stage import ItemProcessor
 from stream_app.pools import Run, pooled_runs

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from state.store import MemoryPageStore
+from state.memory_store import MemoryPageStore
 from state.updates import UpdateError
 from stream_app.item_stage import ItemProcessor
 from stream_app.records import LocalRecord

@@ -29,6 +29,7 @@ def _findings(layer: str, code: str) -> str:
         ("operators", "faust"),
         ("operators", "rocksdict"),
         ("operators", "state.store"),
+        ("operators", "state.memory_store"),
         ("operators", "stream_app.settings"),
     ],
 )

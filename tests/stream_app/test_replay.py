@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import pytest
 
-from state.store import MemoryPageStore, Origin, PageStore
+from state.memory_store import MemoryPageStore
+from state.store import Origin, PageStore
 from stream_app.broker import EmbeddedBroker
 from stream_app.changelog import CHECKPOINT_KEY, StaleStoreError
 from stream_app.processor import Output

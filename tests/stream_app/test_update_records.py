@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from state.ids import item_shard
 from state.layout import KIND_CATEGORY, KIND_ITEM, N_FACTORS, N_POPULARITIES
-from state.store import MemoryPageStore
+from state.memory_store import MemoryPageStore
 from state.updates import COUNTS, GRADIENTS, PAIRS, ItemUpdate, encode_update
 from stream_app.item_stage import ItemProcessor
 from stream_app.settings import Settings

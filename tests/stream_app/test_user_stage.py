@@ -16,7 +16,7 @@ from operators.params import N_GLOBAL_TOP, N_OVERALL, POPULARITY_DAYS
 from state.codec import KIND_HEADER, page_key
 from state.ids import hash_category, hash_id
 from state.layout import EPOCH_2000_S, USER_HEADER, disk_layout
-from state.store import MemoryPageStore
+from state.memory_store import MemoryPageStore
 from stream_app.item_stage import ItemProcessor
 from stream_app.records import decode_slate
 from stream_app.replica import Replica
