@@ -93,6 +93,9 @@ class Beside:
             error = self._ended_early()
             self.__exit__()
             raise error from None
+        except BaseException:  # Ctrl-C, too
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
