@@ -29,7 +29,7 @@ def broker(
 
     from stream_app.broker import DEFAULT_PORT, EmbeddedBroker
 
-    console = Console(stderr=True, highlight=False)
+    console = Console(stderr=True, highlight=False, markup=False)
     stop = _StopRequest()
     with _Progress(console) as progress:
 
@@ -91,8 +91,10 @@ class _Progress:
             self._status.stop()
 
     def say(self, words: str) -> None:
+        from rich.markup import escape
+
         if self._status is not None:
-            self._status.update(words)
+            self._status.update(escape(words))
             return
         subject = words.partition(":")[0].partition("(")[0].strip()
         if subject != self._said or time.monotonic() - self._said_at_s > _SAY_EVERY_S:

@@ -165,7 +165,8 @@ def _working(words: str = "reading", counted: str = "writing events") -> Iterato
     from stream_app.synthetic.params import SyntheticError
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         try:
             yield _Bar(progress, progress.add_task(words, total=None), counted)
         except (DatasetError, SyntheticError) as error:

@@ -48,7 +48,7 @@ def evaluate(
     from rich.console import Console
 
     from stream_app.cli import CommandError
-    from stream_app.evaluation.files import Request, evaluate_files
+    from stream_app.evaluation.files import METRICS_FILE, REPORT_FILE, Request, evaluate_files, slates_name
     from stream_app.evaluation.source import EvaluationError
     from stream_app.reading import ReadingError
     from stream_app.settings import Settings
@@ -83,7 +83,9 @@ def evaluate(
         console = Console(width=_FILE_WIDTH)
     for table in tables(result):
         console.print(table)
-    console.print(f"{out}: metrics.json, report.html, slates.jsonl ({time.monotonic() - started_s:.0f} s)")
+    slates = ", ".join(slates_name(name, first=k == 0) for k, name in enumerate(result["models"]))
+    done = f"{out}: {METRICS_FILE}, {REPORT_FILE}, {slates} ({time.monotonic() - started_s:.0f} s)"
+    console.print(done, markup=False, soft_wrap=True)
 
 
 @contextlib.contextmanager
@@ -101,7 +103,7 @@ def _progress(console: "Console") -> Any:
     columns = (
         TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn(), TimeRemainingColumn()
     )  # fmt: skip
-    with Progress(*columns, console=console, transient=True) as progress:
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("reading", total=1.0)
 
         def show(what: str, share: float) -> None:

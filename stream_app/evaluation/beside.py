@@ -85,7 +85,11 @@ class Beside:
         self.n_done = 0
 
     def __enter__(self) -> Self:
-        self._process.start()
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # the process inherits it: Ctrl-C is for us
+        try:
+            self._process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         self._theirs.close()
         try:
             _send(self._connection, self._task)
@@ -195,7 +199,6 @@ def _receive(connection: Connection) -> Task:
 
 def _work(connection: Connection) -> None:
     """Do what is sent. Ctrl-C is for the process that started this one; it ends this one, too."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     with contextlib.suppress(BrokenPipeError, EOFError):  # nobody waits for this any more
         task = _receive(connection)
         try:

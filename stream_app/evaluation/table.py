@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
+from rich.markup import escape
 from rich.table import Table
 
 from stream_app.embedding_lengths import ONE_MODEL, lengths_told
@@ -16,6 +17,7 @@ RATINGS_NOTE = (
     "Stars of ratings, predicted before they were learned; liked is 4 and more. "
     "crossaisle's are of a head that only evaluations have: a worker publishes no stars"
 )
+NO_CROSSING = "X, E and slates have nothing to measure; the catalogue must have several categories"
 
 
 def tables(result: Json) -> list[Table]:
@@ -51,7 +53,8 @@ def _input(result: Json) -> Table:
     if len(about["embeddings"]) > 1:
         lengths = lengths_told({int(length): n for length, n in about["embeddings"].items()})
         table.add_row("[red]embeddings", f"{lengths}: {ONE_MODEL}")
-    table.add_row("scored", f"{scored['n']:,}, of them {scored['n_crossing']:,} outside the context's categories")
+    none = "" if scored["n_crossing"] else f": {NO_CROSSING}"
+    table.add_row("scored", f"{scored['n']:,}, of them {scored['n_crossing']:,} outside the context's categories{none}")
     if about["n_ratings"]:
         silent = "" if ratings_rows(result) else "; none of these models predicts stars: add --model crossaisle"
         table.add_row("ratings", f"{about['n_ratings']:,}{silent}")
@@ -59,7 +62,7 @@ def _input(result: Json) -> Table:
         rejected = about[f"rejected_{name}"]
         if rejected["n"]:
             codes = ", ".join(f"{code} {n:,}" for code, n in rejected["by_code"].items())
-            table.add_row(f"[red]rejected {name}", f"{rejected['n']:,} ({codes}); first: {rejected['first']}")
+            table.add_row(f"[red]rejected {name}", f"{rejected['n']:,} ({codes}); first: {escape(rejected['first'])}")
     if about["n_duplicates"]:
         table.add_row("[red]duplicates", f"{about['n_duplicates']:,} event ids that the user had just had, left out")
     if about["n_out_of_order"]:

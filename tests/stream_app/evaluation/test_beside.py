@@ -87,6 +87,15 @@ def test_a_process_that_is_killed_is_told_with_the_remedy(shop: Path, tmp_path: 
     assert not multiprocessing.active_children()
 
 
+def test_ctrl_c_is_for_the_first_process(shop: Path, tmp_path: Path) -> None:
+    """The second one does not hear it from its first moment on; who has started it ends it."""
+    with Beside(task_of(shop, tmp_path / "out", "popularity")) as beside:
+        (process,) = multiprocessing.active_children()
+        assert process.pid is not None
+        os.kill(process.pid, signal.SIGINT)
+        assert beside.outcome(lambda _: os.kill(process.pid or 0, signal.SIGINT)).tallies.keys() == {"popularity"}
+
+
 def test_no_process_stays_behind(shop: Path, tmp_path: Path) -> None:
     """Whatever ends the block, Ctrl-C as well, ends the process."""
 

@@ -18,6 +18,7 @@ from stream_app.evaluation import files
 from stream_app.evaluation.files import Request, evaluate_files
 from stream_app.evaluation.replay import ReplayModel
 from stream_app.evaluation.source import EvaluationError, read_catalog, read_events
+from stream_app.evaluation.table import NO_CROSSING
 from stream_app.records import Event
 from stream_app.settings import MAX_SEED, Settings
 from stream_app.synthetic.files import write_synthetic
@@ -98,6 +99,20 @@ def test_the_largest_seed(shop: Path, tmp_path: Path) -> None:
     refused = CliRunner().invoke(app, ["evaluate", *files, "--seed", str(MAX_SEED + 1)])
     assert refused.exit_code == 2
     assert "--seed" in refused.output
+
+
+def test_what_comes_from_outside_is_no_markup(tmp_path: Path) -> None:
+    """Brackets in an event that is rejected, and in the folder's name, are printed as they are."""
+    events = [event(k, "u", f"i{k % 5}", session_id="s") for k in range(20)]
+    write_lines(tmp_path / "events.jsonl", [{**events[0], "type": "[/t]"}, *events])
+    write_catalog(tmp_path / "catalog.jsonl", n_items=5, n_categories=1)
+    out = tmp_path / "[red]out"
+    names = [str(tmp_path / "events.jsonl"), "--catalog", str(tmp_path / "catalog.jsonl"), "--out", str(out)]
+    done = CliRunner().invoke(app, ["evaluate", *names, "--model", "popularity", "--model", "personal-frequency"])
+    assert done.exit_code == 0, done.output
+    assert "[/t]" in done.output
+    assert NO_CROSSING in " ".join(done.output.split())
+    assert f"{out}: metrics.json, report.html, slates.jsonl, slates.personal-frequency.jsonl (" in done.output
 
 
 @pytest.mark.parametrize("where", ["replay", "report"])
