@@ -16,15 +16,17 @@ import pytest
 from aiokafka import AIOKafkaProducer
 
 from stream_app.broker.classpath import class_path
+from stream_app.evaluation.files import Request, evaluate_files
 from stream_app.kafka import client_options
 from stream_app.records import EventLimits, Slate, decode_events, encode_slate
 from stream_app.records.examples import SLATE
+from stream_app.settings import Settings
+from stream_app.synthetic.files import write_synthetic
+from stream_app.synthetic.params import KINDS, with_sizes
 from tests.stream_app import harness
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from stream_app.settings import Settings
 
 EXAMPLES = Path(__file__).parents[1] / "docs" / "examples"
 TIMEOUT_S = 120.0
@@ -56,6 +58,7 @@ def _node(home: Path) -> list[str]:
     return [node]
 
 
+COUNTER = "python/count_hits.py"
 CASES = {
     "aiokafka": (_python, "python/produce_aiokafka.py", "python/consume_aiokafka.py"),
     "confluent-kafka": (_python, "python/produce_confluent.py", "python/consume_confluent.py"),
@@ -160,7 +163,19 @@ def _partition_of(key: bytes, n_partitions: int) -> int:
 def test_every_example_is_tested() -> None:
     """No example lies in the folder without being run."""
     there = {str(p.relative_to(EXAMPLES)) for p in EXAMPLES.rglob("*") if p.suffix in {".py", ".java", ".js"}}
-    assert there == {file for _, *files in CASES.values() for file in files}
+    assert there == {file for _, *files in CASES.values() for file in files} | {COUNTER}
+
+
+def test_hits_can_be_counted_without_the_product(tmp_path: Path) -> None:
+    """The example counts what ``metrics.json`` says, from events, catalogue and lists alone."""
+    write_synthetic(tmp_path, with_sizes(KINDS["groceries"], n_users=40, n_items=200, n_categories=20, days=40))
+    events, catalog = tmp_path / "events.jsonl", tmp_path / "catalog.jsonl"
+    request = Request(events, catalog, tmp_path, ("popularity",), time.time_ns() // 1_000_000)
+    rates = evaluate_files(request, Settings())["models"]["popularity"]["lists"]
+    command = [sys.executable, str(EXAMPLES / COUNTER), str(events), str(catalog), str(tmp_path / "slates.jsonl")]
+    counted = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    each = {name: rates[name]["all"]["hr"] for name in ("x", "o", "e", "slate")}
+    assert counted == [f"{name}: {hr['mean']:.4f} of {hr['n']:,}" for name, hr in each.items()]
 
 
 def test_the_nodes_client_is_pinned() -> None:
