@@ -25,6 +25,18 @@ MAX_KINDS = 1_000
 TOLD = (AccessError, RecoveryError, TopicError)
 """Errors of the surroundings, as are those of missing rights: the message says all, and a traceback would bury it."""
 
+_NOT_VERIFIED = "NotEnoughReplicasError"
+"""What brokers call it when they cannot verify yet that a partition belongs to a transaction, beside what it says.
+
+A broker holds one question to the coordinator per transaction. Records and offsets, which a task sends at once,
+are a question each: the later one displaces the earlier one, whose request is then to be repeated.
+"""
+
+_MEANING = (
+    " (now and then: records and offsets were verified at the same time, the retry goes through, nothing to do; "
+    "again and again while slates stand still: too few replicas are in sync, see `crossaisle doctor`)"
+)
+
 _CLIENTS = ("aiokafka", "asyncio")
 
 _QUIET = ("aiokafka", "faust", "mode", "kafka", "numba", "asyncio", "aiohttp")
@@ -61,6 +73,8 @@ class LibraryFilter(logging.Filter):
         if len(self._said) >= MAX_KINDS:  # texts with values in them: begin anew
             self._said.clear()
         self._said[kind] = (record.created, 0)
+        if _NOT_VERIFIED in record.getMessage():
+            record.msg, record.args = record.getMessage() + _MEANING, None
         if n_held:
             record.msg = f"{record.getMessage()} (and {n_held:,} times since it was last told)"
             record.args = None

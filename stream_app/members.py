@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
 from aiokafka.errors import NoError, for_code
 
+from stream_app.shared_settings import digests_told
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from aiokafka.admin import AIOKafkaAdminClient
 
@@ -33,6 +36,8 @@ class Member(NamedTuple):
     """``host:port`` of its HTTP server."""
     partitions: frozenset[int]
     """Partitions of the stage's input that it owns; empty while the group shares them out."""
+    settings: Mapping[str, str] = MappingProxyType({})
+    """Digests of its shared settings by name; empty while the group shares out partitions, or when it tells none."""
 
 
 def is_loopback(host: str) -> bool:
@@ -90,8 +95,8 @@ def members_of(described: Iterable[tuple[Any, ...]], stage: str, topic: str) -> 
         The group's stage and the topic that it reads.
     """
     return [
-        Member(stage, client.removeprefix(CLIENT_ID_PREFIX), _partitions(assignment, topic))
-        for _member_id, client, _host, _metadata, assignment in described
+        Member(stage, client.removeprefix(CLIENT_ID_PREFIX), _partitions(assignment, topic), digests_told(metadata))
+        for _member_id, client, _host, metadata, assignment in described
         if client.startswith(CLIENT_ID_PREFIX)
     ]
 

@@ -18,6 +18,7 @@ from mode import Service
 from stream_app.lag import LagError, LagMeter
 from stream_app.members import Member, fetch_members
 from stream_app.partition_lag import PartitionLag
+from stream_app.shared_settings import SettingsWatch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -74,6 +75,7 @@ class Observer(Service):
         self._settings = settings
         self._replica_positions = replica_positions
         self._log = structlog.get_logger(__name__)
+        self._settings_watch = SettingsWatch(settings)
         self._is_lost = False
         self.problem = ""
         """Why there is no newer observation, where Kafka answers but not with what is asked; else empty."""
@@ -121,6 +123,7 @@ class Observer(Service):
             started_s = time.monotonic()
             lags = await meter.measure()
             members = await fetch_members(meter.admin, self._settings)
+            self._settings_watch.look(members)
             positions = self._replica_positions()
             replica = await meter.measure_replica(self._settings.topic_item_state, positions)
             if self._is_lost:

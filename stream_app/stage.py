@@ -17,6 +17,7 @@ from stream_app.kafka import client_options, stop_consumer
 from stream_app.members import client_id
 from stream_app.record_size import LARGE_TOPIC_BYTES
 from stream_app.rights import final_error
+from stream_app.shared_settings import SharingAssignor
 from stream_app.task import Task, TaskContext
 from stream_app.topic_facts import TopicFactsCache
 
@@ -106,6 +107,7 @@ class StageService(Service):
             **client_options(settings),
             client_id=client_id(settings),
             group_id=spec.group_id,
+            partition_assignment_strategy=(SharingAssignor(settings),),
             enable_auto_commit=False,
             auto_offset_reset="none",
             isolation_level="read_committed",

@@ -15,6 +15,7 @@ from stream_app.doctor.changelogs import check_changelogs
 from stream_app.doctor.environment import check_environment, check_together, wrong_settings
 from stream_app.doctor.finding import Finding, Severity, error, skipped
 from stream_app.doctor.state import check_state
+from stream_app.doctor.workers import check_workers
 from stream_app.rights import refusal
 from stream_app.settings import Settings
 from stream_app.topic_facts import fetch_topic_facts
@@ -63,7 +64,9 @@ async def _examine_cluster(settings: Settings, *, probe: bool) -> AsyncIterator[
     for finding in local.check_memory(settings, *(await _numbers_of_tasks(settings, is_away=is_away))):
         yield finding
     if is_away:
-        yield skipped("topics", "the broker comes first; so with rights, transactions, offsets, state and clock")
+        yield skipped(
+            "topics", "the broker comes first; so with rights, transactions, offsets, workers, state and clock"
+        )
         return
     checks: list[tuple[str, Callable[[Settings], Awaitable[list[Finding]]]]] = [
         ("topics", topics.check_configuration),
@@ -71,6 +74,7 @@ async def _examine_cluster(settings: Settings, *, probe: bool) -> AsyncIterator[
         ("rights", rights.check_rights),
         ("transactions", transactions.check_transactions),
         ("offsets", topics.check_offsets),
+        ("workers", check_workers),
         ("state", check_state),
         ("clock", transactions.check_clock_by_events),
     ]

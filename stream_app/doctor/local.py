@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 LOW_BYTES: Final = 256 << 20
 """Less free space than this stops a worker soon."""
 SCARCE_BYTES: Final = 2 << 30
+_NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT)
 _LIBRARIES: Final = ("crossaisle", "faust-streaming", "aiokafka", "numpy", "numba", "rocksdict", "msgspec")
 _LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
 _CGROUP_LIMIT: Final = Path("/sys/fs/cgroup/memory.max")
@@ -55,6 +56,8 @@ def check_disk(settings: Settings) -> list[Finding]:
             file.flush()
     except OSError as problem:
         why = problem.strerror or str(problem)
+        if problem.errno in _NO_ROOM:
+            remedy = f"make room, or set {PREFIX}STATE_DIR to a directory on another disk"
         return [error("disk", f"{directory} cannot be written to: {why}", "a writable directory", remedy)]
     return judge_space(directory, shutil.disk_usage(directory).free)
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 import structlog
-from aiokafka.errors import KafkaError, TopicAuthorizationFailedError
+from aiokafka import TopicPartition
+from aiokafka.errors import KafkaError, NotEnoughReplicasError, TopicAuthorizationFailedError
 
 from stream_app.logs import LibraryFilter, configure_logging, hush_clients
 from stream_app.settings import Settings
@@ -123,6 +124,17 @@ def test_what_was_held_back_is_counted() -> None:
 
     passed = [record for record in map(line, (0.0, 1.0, 59.0, 61.0, 62.0)) if heard.filter(record)]
     assert [record.getMessage() for record in passed] == ["no node 7", "no node 7 (and 2 times since it was last told)"]
+
+
+def test_a_verification_that_is_repeated_is_not_taken_for_missing_replicas(capsys: pytest.CaptureFixture[str]) -> None:
+    """Kafka has one name for both; the line says how to tell them apart."""
+    configure_logging(Settings(json_logs=True))
+    text = "Got error produce response on topic-partition %s, retrying. Error: %s"
+    logging.getLogger("aiokafka.producer.sender").warning(text, TopicPartition("t", 7), NotEnoughReplicasError)
+    (line,) = capsys.readouterr().err.splitlines()
+    event = json.loads(line)["event"]
+    assert "partition=7" in event
+    assert "NotEnoughReplicasError'> (now and then: records and offsets were verified" in event
 
 
 def test_what_says_all_by_itself_has_no_traceback(capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import socket
+import tempfile
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -103,6 +106,19 @@ def test_disk(tmp_path: Path) -> None:
     assert "CROSSAISLE_STATE_DIR" in broken.remedy
     for free, severity in ((SCARCE_BYTES, "ok"), (SCARCE_BYTES - 1, "warning"), (LOW_BYTES - 1, "error")):
         assert severities(judge_space(tmp_path, free)) == [severity]
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_needs_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """A directory that has no room, or whose user has none left, is writable: the remedy is room."""
+
+    def full(**options: object) -> None:
+        raise OSError(number, os.strerror(number), str(options["dir"]))
+
+    monkeypatch.setattr(tempfile, "NamedTemporaryFile", full)
+    (found,) = check_disk(Settings(state_dir=tmp_path))
+    assert found.severity == "error"
+    assert found.remedy.startswith("make room, or set CROSSAISLE_STATE_DIR")
 
 
 def test_memory() -> None:

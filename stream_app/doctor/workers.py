@@ -1,0 +1,57 @@
+"""Checks that the workers of the application have the same settings where they must."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from stream_app.doctor.finding import Finding, ok, warning
+from stream_app.kafka import started_admin
+from stream_app.members import fetch_members
+from stream_app.shared_settings import REMEDY, differing, digests, variables
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from stream_app.members import Member
+    from stream_app.settings import Settings
+
+
+async def check_workers(settings: Settings) -> list[Finding]:
+    """Ask the groups what their members told of their settings."""
+    async with started_admin(settings) as admin:
+        return judge_workers(await fetch_members(admin, settings), digests(settings))
+
+
+def judge_workers(members: Sequence[Member], mine: Mapping[str, str]) -> list[Finding]:
+    """Judge what workers told of their settings.
+
+    Parameters
+    ----------
+    members
+        Of both groups.
+    mine
+        Digests of the settings that the doctor reads.
+    """
+    wanted = "the same settings where they shape slates, state or experiments"
+    addresses = sorted({member.address for member in members})
+    told = [member.settings for member in members if member.settings]
+    findings = []
+    among = differing(told)
+    if among:
+        found = f"the workers {', '.join(addresses)} have different {', '.join(variables(among))}"
+        findings.append(warning("workers", found, wanted, REMEDY))
+    other = [name for name in differing([mine, *told]) if name not in among]
+    if other:
+        found = f"the workers have other {', '.join(variables(other))} than this shell, or its .env file"
+        remedy = "run the doctor with the workers' environment; a worker that is started here would differ from them"
+        findings.append(warning("workers", found, wanted, remedy))
+    if findings:
+        return findings
+    if not members:
+        return [ok("workers", "no worker runs", wanted)]
+    silent = sorted({member.address for member in members if not member.settings})
+    if silent:
+        found = f"{', '.join(silent)} tell nothing of their settings: of an older version, or partitions are shared out"
+        return [ok("workers", found, wanted)]
+    n = len(addresses)
+    return [ok("workers", f"{n} worker{'s' if n != 1 else ''}, with these settings", wanted)]
