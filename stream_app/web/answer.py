@@ -19,7 +19,7 @@ PROBLEMS = {
     "not_found": (404, "There is no such page."),
     "method_not_allowed": (405, "The page knows other methods only."),
     "not_ready": (503, "Nobody owns the user's partition yet, or its owner does not answer; try again."),
-    "busy": (503, "Too many slates are being made on request; try again."),
+    "busy": (503, "Too many requests wait at this worker, or too many pages are open; try again."),
 }
 """Every code of a problem: its HTTP status, and what it means."""
 

@@ -92,7 +92,10 @@ class Guard:
         return run
 
     async def login(self, request: web.Request) -> web.StreamResponse:
-        """Take the token from the form and give a cookie for it."""
+        """Take the token from the form and give a cookie for it.
+
+        The form sends what stands behind # in the address along, and a browser takes it over to where it is sent next.
+        """
         form = await request.post()
         token = form.get("token", "")
         if self._token is None or not isinstance(token, str) or not _same(token.encode(), self._token):
@@ -174,5 +177,8 @@ button { font-weight: 600; cursor: pointer; }
 <input id="token" name="token" type="password" autocomplete="current-password" required autofocus>
 <p role="alert">{wrong}</p>
 <button>Open the page</button>
-</form></main></html>
+</form></main>
+<script>
+document.forms[0].addEventListener("submit", (event) => { event.target.action = "/login" + location.hash; });
+</script></html>
 """

@@ -187,8 +187,9 @@ class Hub(Service):
         try:
             yield sse("history", list(self._points))
             yield sse("rejects", list(self._rejects))
-            if self._slates:
-                yield sse("slates", list(self._slates))
+            earlier = await self._of_known_users(list(self._slates))
+            if earlier:
+                yield sse("slates", earlier)
             while True:
                 try:
                     message = await asyncio.wait_for(stream.get(), _KEEP_ALIVE_S)
@@ -255,10 +256,15 @@ class Hub(Service):
             NewestRecords(settings, settings.topic_recommendations, seen=self._seen) as slates,
             NewestRecords(settings, settings.topic_rejects, REJECTS_KEPT, self._seen) as rejects,
         ):
+            is_earlier = True  # what comes first may be older than the page, and its user forgotten since
             while self._watchers and not self.should_stop:
                 newest = [slate for record in await slates.take() if (slate := _slate(record)) is not None]
+                newest = newest[-SLATES_PER_S:]
+                if is_earlier:
+                    newest = await self._of_known_users(newest)
+                    is_earlier = False
                 if newest:
-                    titled = [self._with_titles(each) for each in newest[-SLATES_PER_S:]]
+                    titled = [self._with_titles(each) for each in newest]
                     self._slates.extend(titled)
                     self._send("slates", titled)
                 refused = [_reject_row(record) for record in await rejects.take()]
@@ -267,6 +273,13 @@ class Hub(Service):
                     self._send("rejects", list(self._rejects))
                 self._is_interrupted = False
                 await self.sleep(1.0)
+
+    async def _of_known_users(self, slates: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Return those slates whose users the workers that made them know now: others were forgotten since."""
+        owners = {(slate["user_id"], slate["as_of"]["partition"]) for slate in slates}
+        answers = await asyncio.gather(*(self._lookup.knows(*owner, _PEER_TIMEOUT_S) for owner in owners))
+        known = {owner for owner, answer in zip(owners, answers, strict=True) if answer}
+        return [slate for slate in slates if (slate["user_id"], slate["as_of"]["partition"]) in known]
 
     def _send(self, event: str, value: Any) -> None:
         message = sse(event, value)

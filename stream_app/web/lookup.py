@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import time
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
+from urllib.parse import quote
 
 import aiohttp
 import msgspec
@@ -38,6 +39,8 @@ HOP_HEADER: Final = "X-Crossaisle-Hop"
 PEER_TIMEOUT_S: Final = 2.0
 MAX_WAITING: Final = 64
 
+_OK = 200
+
 T = TypeVar("T")
 _partitioner = DefaultPartitioner()
 
@@ -48,6 +51,11 @@ class Answer(NamedTuple):
     status: int
     body: bytes
     worker: str
+
+
+def path_part(user_id: str) -> str:
+    """Return an id as one part of a path; dots, too, for an id `..` would be none."""
+    return quote(user_id, safe="").replace(".", "%2E")
 
 
 def partition_of(user_id: str, n_partitions: int) -> int:
@@ -159,6 +167,23 @@ class Lookup:
             detail = "the partition of this user has no owner, or its owner does not answer; try again in a second"
             raise ProblemError("not_ready", detail)
         raise ProblemError("unknown_user", self._unknown(user_id))
+
+    async def knows(self, user_id: str, partition: int, timeout_s: float = PEER_TIMEOUT_S) -> bool:
+        """Return whether the owner of a partition says that it knows a user; False where it does not answer."""
+        processor = next((each for each in self._processors() if each.partition == partition), None)
+        if processor is None:
+            owner = self._observer.owner(partition)
+            if owner is None or owner == self.address:
+                return False
+            answer = await self._ask(owner, f"/users/{path_part(user_id)}", timeout_s)
+            return answer is not None and answer.status == _OK
+        from stream_app.user_lookup import knows_user  # noqa: PLC0415  # numba: only a real worker has it
+
+        try:
+            async with asyncio.timeout(timeout_s):
+                return bool(await self.in_turn(self._thread_of(processor), knows_user, processor, user_id))
+        except (ProblemError, TimeoutError):
+            return False
 
     async def peer(self, address: str, path: str, timeout_s: float = PEER_TIMEOUT_S) -> bytes | None:
         """Return what another worker answers with 200 or 503, None if it does not answer."""

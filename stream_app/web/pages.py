@@ -6,13 +6,12 @@ import asyncio
 import time
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import quote
 
 import msgspec
 from aiohttp import web
 
 from stream_app.web.answer import ProblemError
-from stream_app.web.lookup import HOP_HEADER, Answer
+from stream_app.web.lookup import HOP_HEADER, Answer, path_part
 from stream_app.web.openapi import openapi_document
 
 if TYPE_CHECKING:
@@ -126,7 +125,7 @@ class Pages:
             return await self._lookup.newest(user_id)
 
         try:
-            return _raw(await self._answer(request, f"/recommendations/{_encoded(user_id)}", user_id, here))
+            return _raw(await self._answer(request, f"/recommendations/{path_part(user_id)}", user_id, here))
         except ProblemError as problem:
             if not is_popular or problem.code not in _FALLBACK_FOR or HOP_HEADER in request.headers:
                 raise
@@ -144,7 +143,7 @@ class Pages:
                 return msgspec.json.encode({**found, "slate": None})
             return msgspec.json.encode({**found, "slate": self._items.with_titles(slate)})
 
-        return _raw(await self._answer(request, f"/users/{_encoded(user_id)}", user_id, here))
+        return _raw(await self._answer(request, f"/users/{path_part(user_id)}", user_id, here))
 
     async def item(self, request: web.Request) -> web.StreamResponse:
         """Answer with what is known of an item."""
@@ -212,11 +211,6 @@ async def _write(response: web.StreamResponse, message: bytes) -> None:
     """Write to a page; raise a TimeoutError where it has not taken what came before for long."""
     async with asyncio.timeout(_WRITE_TIMEOUT_S):
         await response.write(message)
-
-
-def _encoded(user_id: str) -> str:
-    """Return an id as one part of a path; dots, too, for an id `..` would be none."""
-    return quote(user_id, safe="").replace(".", "%2E")
 
 
 def _json(value: Any, status: int = 200) -> web.Response:

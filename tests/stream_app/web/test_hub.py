@@ -56,6 +56,12 @@ class FakeLookup:
 
     def __init__(self, answer: bytes) -> None:
         self._answer = answer
+        self.forgotten: set[str] = set()
+
+    async def knows(self, user_id: str, partition: int, timeout_s: float) -> bool:
+        """Return whether a user is not among the forgotten ones."""
+        del partition, timeout_s
+        return user_id not in self.forgotten
 
     async def peer(self, address: str, path: str, timeout_s: float) -> bytes | None:
         """Return the answer of a proxy; the silent worker gives none."""
@@ -126,6 +132,41 @@ def test_records_of_strangers_are_passed_over(app_settings: Settings) -> None:
             await watching.aclose()
 
     assert asyncio.run(follow()) == [msgspec.to_builtins(SLATE)]
+
+
+def test_slates_of_forgotten_users_are_not_shown_again(app_settings: Settings) -> None:
+    """Neither to a page that finds them in the topic, nor to one that is opened after another one had them shown."""
+    harness.make_topics(app_settings)
+    ben = msgspec.structs.replace(SLATE, slate_id="0-8", user_id="ben")
+    cai = msgspec.structs.replace(SLATE, slate_id="0-9", user_id="cai")
+    slates = [(slate.user_id.encode(), encode_slate(slate)) for slate in (SLATE, ben, cai)]
+    harness.send(app_settings, slates, topic=app_settings.topic_recommendations, partition=0)
+
+    async def users_shown(hub: Hub) -> list[str]:
+        watching = hub.watch()
+        feed = asyncio.create_task(hub._feed())
+        try:
+            async for message in watching:
+                name, _, value = message.partition(b"\ndata: ")
+                if name == b"event: slates":
+                    return [slate["user_id"] for slate in msgspec.json.decode(value)]
+            return []
+        finally:
+            feed.cancel()
+            await asyncio.gather(feed, return_exceptions=True)
+            await watching.aclose()
+
+    async def run() -> list[list[str]]:
+        hub = hub_of(app_settings)
+        lookup: Any = hub._lookup
+        found = []
+        for forgotten in ("ann", "ben"):
+            lookup.forgotten.add(forgotten)
+            async with asyncio.timeout(harness.TIMEOUT_S):
+                found.append(await users_shown(hub))
+        return found
+
+    assert asyncio.run(run()) == [["ben", "cai"], ["cai"]]
 
 
 async def told(hub: Hub, event: bytes, n: int) -> list[Any]:
@@ -217,8 +258,9 @@ async def test_a_page_counts_until_its_stream_has_ended() -> None:
         await anext(page)
     for number in range(_MAX_QUEUE + 1):
         hub._send("state", number)
-    with pytest.raises(ProblemError, match="pages are open"):
+    with pytest.raises(ProblemError, match="pages are open") as refused:
         await anext(hub.watch())
+    assert "too many pages" in msgspec.json.decode(refused.value.encode())["title"]
     await pages[0].aclose()
     again = hub.watch()
     assert (await anext(again)).startswith(b"event: history")

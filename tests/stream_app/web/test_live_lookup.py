@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import urllib.parse
+import urllib.request
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -95,6 +96,37 @@ def test_ids_of_dots_are_ids(pair: Pair) -> None:
         for view in ("users", "recommendations"):
             answers = [pair.get(worker, f"/{view}/{user.replace('.', '%2E')}") for worker in (0, 1)]
             assert [(status, body["code"]) for status, body in answers] == [(404, "unknown_user")] * 2
+
+
+def test_slates_of_forgotten_users_are_not_shown_to_new_pages(pair: Pair) -> None:
+    """At both workers, whoever owned the user; those of others still are."""
+    gone = {f"gone-{partition}": partition for partition in range(harness.N_PARTITIONS)}
+    forgets = {}
+    for user, partition in gone.items():
+        key, value = pair.market.event(user, "item-5")
+        harness.send(pair.settings[0], [(key, value)], partition=partition)
+        forgets[user] = key, json.dumps({**json.loads(value), "event_id": f"f-{user}", "type": "forget"}).encode()
+    harness.send(pair.settings[0], [pair.market.event("kept", "item-5")])
+    everybody = {*gone, "kept"}
+    for worker in (0, 1):
+        wait_until(lambda w=worker: everybody <= users_shown(pair, w), "a new page to show the slates")
+    for user, partition in gone.items():
+        harness.send(pair.settings[0], [forgets[user]], partition=partition)
+    for user in gone:
+        wait_until(lambda u=user: pair.get(0, f"/users/{u}")[0] == 404, "the user to be forgotten")
+    for worker in (0, 1):
+        assert users_shown(pair, worker) & everybody == {"kept"}
+
+
+def users_shown(pair: Pair, worker: int) -> set[str]:
+    """Return whose slates a page that is opened now is told of before anything else, nobody's if of none."""
+    with urllib.request.urlopen(pair.url(worker, "/events/stream"), timeout=30) as stream:  # noqa: S310 - our own worker
+        for line in stream:
+            if line == b"event: slates\n":
+                return {slate["user_id"] for slate in json.loads(next(stream).removeprefix(b"data: "))}
+            if line == b"event: state\n":
+                break
+    return set()
 
 
 def test_an_item_has_its_title_and_neighbours_at_both(pair: Pair) -> None:

@@ -235,6 +235,37 @@ def test_an_address_that_cannot_be_read_is_said_so(page: Page, pair: Pair) -> No
     expect(page.locator("#found h3")).to_have_text("User user-1")
 
 
+def test_ids_that_a_browser_cannot_ask_for_are_said_so(page: Page, pair: Pair) -> None:
+    """Dots are taken for a way up the address, however they are written: the page says so, and who can tell."""
+    opened(page, pair)
+    for user in (".", ".."):
+        page.locator("#id").fill(user)
+        page.locator("form.look button").press("Enter")
+        expect(page.locator("#found")).to_contain_text(f"crossaisle inspect user {user} tells what is known")
+
+
+def test_an_unknown_user_is_told_in_words_for_readers(page: Page, pair: Pair) -> None:
+    """What a program could ask for instead is of no use to them; that the id may be misspelt is."""
+    opened(page, pair, "#user=nobody")
+    expect(page.locator("#found")).to_contain_text("Check the id")
+    expect(page.locator("#found")).not_to_contain_text("fallback")
+
+
+def test_the_policy_fits_the_narrowest_phones(page: Page, pair: Pair) -> None:
+    """Nothing of it sticks out of a screen of 320 pixels, whatever the arms earn and are called."""
+    page.set_viewport_size({"width": 320, "height": 640})
+    opened(page, pair)
+    arm = {"low": 0.1, "high": 0.9, "reward": 0.5, "n_slates": 123_456}
+    arms = [
+        {**arm, "name": "cascade-dr", "standing": 0.5, "standing_low": 0.25, "standing_high": 0.75},
+        {**arm, "name": "greedy-with-a-name-that-never-ends"},
+    ]
+    width = page.evaluate(
+        "(arms) => { state.arms = arms; drawArms(); return document.documentElement.scrollWidth; }", arms
+    )
+    assert width <= 320
+
+
 @pytest.mark.parametrize("width", [360, 1280])
 def test_long_names_take_two_lines(page: Page, pair: Pair, width: int) -> None:
     """A title, an id or a category of any length leaves the page in shape; all of it stands on hover."""
