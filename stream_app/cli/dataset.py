@@ -164,7 +164,7 @@ def _working(words: str = "reading", counted: str = "writing events") -> Iterato
     from stream_app.dataset import DatasetError
     from stream_app.synthetic.params import SyntheticError
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         try:
             yield _Bar(progress, progress.add_task(words, total=None), counted)

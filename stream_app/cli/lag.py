@@ -103,7 +103,9 @@ async def _watch(settings: "Settings", *, interval_s: float, as_json: bool, with
                 try:
                     lags, workers = await _measure(settings, meter)
                 except (LagError, KafkaError) as error:
-                    errors.print(f"{error}; trying again", style="yellow")
+                    errors.print(
+                        f"{error}; trying again", style="yellow", markup=False, highlight=False, soft_wrap=True
+                    )
                 else:
                     history.add(lags)
                     if as_json:

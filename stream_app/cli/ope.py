@@ -143,12 +143,13 @@ def _source(
 
 
 def _read(path: Path, group_by: str | None, errors: "Console") -> "FileLog":
+    from rich.markup import escape
     from rich.progress import Progress
 
     from stream_app.ope_log import read_log
 
     with Progress(console=errors, transient=True, disable=not errors.is_terminal) as progress:
-        task = progress.add_task(f"reading {path.name}", total=1.0)
+        task = progress.add_task(f"reading {escape(path.name)}", total=1.0)
         return read_log(path, group_by=group_by, on_progress=lambda share: progress.update(task, completed=share))
 
 
@@ -168,9 +169,8 @@ def _print_table(
 
     log = source.log
     size = f"{source.path.name}: {log.n_slates:,} slates, {log.n_slots:,} slots"
-    table = Table(
-        box=box.SIMPLE_HEAD, title=f"{size}; the log itself earned {log.reward.sum() / log.n_slates:.4g} a slate"
-    )
+    title = f"{size}; the log itself earned {log.reward.sum() / log.n_slates:.4g} a slate"
+    table = Table(box=box.SIMPLE_HEAD, title=Text(title, style="table.title"))
     if group_by is not None:
         table.add_column(Text(group_by))
         table.add_column("slates", justify="right")

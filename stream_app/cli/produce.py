@@ -52,7 +52,7 @@ def produce(
     n_confirmed = 0
     interrupted = False
     console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
     try:
         with (
             RecordFile(file, columns=_needed(topic)) as source,

@@ -46,13 +46,15 @@ async def _follow(
 ) -> None:
     from rich.console import Console
 
+    from stream_app.cli.terminal import printable
     from stream_app.watch import SlateWatcher
 
     console = Console()
     n_shown = 0
     async with SlateWatcher(settings, user=user, from_beginning=from_beginning) as watcher:
-        whose = "all users" if user is None else f"user {user}"
-        Console(stderr=True).print(f"watching slates of {whose} in topic {settings.topic_recommendations}", style="dim")
+        whose = "all users" if user is None else f"user {printable(user)}"
+        words = f"watching slates of {whose} in topic {settings.topic_recommendations}"
+        Console(stderr=True).print(words, style="dim", markup=False, highlight=False, soft_wrap=True)
         async for watched in watcher.slates():
             if as_json:
                 typer.echo(watched.to_json().decode())
