@@ -145,12 +145,14 @@ def _workers(workers: "Sequence[WorkerLag]") -> "RenderableType":
 
 
 def _state(worker: "WorkerLag") -> str:
+    from stream_app.cli.terminal import counted
+
     if not worker.answers:
         return "does not answer"
     if worker.restores:
         n_left = sum(restore["n_left"] for restore in worker.restores)
         left_s = max((restore["left_s"] or 0.0 for restore in worker.restores), default=0.0)
-        return f"restores {n_left:,} records, {span_words(left_s)} left"
+        return f"restores {counted(n_left, 'record')}, {span_words(left_s)} left"
     return "ready" if worker.ready else "not ready"
 
 
