@@ -15,6 +15,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from stream_app.kafka import client_options
+from stream_app.reading import ReadingError
 from stream_app.rights import explain_refusal, refusal, writing
 from stream_app.sender import STALL_TIMEOUT_S, BatchSender, KeyReader, ProduceError, RecordError
 from stream_app.unreachable import why_missing, why_not
@@ -151,6 +152,8 @@ async def produce_records(
         The broker is away or refuses, the topic is missing.
     RecordError
         A record is too large or has no key where one is needed. All records before it are produced.
+    stream_app.reading.ReadingError
+        Their file is damaged. All records before the damage are produced.
     """
     is_catalog = topic == settings.topic_catalog
     keys = KeyReader("item_id" if is_catalog else "user_id")
@@ -163,6 +166,9 @@ async def produce_records(
         except RecordError as error:
             await sender.drain()
             raise RecordError(str(error), sender.n_confirmed) from error
+        except ReadingError:
+            await sender.drain()
+            raise
         await sender.drain()
     except (KafkaError, ProduceError) as error:
         if refusal(error) is not None:

@@ -31,6 +31,8 @@ _FORMATS = {
     ".parquet": "parquet",
 }
 _ROWS_PER_BATCH = 1_024
+_MAGIC = {b"\x1f\x8b": ".gz", b"\x28\xb5\x2f\xfd": ".zst", b"PAR1\x15": ".parquet"}
+"""First bytes of files that are no text, and the end of the name that says so."""
 
 
 class ReadingError(Exception):
@@ -56,7 +58,8 @@ class RecordFile:
     Raises
     ------
     ReadingError
-        The file is not there, or its name tells no known format; while iterating: it is damaged.
+        The file is not there, its name tells no known format, or another one than its first bytes; while iterating:
+        it is damaged.
     """
 
     def __init__(self, path: Path, columns: Sequence[str] = ()) -> None:
@@ -66,6 +69,9 @@ class RecordFile:
         suffixes = [suffix.lower() for suffix in path.suffixes]
         self._archive = suffixes.pop() if suffixes and suffixes[-1] in {".gz", ".zst"} else ""
         self._suffix = suffixes[-1] if suffixes else ""
+        if str(path) == "-":
+            message = "-: standard input is not read; write it into a file that ends in .jsonl, and give its name"
+            raise ReadingError(message)
         form = _FORMATS.get(self._suffix)
         if form is None or (form == "parquet" and self._archive):
             message = (
@@ -77,6 +83,7 @@ class RecordFile:
         try:
             self._size_bytes = path.stat().st_size
             self._raw = path.open("rb")
+            self._check_bytes()
         except OSError as error:
             message = f"{path}: {error.strerror or error}"
             raise ReadingError(message) from error
@@ -113,6 +120,18 @@ class RecordFile:
         if self._format == "csv":
             return self._csv_rows()
         return self._json_lines()
+
+    def _check_bytes(self) -> None:
+        """Refuse an archive or Parquet under another name: its bytes would be taken for lines."""
+        head = self._raw.peek(8)
+        found = next((suffix for magic, suffix in _MAGIC.items() if head.startswith(magic)), None)
+        if found is None or self._format == "parquet" or found == self._archive:
+            return
+        self._raw.close()
+        text = self.path.name.removesuffix(self.path.suffix) if self._archive else self.path.name
+        right = self.path.stem + found if found == ".parquet" else text + found
+        message = f"{self.path}: the content is {found}, which the name does not say; rename it to {right}"
+        raise ReadingError(message)
 
     def _error(self, problem: object) -> ReadingError:
         return ReadingError(f"{self.path}:{self.line}: {problem}")

@@ -164,7 +164,7 @@ def _working(words: str = "reading", counted: str = "writing events") -> Iterato
     from stream_app.dataset import DatasetError
     from stream_app.synthetic.params import SyntheticError
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     console = Console(stderr=True)
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         try:
@@ -196,13 +196,16 @@ def _from_wheels(
 def _tell(summary: DatasetSummary | SyntheticSummary, bar: _Bar, *, json: bool) -> None:
     import msgspec
 
+    from stream_app.cli.terminal import counted
+
     if json:
         facts: dict[str, Any] = msgspec.to_builtins(summary, enc_hook=str)
         counts = facts.pop("counts", {})
         typer.echo(msgspec.json.encode({**facts, **counts, "took_s": bar.took_s}).decode())
         return
     typer.echo(
-        f"{summary.events_path}: {summary.n_events:,} events of {summary.n_users:,} users, {summary.n_items:,} items"
+        f"{summary.events_path}: {counted(summary.n_events, 'event')} of {counted(summary.n_users, 'user')}, "
+        f"{counted(summary.n_items, 'item')}"
     )
-    typer.echo(f"{summary.catalog_path}: {summary.n_catalog:,} items")
+    typer.echo(f"{summary.catalog_path}: {counted(summary.n_catalog, 'item')}")
     typer.echo(f"{summary.readme_path}: what they are and how they were made ({bar.took_s} s)")

@@ -1,6 +1,5 @@
 """``crossaisle inspect``: what the committed state holds of a user, an item, or in total."""
 
-import asyncio
 import json
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
@@ -34,6 +33,7 @@ def inspect(
     """Show committed state, read from the changelogs: right whether or not a worker runs."""
     from stream_app.cli import CommandError
     from stream_app.cli.terminal import check_text
+    from stream_app.cli.waiting import run_telling
     from stream_app.inspect import OtherFormatError, UnknownIdError, inspect_item, inspect_totals, inspect_user
     from stream_app.settings import Settings
 
@@ -47,11 +47,11 @@ def inspect(
         raise CommandError(message)
     try:
         if subject is Subject.USER:
-            found = asyncio.run(inspect_user(settings, identifier or ""))
+            found = run_telling(settings, inspect_user(settings, identifier or ""))
         elif subject is Subject.ITEM:
-            found = asyncio.run(inspect_item(settings, identifier or ""))
+            found = run_telling(settings, inspect_item(settings, identifier or ""))
         else:
-            found = asyncio.run(inspect_totals(settings))
+            found = run_telling(settings, inspect_totals(settings))
     except (UnknownIdError, OtherFormatError) as error:
         raise CommandError(str(error)) from error
     if json_lines:

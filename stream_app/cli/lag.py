@@ -5,12 +5,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+    from contextlib import ExitStack
 
     from stream_app.lag import LagMeter
     from stream_app.lag_workers import WorkerLag
     from stream_app.partition_lag import PartitionLag
     from stream_app.settings import Settings
+
+    Show = Callable[[Sequence[PartitionLag], Sequence[WorkerLag]], None]
 
 
 def lag(
@@ -34,6 +37,8 @@ def lag(
 
     from stream_app.cli import CommandError
     from stream_app.cli.lag_view import render
+    from stream_app.cli.terminal import drop_stdout
+    from stream_app.cli.waiting import run_telling
     from stream_app.lag import LagError
     from stream_app.settings import Settings
 
@@ -45,10 +50,13 @@ def lag(
         if watch:
             asyncio.run(_watch(settings, interval_s=interval, as_json=json, with_workers=workers))
             return
-        lags, found = asyncio.run(_measure_once(settings))
+        lags, found = run_telling(settings, _measure_once(settings))
     except LagError as error:
         raise CommandError(str(error)) from error
     except KeyboardInterrupt:
+        return
+    except BrokenPipeError:
+        drop_stdout()
         return
     if json:
         _print_json(lags, found if workers else ())
@@ -60,11 +68,12 @@ def lag(
 
 def _check(lags: "Sequence[PartitionLag]", max_lag: int | None) -> None:
     from stream_app.cli import CommandError
+    from stream_app.cli.terminal import counted
 
     behind = [found for found in lags if max_lag is not None and (found.lag_events > max_lag or found.problem)]
     if behind:
         worst = max(behind, key=lambda found: found.lag_events)
-        what = worst.problem or f"{worst.lag_events:,} events behind, more than --max-lag {max_lag:,}"
+        what = worst.problem or f"{counted(worst.lag_events, 'event')} behind, more than --max-lag {max_lag:,}"
         message = f"{worst.stage} stage, partition {worst.partition}: {what}"
         raise CommandError(message)
 
@@ -87,30 +96,61 @@ async def _measure(settings: "Settings", meter: "LagMeter") -> "tuple[list[Parti
 async def _watch(settings: "Settings", *, interval_s: float, as_json: bool, with_workers: bool) -> None:
     """Measure until cancelled; a broker that goes away is waited for."""
     import asyncio
+    from contextlib import ExitStack
 
     from aiokafka.errors import KafkaError
     from rich.console import Console
-    from rich.live import Live
+    from rich.text import Text
 
-    from stream_app.cli.lag_view import History, render
     from stream_app.lag import LagError, LagMeter
 
     errors = Console(stderr=True)
-    history = History()
     async with LagMeter(settings) as meter:
-        with Live(console=errors if as_json else Console(), auto_refresh=False) as live:
+        with ExitStack() as screen:
+            show = _json_lines(with_workers=with_workers) if as_json else _tables(screen)
             while True:
                 try:
                     lags, workers = await _measure(settings, meter)
                 except (LagError, KafkaError) as error:
-                    errors.print(f"{error}; trying again", style="yellow")
+                    errors.print(Text(f"{error}; trying again"), style="yellow")
                 else:
-                    history.add(lags)
-                    if as_json:
-                        _print_json(lags, workers if with_workers else ())
-                    else:
-                        live.update(render(lags, workers, history, live.console.width), refresh=True)
+                    show(lags, workers)
                 await asyncio.sleep(interval_s)
+
+
+def _json_lines(*, with_workers: bool) -> "Show":
+    def show(lags: "Sequence[PartitionLag]", workers: "Sequence[WorkerLag]") -> None:
+        _print_json(lags, workers if with_workers else ())
+
+    return show
+
+
+def _tables(screen: "ExitStack") -> "Show":
+    """Return what draws each measurement in the place of the one before; into a pipe or a file, below it."""
+    import sys
+
+    from rich.console import Console
+    from rich.live import Live
+
+    from stream_app.cli.lag_view import History, render
+
+    console = Console()
+    if not sys.stdout.isatty() or console.is_dumb_terminal:
+
+        def print_below(lags: "Sequence[PartitionLag]", workers: "Sequence[WorkerLag]") -> None:
+            with console.capture() as drawn:
+                console.print(render(lags, workers, width=console.width))
+            typer.echo(drawn.get(), nl=False)
+
+        return print_below
+    history = History()
+    live = screen.enter_context(Live(console=console, auto_refresh=False))
+
+    def draw_anew(lags: "Sequence[PartitionLag]", workers: "Sequence[WorkerLag]") -> None:
+        history.add(lags)
+        live.update(render(lags, workers, history, console.width), refresh=True)
+
+    return draw_anew
 
 
 def _print_json(lags: "Sequence[PartitionLag]", workers: "Sequence[WorkerLag]") -> None:

@@ -87,11 +87,13 @@ def render(
 def _partitions(lags: "Sequence[PartitionLag]", history: History | None, width: int) -> "RenderableType":
     from rich import box
     from rich.table import Table
+    from rich.text import Text
 
     problems = "\n".join(
         f"{found.stage} stage, partition {found.partition}: {found.problem}" for found in lags if found.problem
     )
-    table = Table(box=box.SIMPLE_HEAD, caption=problems or None, caption_style="red", caption_justify="left")
+    caption = Text(problems, style="red") if problems else None
+    table = Table(box=box.SIMPLE_HEAD, caption=caption, caption_justify="left")
     table.add_column("stage", no_wrap=True)
     wide, narrow = width >= WIDE, width < NARROW + (HISTORY + 2 if history is not None else 0)
     names = {
@@ -128,23 +130,29 @@ def _partitions(lags: "Sequence[PartitionLag]", history: History | None, width: 
 def _workers(workers: "Sequence[WorkerLag]") -> "RenderableType":
     from rich import box
     from rich.table import Table
+    from rich.text import Text
+
+    from stream_app.cli.terminal import printable
 
     table = Table(box=box.SIMPLE_HEAD)
     for name in ("worker", "state", "owns", "item replica"):
         table.add_column(name, overflow="fold")
     for worker in workers:
         style = None if worker.ready else "yellow" if worker.answers else "red"
-        table.add_row(worker.worker, _state(worker), _owned(worker), _replica(worker), style=style)
+        cells = (worker.worker, _state(worker), _owned(worker), _replica(worker))
+        table.add_row(*(Text(printable(cell)) for cell in cells), style=style)
     return table
 
 
 def _state(worker: "WorkerLag") -> str:
+    from stream_app.cli.terminal import counted
+
     if not worker.answers:
         return "does not answer"
     if worker.restores:
         n_left = sum(restore["n_left"] for restore in worker.restores)
         left_s = max((restore["left_s"] or 0.0 for restore in worker.restores), default=0.0)
-        return f"restores {n_left:,} records, {span_words(left_s)} left"
+        return f"restores {counted(n_left, 'record')}, {span_words(left_s)} left"
     return "ready" if worker.ready else "not ready"
 
 

@@ -112,10 +112,10 @@ def _estimators(names: str | None) -> "list[Estimator] | None":
 def _source(
     path: Path | None, group_by: str | None, errors: "Console", *, topics: bool, target: str | None, pending: bool
 ) -> "FileLog":
-    import asyncio
     import time
 
     from stream_app.cli import CommandError
+    from stream_app.cli.waiting import run_telling
     from stream_app.inspect import UnknownIdError
     from stream_app.ope_topics import joined_log, read_topics
     from stream_app.settings import Settings
@@ -136,19 +136,20 @@ def _source(
         raise CommandError(message)
     settings = Settings()
     try:
-        attribution = asyncio.run(read_topics(settings, time.time_ns() // 1_000_000))
+        attribution = run_telling(settings, read_topics(settings, time.time_ns() // 1_000_000))
     except UnknownIdError as error:
         raise CommandError(str(error)) from error
     return joined_log(settings, attribution, target, pending=pending)
 
 
 def _read(path: Path, group_by: str | None, errors: "Console") -> "FileLog":
+    from rich.markup import escape
     from rich.progress import Progress
 
     from stream_app.ope_log import read_log
 
     with Progress(console=errors, transient=True, disable=not errors.is_terminal) as progress:
-        task = progress.add_task(f"reading {path.name}", total=1.0)
+        task = progress.add_task(f"reading {escape(path.name)}", total=1.0)
         return read_log(path, group_by=group_by, on_progress=lambda share: progress.update(task, completed=share))
 
 
@@ -166,11 +167,12 @@ def _print_table(
     from rich.table import Table
     from rich.text import Text
 
+    from stream_app.cli.terminal import counted
+
     log = source.log
-    size = f"{source.path.name}: {log.n_slates:,} slates, {log.n_slots:,} slots"
-    table = Table(
-        box=box.SIMPLE_HEAD, title=f"{size}; the log itself earned {log.reward.sum() / log.n_slates:.4g} a slate"
-    )
+    size = f"{source.path.name}: {counted(log.n_slates, 'slate')}, {counted(log.n_slots, 'slot')}"
+    title = f"{size}; the log itself earned {log.reward.sum() / log.n_slates:.4g} a slate"
+    table = Table(box=box.SIMPLE_HEAD, title=Text(title, style="table.title"))
     if group_by is not None:
         table.add_column(Text(group_by))
         table.add_column("slates", justify="right")

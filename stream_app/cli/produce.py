@@ -10,7 +10,7 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from stream_app.reading import Record, RecordFile
+    from stream_app.reading import ReadingError, Record, RecordFile
 
 _INTERRUPTED = 130
 _MOST_NAMED = 5
@@ -33,14 +33,15 @@ def produce(
     json: Annotated[bool, typer.Option("--json", help="Print the summary as one line of JSON.")] = False,
 ) -> None:
     """Produce the records of a file, keyed by user (events) or item (catalog). Ctrl-C ends it; what is sent stays."""
-    import asyncio
     from itertools import islice
 
-    import msgspec
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+    from rich.text import Text
 
     from stream_app.cli import CommandError
+    from stream_app.cli.terminal import counted
+    from stream_app.cli.waiting import run_telling
     from stream_app.produce import produce_records
     from stream_app.reading import ReadingError, RecordFile
     from stream_app.sender import ProduceError, RecordError
@@ -52,7 +53,7 @@ def produce(
     n_confirmed = 0
     interrupted = False
     console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
     try:
         with (
             RecordFile(file, columns=_needed(topic)) as source,
@@ -65,32 +66,41 @@ def produce(
                 n_confirmed = n_records
                 per_s = n_records / max(time.monotonic() - started_s, 1e-3)
                 done = source.fraction if limit is None else n_records / limit
-                progress.update(task, description=f"{name}: {n_records:,} records, {per_s:,.0f}/s", completed=done)
+                progress.update(
+                    task, description=f"{name}: {counted(n_records, 'record')}, {per_s:,.0f}/s", completed=done
+                )
 
             left_out = _LeftOut(source)
             records: Iterable[Record] = islice(source, limit)
             producing = produce_records(settings, name, records, rate=rate, on_progress=show, on_keyless=left_out.add)
             try:
-                asyncio.run(producing)
+                run_telling(settings, producing, lambda words: console.print(Text(words), soft_wrap=True))
             except KeyboardInterrupt:
                 interrupted = True
+            except ReadingError as error:
+                raise CommandError(_again(error, n_confirmed, topic)) from error
             except RecordError as error:
                 raise CommandError(_after(f"{source.where}: {error}", n_confirmed)) from error
     except (ReadingError, ProduceError) as error:
         raise CommandError(_after(str(error), n_confirmed)) from error
-    took_s = time.monotonic() - started_s
-    if json:
-        summary = {"topic": name, "n_records": n_confirmed, "took_s": round(took_s, 3), "interrupted": interrupted}
-        typer.echo(msgspec.json.encode(summary).decode())
-    else:
-        ending = ", interrupted" if interrupted else ""
-        records_word = "record" if n_confirmed == 1 else "records"
-        typer.echo(
-            f"{n_confirmed:,} {records_word} to {name} in {took_s:.1f} s ({n_confirmed / took_s:,.0f}/s){ending}"
-        )
+    _tell(name, n_confirmed, time.monotonic() - started_s, interrupted=interrupted, json=json)
     if interrupted:
         raise typer.Exit(_INTERRUPTED)
     left_out.check()
+
+
+def _tell(topic: str, n_records: int, took_s: float, *, interrupted: bool, json: bool) -> None:
+    """Print what was produced, and how fast."""
+    import msgspec
+
+    from stream_app.cli.terminal import counted
+
+    if json:
+        summary = {"topic": topic, "n_records": n_records, "took_s": round(took_s, 3), "interrupted": interrupted}
+        typer.echo(msgspec.json.encode(summary).decode())
+        return
+    ending = ", interrupted" if interrupted else ""
+    typer.echo(f"{counted(n_records, 'record')} to {topic} in {took_s:.1f} s ({n_records / took_s:,.0f}/s){ending}")
 
 
 class _LeftOut:
@@ -136,4 +146,21 @@ def _needed(topic: ProduceTopic) -> tuple[str, ...]:
 
 
 def _after(message: str, n_confirmed: int) -> str:
-    return f"{message} ({n_confirmed:,} records were produced before)" if n_confirmed else message
+    return f"{message} ({_sent(n_confirmed)} before)" if n_confirmed else message
+
+
+def _again(error: "ReadingError", n_confirmed: int, topic: ProduceTopic) -> str:
+    """Say how much of a damaged file was sent, and how to go on."""
+    twice = {
+        ProduceTopic.EVENTS: "events sent twice are recognised by their event_id",
+        ProduceTopic.CATALOG: "an entry sent twice counts once",
+    }
+    if not n_confirmed:
+        return f"{error}; nothing was produced"
+    return f"{error}; {_sent(n_confirmed)} before: then produce the whole file again, {twice[topic]}"
+
+
+def _sent(n_confirmed: int) -> str:
+    from stream_app.cli.terminal import counted
+
+    return f"{counted(n_confirmed, 'record')} {'was' if n_confirmed == 1 else 'were'} produced"

@@ -1,5 +1,8 @@
 """Texts of others on a terminal: what would steer it is written out, and what it cannot have meant is refused."""
 
+import os
+import sys
+
 from stream_app.cli import CommandError
 
 
@@ -31,3 +34,19 @@ def check_text(text: str, what: str) -> None:
     except UnicodeEncodeError as error:
         message = f"{what} {printable(text)}: not UTF-8 at character {error.start}; ids are UTF-8, type it anew"
         raise CommandError(message) from error
+
+
+def drop_stdout() -> None:
+    """Let the interpreter flush into nothing: the reader of our pipe has gone, which is no error."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def counted(n: int, noun: str) -> str:
+    """Return a number and what it counts.
+
+    Examples
+    --------
+    >>> counted(1, "event"), counted(2_000, "event")
+    ('1 event', '2,000 events')
+    """
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"

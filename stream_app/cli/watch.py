@@ -26,7 +26,7 @@ def watch(
     import asyncio
 
     from stream_app.cli import CommandError
-    from stream_app.cli.terminal import check_text
+    from stream_app.cli.terminal import check_text, drop_stdout
     from stream_app.settings import Settings
     from stream_app.watch import WatchError
 
@@ -38,7 +38,7 @@ def watch(
     except KeyboardInterrupt:
         return
     except BrokenPipeError:
-        _drop_stdout()
+        drop_stdout()
 
 
 async def _follow(
@@ -46,13 +46,18 @@ async def _follow(
 ) -> None:
     from rich.console import Console
 
+    from stream_app.cli.terminal import printable
+    from stream_app.cli.waiting import say
+    from stream_app.silence import silence_told
     from stream_app.watch import SlateWatcher
 
     console = Console()
     n_shown = 0
-    async with SlateWatcher(settings, user=user, from_beginning=from_beginning) as watcher:
-        whose = "all users" if user is None else f"user {user}"
-        Console(stderr=True).print(f"watching slates of {whose} in topic {settings.topic_recommendations}", style="dim")
+    watching = SlateWatcher(settings, user=user, from_beginning=from_beginning)
+    async with silence_told(settings, say), watching as watcher:
+        whose = "all users" if user is None else f"user {printable(user)}"
+        words = f"watching slates of {whose} in topic {settings.topic_recommendations}"
+        Console(stderr=True).print(words, style="dim", markup=False, highlight=False, soft_wrap=True)
         async for watched in watcher.slates():
             if as_json:
                 typer.echo(watched.to_json().decode())
@@ -98,11 +103,3 @@ def render(watched: "WatchedSlate", width: int = WIDE) -> "RenderableType":
         cells = (str(position), title, category, explain(item.reason, watched.titles))
         table.add_row(*(Text(printable(cell)) for cell in cells))
     return Group(head, table, "")
-
-
-def _drop_stdout() -> None:
-    """Let the interpreter flush into nothing: the reader of our pipe has gone, which is no error."""
-    import os
-    import sys
-
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

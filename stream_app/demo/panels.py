@@ -58,7 +58,7 @@ def flow(state: DemoState, width: int) -> RenderableType:
     table.add_row("events in", number(state.n_events), _rate(state.events_per_s), _curve(state.events_per_s, columns))
     table.add_row("slates out", number(state.n_slates), _rate(state.slates_per_s), _curve(state.slates_per_s, columns))
     for stage, lag in sorted(state.stage_lag.items(), reverse=True):
-        table.add_row(f"{stage} stage lag", "", Text(number(lag.now), "bold"), _curve(lag, columns, WARM))
+        table.add_row(Text(f"{stage} stage lag"), "", Text(number(lag.now), "bold"), _curve(lag, columns, WARM))
     lines = Table.grid(padding=(0, 1))
     learned = Text.assemble((number(state.n_learned), "bold"), (" and committed, each once", FAINT))
     lines.add_row(Text("learned       ", FAINT), learned)
@@ -176,6 +176,6 @@ def tips_panel(state: DemoState) -> RenderableType:
     table.add_column(style=ACCENT, no_wrap=True, min_width=max(len(command) for command, _ in rows))
     table.add_column(style=FAINT, no_wrap=True, overflow="ellipsis")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*(Text(words) for words in row))
     export = Text(f"export {prefix}", style=ACCENT, no_wrap=True, overflow="ellipsis")
     return panel(Group(export, table), "try it", "in a second terminal")

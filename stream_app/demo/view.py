@@ -150,7 +150,7 @@ def _start_up(state: DemoState, now_s: float) -> RenderableType:
     table.add_column(no_wrap=True)
     table.add_column(style=FAINT)
     for step in state.steps.values():
-        table.add_row(_step_mark(step, now_s), _step_name(step), step.note)
+        table.add_row(_step_mark(step, now_s), _step_name(step), Text(step.note))
     body = Group(Text(""), table)
     return panel(body, "opening the shop", "the first time takes two to four minutes, later a few seconds")
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 import msgspec
 
 from stream_app.decoding import UNREADABLE
-from stream_app.records.event import EVENT_TYPES
+from stream_app.records.event import EVENT_TYPES, FIRST_TIME_MS
 
 _SHOWN_CHARACTERS: Final = 80
 _HALF_PAIR: Final = re.compile(rb"\\u[dD][89a-fA-F]")
@@ -115,7 +115,12 @@ def _invalid(what: str, parsed: Any, problem: str) -> BadRecordError:
     found = fields[name]
     if slot is not None and isinstance(found, list) and int(slot) < len(found):
         name, found = f"{name}[{slot}]", found[int(slot)]
-    return BadRecordError(code, f"{where}: {name} must be {wanted}, got {_kind(found)}")
+    hint = "; milliseconds are wanted, and this looks like seconds" if code == "bad_time" and _is_in_s(found) else ""
+    return BadRecordError(code, f"{where}: {name} must be {wanted}, got {_kind(found)}{hint}")
+
+
+def _is_in_s(found: Any) -> bool:
+    return isinstance(found, int) and FIRST_TIME_MS // 1_000 <= found < FIRST_TIME_MS // 100
 
 
 def _wanted(problem: str) -> str:

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
+import sys
+import threading
 import time
+from subprocess import PIPE
 from typing import TYPE_CHECKING, Any, Self
 
 import pytest
@@ -19,10 +23,12 @@ from stream_app.cli.lag import lag as lag_command
 from stream_app.lag import LagError, LagMeter, measure_lag
 from stream_app.partition_lag import PartitionLag
 from tests.stream_app import harness
+from tests.stream_app.harness import environment
 from tests.stream_app.test_lag_records import UNTIMED
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from pathlib import Path
 
     from stream_app.settings import Settings
 
@@ -317,6 +323,22 @@ def test_the_command_draws_a_table(topics: Settings, monkeypatch: pytest.MonkeyP
     assert result.exit_code == 0, result.output
     assert "committed" in result.stdout
     assert " - " in result.stdout
+
+
+def test_watch_prints_each_measurement_into_a_pipe(topics: Settings, tmp_path: Path) -> None:
+    """Where there is no terminal, tables come one below the other, and the end of the reader ends the command."""
+    command = [sys.executable, "-m", "stream_app.cli.main", "lag", "--watch", "--interval", "0.1"]
+    env = environment(topics)
+    with subprocess.Popen(command, env=env, cwd=tmp_path, stdout=PIPE, stderr=PIPE, text=True) as process:
+        too_long = threading.Timer(120.0, process.kill)
+        too_long.start()
+        assert process.stdout is not None
+        assert process.stderr is not None
+        heads = (line for line in process.stdout if "committed" in line)
+        assert next(heads, "") == next(heads, None)
+        process.stdout.close()
+        assert (process.wait(), process.stderr.read()) == (0, "")
+        too_long.cancel()
 
 
 def test_the_command_fails_above_the_limit(topics: Settings, monkeypatch: pytest.MonkeyPatch) -> None:

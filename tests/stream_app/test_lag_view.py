@@ -86,3 +86,11 @@ def test_a_very_narrow_terminal_cuts_no_word() -> None:
             assert words in text
     assert "event time" in drawn([far], width=80)
     assert "…" not in drawn([far], (), history, width=80)
+
+
+def test_brackets_are_text() -> None:
+    """The problem of a partition and the address of a worker are shown as they are."""
+    broken = msgspec.structs.replace(lag(0, 1), problem="the end of [/x] is gone")
+    text = drawn([broken], [WorkerLag(worker="[::1]:6066", answers=True, ready=True, owns={"[/b]": [0]})])
+    for words in ("the end of [/x] is gone", "[::1]:6066", "[/b] 0"):
+        assert words in text

@@ -195,10 +195,10 @@ def test_whole_slates_are_asked_for(tmp_path: Path) -> None:
 def test_people_get_a_table(tmp_path: Path) -> None:
     """Without ``--json`` there is a table with the estimates, and every warning in a sentence."""
     done = CliRunner().invoke(
-        app, ["ope", str(written(tmp_path / "l.csv", ROWS)), "--clip", "1.5"], env={"COLUMNS": "140"}
+        app, ["ope", str(written(tmp_path / "[red]l.csv", ROWS)), "--clip", "1.5"], env={"COLUMNS": "140"}
     )
     assert done.exit_code == 0
-    assert "2 slates, 4 slots; the log itself earned 1.5 a slate" in done.stdout
+    assert "[red]l.csv: 2 slates, 4 slots; the log itself earned 1.5 a slate" in done.stdout
     assert "cascade-dr" not in done.stdout
     assert "of the weights were clipped" in done.stdout
 

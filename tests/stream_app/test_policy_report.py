@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 
+import msgspec
 import pytest
 from rich.console import Console
 
@@ -59,6 +60,25 @@ def test_a_group_of_which_nothing_is_known_says_so() -> None:
     text = console.file.getvalue()
     assert "not known yet" in " ".join(text.split())
     assert "…" not in text
+
+
+@pytest.mark.parametrize("width", [40, 60, 79, 80, 89, 90])
+def test_no_word_is_broken(width: int) -> None:
+    """However narrow the terminal is, names and numbers stay whole; brackets in them are text."""
+    counted = GroupState("learned", "[/x]", 100_000, 100, 2.0, 0.25, 0, 0.0)
+    made = state(msgspec.structs.replace(GREEDY, arm="[/x]", n=1_234_567, warnings=["low_ess", "few_matches"]))
+    fields = {name: getattr(made, name) for name in made.__struct_fields__}
+    rows = policy_rows(PolicyState(**{**fields, "groups": [counted]}), 0.05)
+    console = Console(file=io.StringIO(), width=width)
+    _show(console, rows)
+    assert isinstance(console.file, io.StringIO)
+    lines = console.file.getvalue().splitlines()
+    words = {word for line in lines for word in line.split()}
+    assert max(map(len, lines)) <= width
+    wanted = (
+        "recent slates reward of a P(worse) share role baseline estimator worth warnings low_ess, few_matches pending"
+    )
+    assert {*wanted.split(), "greedy", "[/x]", "1,234,567", "100,000", "0.2500", "[0.2000,", "learned"} <= words
 
 
 def test_a_policy_that_cannot_be_read_is_an_error_with_a_remedy(app_settings: Settings) -> None:

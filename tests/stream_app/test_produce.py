@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import os
 import signal
@@ -383,6 +384,25 @@ def test_the_command_names_the_line_of_a_bad_record(
     result = run_command(str(path), "--topic", "catalog")
     assert isinstance(result.exception, CommandError)
     assert f"{path}:2: " in str(result.exception)
+
+
+@pytest.mark.parametrize(("topic", "twice"), [("events", "event_id"), ("catalog", "counts once")])
+def test_the_command_says_how_much_of_a_damaged_file_was_sent(
+    topics: Settings, environment: dict[str, str], tmp_path: Path, topic: str, twice: str
+) -> None:
+    """All before the damage arrives and is counted, and the error says that the whole file may be sent again."""
+    assert environment
+    path = tmp_path / "records.jsonl.gz"
+    lines = "".join(json.dumps({**event(number, "u"), "item_id": str(number)}) + "\n" for number in range(20_000))
+    path.write_bytes(gzip.compress(lines.encode())[:-200])
+    result = run_command(str(path), "--topic", topic)
+    assert isinstance(result.exception, CommandError)
+    message = str(result.exception)
+    n_sent = len(asyncio.run(read_topic(topics, getattr(topics, f"topic_{topic}"))))
+    assert n_sent > 1
+    assert f"records.jsonl.gz:{n_sent + 1}: the file is damaged" in message
+    assert f"; {n_sent:,} records were produced before: then produce the whole file again, " in message
+    assert twice in message
 
 
 @pytest.mark.parametrize(

@@ -87,6 +87,33 @@ def test_bytes_that_are_no_archive_are_an_error(tmp_path: Path) -> None:
             list(read_records(path))
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "right"),
+    [
+        ("events.jsonl", packed(b"{}\n", ".gz"), "events.jsonl.gz"),
+        ("events.csv", packed(b"a,b\n", ".zst"), "events.csv.zst"),
+        ("events.json.gz", packed(b"{}\n", ".zst"), "events.json.zst"),
+        ("events.jsonl", b"PAR1\x15\x04", "events.parquet"),
+    ],
+)
+def test_an_archive_under_another_name_is_refused(tmp_path: Path, name: str, content: bytes, right: str) -> None:
+    """Packed bytes are not sent as lines: the error says what the file is to be called."""
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ReadingError, match=f"{name}: .*; rename it to {right}$"):
+        RecordFile(tmp_path / name)
+
+
+def test_a_table_that_begins_like_parquet_is_read(tmp_path: Path) -> None:
+    """A column may be called PAR1."""
+    assert list(read_records(written(tmp_path / "e.csv", b"PAR1,b\nx,y\n"))) == [{"PAR1": "x", "b": "y"}]
+
+
+def test_standard_input_names_the_way() -> None:
+    """A dash is no file: the error says what to do with what comes through a pipe."""
+    with pytest.raises(ReadingError, match="write it into a file"):
+        RecordFile(Path("-"))
+
+
 def test_a_table_without_a_needed_column_is_refused(tmp_path: Path) -> None:
     """No row of it could be used: the missing columns are named before the first row; other columns may be there."""
     path = written(tmp_path / "events.csv", b"user_id,what\nu1,x\n")

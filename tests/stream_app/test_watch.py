@@ -237,6 +237,15 @@ def test_the_command_draws_slates(topics: Settings, monkeypatch: pytest.MonkeyPa
         assert text in result.stdout
 
 
+@pytest.mark.parametrize("user", ["[/x]", "[red]rich[/red]"])
+def test_the_command_names_any_user(topics: Settings, monkeypatch: pytest.MonkeyPatch, user: str) -> None:
+    """Brackets in an id are text, not colours."""
+    asyncio.run(send(topics, topics.topic_recommendations, {user: slate(1, user)}))
+    result = run_command(topics, monkeypatch, "--user", user, "--from-beginning", "--limit", "1")
+    assert result.exit_code == 0, result.output
+    assert f"watching slates of user {user} in topic" in result.stderr
+
+
 def test_the_command_reports_errors(app_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """A topic that is not there ends the command with the remedy."""
     result = run_command(app_settings, monkeypatch)

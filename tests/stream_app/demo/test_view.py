@@ -109,3 +109,13 @@ def test_tips_are_commands_to_copy() -> None:
     assert "CROSSAISLE_BOOTSTRAP_SERVERS=127.0.0.1:19092 crossaisle watch --user 1823" in commands
     assert "kill -9 4242" in commands
     assert all(command.startswith(("CROSSAISLE_BOOTSTRAP_SERVERS=", "kill")) for command in commands)
+
+
+def test_brackets_are_text() -> None:
+    """The path of a file of events and a household's id are shown as they are."""
+    state = make_state(is_open=False)
+    state.finish("Apache Kafka", "of [/tmp]/[red]events.jsonl")
+    assert any("of [/tmp]/[red]events.jsonl" in row for row in draw(state))
+    shop = make_state()
+    shop.household = "[/x]"
+    assert any("--user '[/x]'" in row for row in draw(shop))

@@ -87,7 +87,7 @@ BAD = {
     "negative position": (event_record(position=-1), "bad_value", "position must be int >= 0, got -1"),
     "huge position": (event_record(position=2**31), "bad_value", "position must be int <= 2147483647"),
     "1999": (event_record(event_time_ms=FIRST_TIME_MS - 1), "bad_time", ">= 946684800000, got 946684799999"),
-    "seconds": (event_record(event_time_ms=NOW_MS // 1000), "bad_time", "got 1764000000"),
+    "seconds": (event_record(event_time_ms=NOW_MS // 1000), "bad_time", "got 1764000000; milliseconds are wanted"),
     "microseconds": (event_record(event_time_ms=NOW_MS * 1000), "bad_time", "max_future_ms"),
     "just too late": (event_record(event_time_ms=LAST_MS + 1), "bad_time", f"got {LAST_MS + 1}"),
     "time of 30 digits": (event_record(event_time_ms=10**30), "bad_time", "got 1000000"),
