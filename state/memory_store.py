@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class MemoryPageStore:
-    """A :class:`~state.store.Store` that keeps nothing."""
+    """A :class:`~state.store.Store` whose pages end with the process."""
 
     def __init__(self) -> None:
         self._pages: dict[bytes, bytes] = {}

@@ -19,29 +19,6 @@ MARKERS = ("<!-- settings:begin -->", "<!-- settings:end -->")
 _OWN_TOPICS = ("item_updates", "item_state", "policy_updates", "policy_state", "policy_table", "user_state")
 CREDENTIALS = ("sasl_username", "sasl_password", "ssl_cafile", "ssl_certfile", "ssl_keyfile", "ssl_key_password")
 """Settings of a protocol other than PLAINTEXT; one that is empty is none."""
-SHARED_SETTINGS = frozenset(
-    (
-        *("seed", "max_future_ms", "max_id_bytes", "max_record_bytes", "session_gap_ms"),
-        *("category_depth", "slate_size", "category_cap", "discovery_slots", "discovery_worth"),
-        *("shown_limit", "exclude_bought_days", "relearn_events"),
-        *("policy", "policy_arms", "policy_half_life_days", "policy_min_share", "policy_baseline_share"),
-        *("policy_fall_back_at", "holdout_share", "holdout_policy", "holdout_salt"),
-        *("attribution_window_ms", "rewards", "reward_cap"),
-        *("topic_events", "topic_catalog", "topic_recommendations", "topic_rejects"),
-        *(f"topic_{name}" for name in _OWN_TOPICS),
-    )
-)
-"""Settings that shape slates, state or experiments: all workers of an application must have the same."""
-WORKER_SETTINGS = frozenset(
-    (
-        *("bootstrap_servers", "app_id", "state_dir", "accepted_topics", "partitions", "replication_factor"),
-        *("commit_interval_ms", "item_commit_interval_ms", "policy_publish_ms"),
-        *("transaction_timeout_ms", "session_timeout_ms", "compute_threads", "max_batch_events", "hot_rows"),
-        *("web_host", "web_port", "web_advertise", "web_token", "web_cached_slates", "json_logs"),
-        *("security_protocol", "sasl_mechanism", *CREDENTIALS),
-    )
-)
-"""Settings that each worker may have its own of."""
 _ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):([0-9]{1,5})")
 _TOPIC_NAME = re.compile(r"[A-Za-z0-9._-]{1,249}")
 _DAY_MS = 86_400_000

@@ -15,13 +15,25 @@ import structlog
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberMetadata
 
-from stream_app.settings import PREFIX, SHARED_SETTINGS
+from stream_app.settings import PREFIX, Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from stream_app.members import Member
-    from stream_app.settings import Settings
+
+SHARED_SETTINGS: Final = frozenset(
+    (
+        *("seed", "max_future_ms", "max_id_bytes", "max_record_bytes", "session_gap_ms"),
+        *("category_depth", "slate_size", "category_cap", "discovery_slots", "discovery_worth"),
+        *("shown_limit", "exclude_bought_days", "relearn_events"),
+        *("policy", "policy_arms", "policy_half_life_days", "policy_min_share", "policy_baseline_share"),
+        *("policy_fall_back_at", "holdout_share", "holdout_policy", "holdout_salt"),
+        *("attribution_window_ms", "rewards", "reward_cap"),
+        *(name for name in Settings.model_fields if name.startswith("topic_")),
+    )
+)
+"""Settings that shape slates, state or experiments: all workers of an application must have the same."""
 
 REMEDY: Final = "set them alike for all workers of this app id, and start again those that had others"
 _DIGEST_BYTES: Final = 4

@@ -230,8 +230,7 @@ def read_catalog(path: Path, settings: Settings) -> Catalog:
         bad = {rejection.index for rejection in decoded.rejections}
         for rejection in decoded.rejections:
             rejects.add(rejection.code, f"record {first + rejection.index}: {rejection.reason}")
-        numbered = ((f"{path}: catalogue record {first + index}", record) for index, record in enumerate(records))
-        kept += [_dated(record, where) for index, (where, record) in enumerate(numbered) if index not in bad]
+        kept += [_dated(record, path, first + index) for index, record in enumerate(records) if index not in bad]
         entries.update({item_id: entry for item_id, entry in decoded.entries if entry is not None})
     if not entries:
         raise EvaluationError(_nothing(path, "catalogue entry", rejects, "item_id and category"))
@@ -266,13 +265,14 @@ def _as_record(keys: KeyReader, record: Record) -> LocalRecord:
     return LocalRecord(key, value)
 
 
-def _dated(record: LocalRecord, where: str) -> LocalRecord:
+def _dated(record: LocalRecord, path: Path, number: int) -> LocalRecord:
     """Give a catalogue record the time at which its item was listed."""
     if record.value:
         try:
             record.timestamp = _listed.decode(record.value).listed_ms
         except msgspec.ValidationError as error:
-            message = f"{where}: listed_ms must be milliseconds since 1970 UTC, or left out ({error})"
+            wanted = "listed_ms must be milliseconds since 1970 UTC, or left out"
+            message = f"{path}: catalogue record {number}: {wanted} ({error})"
             raise EvaluationError(message) from error
     return record
 

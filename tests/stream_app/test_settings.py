@@ -7,8 +7,6 @@ from pydantic import SecretStr, ValidationError
 
 from stream_app.settings import (
     CREDENTIALS,
-    SHARED_SETTINGS,
-    WORKER_SETTINGS,
     Settings,
     settings_table,
     with_settings_table,
@@ -149,10 +147,3 @@ def test_table_needs_its_markers() -> None:
     assert renewed.endswith("\ntail")
     assert "stale rows" not in renewed
     assert with_settings_table(renewed) == renewed
-
-
-def test_each_setting_is_shared_or_a_worker_s_own() -> None:
-    """A new setting says whether all workers of an application must have the same; a secret is never compared."""
-    assert set(Settings.model_fields) == SHARED_SETTINGS | WORKER_SETTINGS
-    assert not SHARED_SETTINGS & WORKER_SETTINGS
-    assert not SHARED_SETTINGS & {*CREDENTIALS, "web_token"}

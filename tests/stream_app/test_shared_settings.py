@@ -11,14 +11,25 @@ from structlog.testing import capture_logs
 
 from stream_app.doctor.workers import check_workers, judge_workers
 from stream_app.members import Member
-from stream_app.settings import SHARED_SETTINGS, Settings
-from stream_app.shared_settings import SettingsWatch, SharingAssignor, differing, digests, digests_told
+from stream_app.settings import CREDENTIALS, Settings
+from stream_app.shared_settings import SHARED_SETTINGS, SettingsWatch, SharingAssignor, differing, digests, digests_told
 from tests.conftest import free_port
 from tests.stream_app import harness
 from tests.stream_app.harness import Worker
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+WORKER_SETTINGS = frozenset(
+    (
+        *("bootstrap_servers", "app_id", "state_dir", "accepted_topics", "partitions", "replication_factor"),
+        *("commit_interval_ms", "item_commit_interval_ms", "policy_publish_ms"),
+        *("transaction_timeout_ms", "session_timeout_ms", "compute_threads", "max_batch_events", "hot_rows"),
+        *("web_host", "web_port", "web_advertise", "web_token", "web_cached_slates", "json_logs"),
+        *("security_protocol", "sasl_mechanism", *CREDENTIALS),
+    )
+)
+"""Each worker may have its own of these."""
 
 MINE = Settings(seed=1, holdout_salt="salt")
 OTHER = MINE.model_copy(update={"slate_size": 3, "policy": "greedy", "web_port": 7_001})
@@ -27,6 +38,13 @@ OTHER = MINE.model_copy(update={"slate_size": 3, "policy": "greedy", "web_port":
 def member(settings: Settings, address: str) -> Member:
     """Return a member of the user group with settings."""
     return Member("user", address, frozenset(), digests(settings))
+
+
+def test_each_setting_is_shared_or_a_worker_s_own() -> None:
+    """A new setting says whether all workers of an application must have the same; a secret is never compared."""
+    assert set(Settings.model_fields) == SHARED_SETTINGS | WORKER_SETTINGS
+    assert not SHARED_SETTINGS & WORKER_SETTINGS
+    assert not SHARED_SETTINGS & {*CREDENTIALS, "web_token"}
 
 
 def test_what_a_worker_tells_is_what_others_read() -> None:
