@@ -26,6 +26,7 @@ from stream_app.evaluation.run import Evaluation, Plan
 from stream_app.evaluation.source import read_catalog, read_events
 from stream_app.records import LocalRecord
 from stream_app.settings import Settings
+from stream_app.shared_rankers import SharedRankers
 from stream_app.user_stage import UserProcessor
 
 if TYPE_CHECKING:
@@ -54,8 +55,10 @@ class PartitionedModel(ReplayModel):
 
     def __init__(self, settings: Settings, catalog: Iterable[KafkaRecord], *, partitions: int, interval: int) -> None:
         super().__init__(settings, catalog, replica_lag=max(1, interval // partitions))
+        rankers = SharedRankers()
         self._tasks = [
-            UserProcessor(settings, k, partitions, 1, MemoryPageStore(), self._replica) for k in range(partitions)
+            UserProcessor(settings, k, partitions, 1, MemoryPageStore(), self._replica, rankers=rankers)
+            for k in range(partitions)
         ]
         self._batch = settings.max_batch_events
         self._n_learned = [0] * partitions
@@ -88,6 +91,7 @@ class PartitionedModel(ReplayModel):
         self._fold(number)
         updates = [LocalRecord(output.key, output.value) for output in self._tasks[number].take_updates()]
         self._coming_pages = self._taught(updates)
+        self._tasks[number].share()
 
 
 def measure_quality(n_events: int, *, partitions: int, interval: int, score_every: int = 10) -> dict[str, Any]:

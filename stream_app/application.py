@@ -194,6 +194,7 @@ def default_plan(settings: Settings, collector: WorkerCollector) -> Callable[[Ma
         from stream_app.policy_agent import PolicyAgent  # noqa: PLC0415
         from stream_app.policy_view import PolicyView  # noqa: PLC0415
         from stream_app.replica import Replica  # noqa: PLC0415
+        from stream_app.shared_rankers import SharedRankers  # noqa: PLC0415
         from stream_app.stored_items import StoredItems  # noqa: PLC0415
         from stream_app.user_stage import UserProcessor  # noqa: PLC0415
         from stream_app.warmup import warm_up  # noqa: PLC0415
@@ -202,12 +203,13 @@ def default_plan(settings: Settings, collector: WorkerCollector) -> Callable[[Ma
         handover = Handover(replica.apply_pages)
         collector.set_replica(replica)
         policy = PolicyView(settings)
+        rankers = SharedRankers()
         collector.set_policy(policy)
         n_shards = partitions[settings.topic_item_updates]
 
         def open_user(partition: int, n_partitions: int, store: PageStore) -> Processor:
             reader = user.thread_of(partition)
-            return UserProcessor(settings, partition, n_partitions, n_shards, store, replica, policy, reader)
+            return UserProcessor(settings, partition, n_partitions, n_shards, store, replica, policy, reader, rankers)
 
         def open_item(partition: int, n_partitions: int, store: PageStore) -> Processor:
             return ItemProcessor(settings, partition, n_partitions, store)
@@ -221,6 +223,7 @@ def default_plan(settings: Settings, collector: WorkerCollector) -> Callable[[Ma
             open_processor=open_user,
             n_threads=settings.compute_threads,
             meters=collector.meters["user"],
+            on_closed=rankers.leave,
         )
         item = StageSpec(
             name="item",

@@ -292,4 +292,9 @@ class UserProcessor(UserState):
         self._written = self._flushed
         self._interval = Interval()
         self.policy.committed()
+        self.share()
         self.table.evict(self._settings.hot_rows)
+
+    def share(self) -> None:
+        """Go on from what all partitions of the worker have learned of ranking, once that of this one is committed."""
+        self._rankers.exchange(self.partition, self.globals)

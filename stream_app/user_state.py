@@ -31,6 +31,7 @@ from stream_app.policy_view import PolicyView
 from stream_app.quality import OnlineQuality
 from stream_app.records import EventLimits
 from stream_app.relearning import DriftLog, Relearning, RelearnParams
+from stream_app.shared_rankers import SharedRankers
 from stream_app.tally import Tally
 
 if TYPE_CHECKING:
@@ -65,10 +66,12 @@ class UserState:
         The local pages of this partition.
     replica
         The worker's read replica; rows of unknown items are added, and under load what was learned.
-    reader
-        Number of the thread that it is read in, from 0 on.
     policy
         The policy as the worker knows it; what holds before the first record if not given.
+    reader
+        Number of the thread that the replica is read in, from 0 on.
+    rankers
+        Of the worker's partitions; of this one alone if not given.
     """
 
     def __init__(
@@ -81,6 +84,7 @@ class UserState:
         replica: "Replica",
         policy: PolicyView | None = None,
         reader: int = 0,
+        rankers: SharedRankers | None = None,
     ) -> None:
         self._settings = settings
         self.partition, self.n_partitions, self.n_item_shards = partition, n_partitions, n_item_shards
@@ -100,6 +104,7 @@ class UserState:
         self.policy = PartitionPolicy(settings, partition, policy or PolicyView(settings))
         self.table = RowTable(USER_HEADER, USER_PAGES, replica)
         self.globals: Rows = new_globals()
+        self._rankers = rankers or SharedRankers()
         self._written = self._flushed = self._parts()
         self.quality = OnlineQuality()
         self.relearning = Relearning(self._learn, RelearnParams(n_events=settings.relearn_events))
