@@ -8,43 +8,49 @@ from operators.params import CONTENT_TABLES, CONTENT_VALUES, MAX_ITEMS, MAX_NEGA
 from state.arrays import Floats, Int32s, Rows, UInt8s, UInt64s
 from state.layout import N_DELTAS, N_FACTORS, N_POPULARITIES, N_REPEATS, N_SLATE, N_SLOTS
 
-N_PLAIN = 54
+N_PLAIN = 55
 """Features of the blend that are no squares of others."""
+N_PLAIN_BEFORE = 54
+"""The first so many of them, without the co-occurrence with the latest items, which came later."""
 N_REACTED = 51
 """The first so many of them, which reactions correct: all but those of content vectors and of new items."""
 _SQUARED = np.array([*range(11), 13, *range(16, 21), 22, *range(24, 34), 35, *range(42, 51)])
-COLUMN = np.array([*range(N_REACTED), *_SQUARED, 51, 52, 53, 51, 52])
+COLUMN = np.array([*range(N_REACTED), *_SQUARED, 51, 52, 53, 51, 52, 54, 54])
 """Which feature each weight of the blend is for."""
-SQUARE = np.array([*(0,) * N_REACTED, *(1,) * _SQUARED.size, 0, 0, 0, 1, 1])
+SQUARE = np.array([*(0,) * N_REACTED, *(1,) * _SQUARED.size, 0, 0, 0, 1, 1, 0, 1])
 """Whether it is for the feature's square: those that take many values have two weights."""
 N_FIRST = N_REACTED + _SQUARED.size
 """The first so many weights of a head, which a partition's first page holds: all but those of :data:`N_REACTED` on."""
+N_SECOND = N_FIRST + 5
+"""The first so many, without those of the co-occurrence with the latest items: those came later, and are in a page of their own."""
 N_COLUMNS = 56
 """Columns of the features in memory: the plain ones, and zeros up to a multiple of eight."""
-N_LOGS, N_LOGS_HAD = 6, 11
+N_LOGS, N_LOGS_HAD = 7, 11
 """Logarithms among the features of every candidate, and of one that the user had besides."""
 N_BLEND = COLUMN.size
 """Weights of the blend, per head."""
 HAD_ONLY = np.array([0, 1, *range(16, 21), *range(23, 28), *range(32, 36), 36, 37, 38, 41, 47, 48])
-"""Features that are 0 for items that the user never had. From :data:`N_REACTED` on they are 0 for the others."""
+"""Features that are 0 for items that the user never had. Those of content vectors and of new items are 0 for the others."""
 _ACTIVE = [*range(N_FIRST), *(N_BLEND + k for k in range(N_FIRST) if COLUMN[k] not in HAD_ONLY)]
 N_FIRST_ACTIVE = len(_ACTIVE)
-ACTIVE = np.array([*_ACTIVE, *range(N_BLEND + N_FIRST, 2 * N_BLEND)])
+N_SECOND_ACTIVE = N_FIRST_ACTIVE + N_SECOND - N_FIRST
+ACTIVE = np.array(
+    [*_ACTIVE, *range(N_BLEND + N_FIRST, N_BLEND + N_SECOND), *range(N_SECOND, N_BLEND), *range(N_BLEND + N_SECOND, 2 * N_BLEND)]
+)
 """The weights that can be other than 0, numbered through both heads: what the optimiser works on.
 
-Those of the features from :data:`N_REACTED` on come last, so that the matrix of before there were any is the beginning
-of the matrix.
+Those of later features come last, so that the matrix of before there were any is the beginning of the matrix.
 """
-OF_NEW = ACTIVE[ACTIVE >= N_BLEND] - N_BLEND
-"""The weights that can be other than 0 for items that the user never had: what :mod:`operators.discovery` corrects."""
+OF_NEW = ACTIVE[(ACTIVE >= N_BLEND) & (ACTIVE < N_BLEND + N_SECOND)] - N_BLEND
+"""Weights of items that the user never had which :mod:`operators.discovery` corrects: all but those that came last."""
 N_DISCOVERY = OF_NEW.size + 1
 """Weights of that correction: those, and one of the blend's logit."""
 N_HIDDEN = 32
 """Hidden units of :mod:`operators.perceptron`."""
 N_NETWORK = N_PLAIN + 2
 """Rows of its weights: those of the plain features, and two more."""
-OF_ONE, OF_HAD, OF_NONE = 21, N_PLAIN, N_PLAIN + 1
-"""Rows of them: of the feature that is always 1, of an item that the user had, and the one of zeros."""
+OF_ONE, OF_NONE, OF_HAD = 21, N_PLAIN, N_PLAIN + 1
+"""Rows of them: of the feature that is always 1, of the column that is 0, and of an item that the user had."""
 _NETWORK_SEED = 7
 N_REACTION_PLACES = N_SLATE
 N_REACTION = 2 * N_REACTED + 2 + N_REACTION_PLACES
@@ -198,6 +204,7 @@ CANDIDATE = np.dtype(
         ("slot", "<i4"),
         ("cooc", "<f4"),
         ("cooc_cosine", "<f4"),
+        ("cooc_latest", "<f4"),
         ("slow", "<f4"),
         ("shared", "<f4"),
         ("vote", "<f4"),
@@ -208,14 +215,29 @@ CANDIDATE = np.dtype(
     ]
 )
 
-TOUCHED = np.dtype([("row", "<i4"), ("source", "<i4"), ("cooc", "<f4"), ("cosine", "<f4"), ("best", "<f4")])
-"""A neighbour of some sources: summed shares of their events and cosines, the source that gives most, and how much."""
+TOUCHED = np.dtype(
+    [("row", "<i4"), ("source", "<i4"), ("cooc", "<f4"), ("cosine", "<f4"), ("latest", "<f4"), ("best", "<f4")]
+)
+"""A neighbour of some sources: summed shares of their events, and cosines; shares of the latest ones' events; the source
+that gives most, and how much."""
 
-COOC_SOURCE = np.dtype([("row", "<i4"), ("weight", "<f4"), ("first", "<i4"), ("left", "<i4"), ("at", "<i4")])
+COOC_SOURCE = np.dtype(
+    [("row", "<i4"), ("weight", "<f4"), ("latest", "<f4"), ("first", "<i4"), ("left", "<i4"), ("at", "<i4")]
+)
 """An item whose neighbours count; its first listed page, and how many neighbours are to be listed from which page."""
 
-COOC_PAGE = np.dtype([("at", "<i4"), ("n", "<i4"), ("source", "<i4"), ("per_event", "<f4"), ("per_norm", "<f4")])
-"""A page of ``n`` neighbours of a source, and what their weights are multiplied by for shares and for cosines."""
+COOC_PAGE = np.dtype(
+    [
+        ("at", "<i4"),
+        ("n", "<i4"),
+        ("source", "<i4"),
+        ("per_event", "<f4"),
+        ("per_norm", "<f4"),
+        ("per_latest", "<f4"),
+    ]
+)
+"""A page of ``n`` neighbours of a source, and what their weights are multiplied by for shares, for cosines and for shares
+of the latest items."""
 
 EVENT = np.dtype(
     [

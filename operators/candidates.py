@@ -17,6 +17,7 @@ def add_candidate(work: Work, n: int, row: int) -> int:
     c.slot = 0
     c.cooc = 0.0
     c.cooc_cosine = 0.0
+    c.cooc_latest = 0.0
     c.slow = 0.0
     c.source = 0
     c.source_weight = 0.0

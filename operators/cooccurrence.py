@@ -20,6 +20,8 @@ from state.prefetch import field_at, field_lines, prefetch
 
 N_COOC = 150
 """Co-occurring items taken at the most."""
+N_LATEST, FADING = 8, 0.4
+"""Latest items whose neighbours count by themselves, and how much less each one counts than the one after it."""
 _ROUNDS = MAX_NEIGHBOURS // N_SLOTS
 _COUNT_AT, _HEADS_AT = field_at(ENTITY_HEADER, "cooc_count"), field_at(ENTITY_HEADER, "heads")
 _NEIGHBOUR_LINES = field_lines(NEIGHBOUR_PAGE, "weights", "rows")
@@ -34,14 +36,21 @@ def _list_sources(users: Users, u: int, entities: Entities, work: Work, n_contex
     for k in range(n_context):
         sources[k].row = work.context_rows[k]
         sources[k].weight = 1.0
-    weight = 0.5
+        sources[k].latest = 0.0
+    weight, latest = 0.5, 1.0
     for k in range(header.n_recent):
         row = header.recent[k]
         if row > 0 and work.position[row] != -2:  # noqa: PLR2004 - a context item counts once
             sources[n].row = row
             sources[n].weight = weight
+            sources[n].latest = latest if k < N_LATEST else 0.0
             n += 1
+        elif row > 0 and k < N_LATEST:
+            for s in range(n_context):
+                if sources[s].row == row:
+                    sources[s].latest = max(sources[s].latest, np.float32(latest))
         weight *= 0.95
+        latest *= FADING
     for s in range(n):
         prefetch(entities.headers, sources[s].row, _COUNT_AT)
         prefetch(entities.headers, sources[s].row, _HEADS_AT)
@@ -65,6 +74,7 @@ def _list_pages(entities: Entities, work: Work, n_sources: int) -> int:
             listed[k].source = source.row
             listed[k].per_event = source.weight / entity.cooc_count
             listed[k].per_norm = source.weight / math.sqrt(entity.cooc_count)
+            listed[k].per_latest = source.latest / entity.cooc_count
             n += 1
     for round_ in range(_ROUNDS):
         for s in range(n_sources):
@@ -97,6 +107,7 @@ def _sum_neighbours(entities: Entities, work: Work, n_pages: int) -> int:
                 prefetch(category_of, ahead.rows[k], 0)
         page = pages[listed[p].at]
         source, per_event, per_norm = listed[p].source, listed[p].per_event, listed[p].per_norm
+        per_latest = listed[p].per_latest
         for k in range(listed[p].n):
             row = page.rows[k]
             j = place[row]
@@ -109,12 +120,14 @@ def _sum_neighbours(entities: Entities, work: Work, n_pages: int) -> int:
                 touched[j].row = row
                 touched[j].cooc = 0.0
                 touched[j].cosine = 0.0
+                touched[j].latest = 0.0
                 touched[j].best = 0.0
                 touched[j].source = 0
             found = touched[np.uintp(j)]
             share = per_event * page.weights[k]
             found.cooc += share
             found.cosine += per_norm * page.weights[k]
+            found.latest += per_latest * page.weights[k]
             if share > found.best:
                 found.best = share
                 found.source = source
@@ -173,6 +186,7 @@ def add_cooccurring(users: Users, u: int, entities: Entities, work: Work, n: int
 @inner_kernel
 def _note(headers: Rows, found: Row, c: Row) -> None:
     c.cooc = found.cooc
+    c.cooc_latest = found.latest
     c.cooc_cosine = found.cosine / math.sqrt(max(headers[found.row].cooc_count, 1e-30))
     c.source = found.source
     c.source_weight = found.best

@@ -30,7 +30,8 @@ By number; :data:`FEATURES` names them. *Had only*: 0 for items that the user ne
 24  log(1 + sessions since) (had only)      50  log weight of its sessions, category
 25  log share of sessions (had only)        51  affinity: near content vectors (never had)
 52  affinity: content direction (never)     53  nobody had it yet
-54… squares of those that :data:`operators.arrays.SQUARE` names
+54  log co-occurrence with the latest items
+55… squares of those that :data:`operators.arrays.SQUARE` names
 ==  ======================================  ==  ======================================
 
 *Lateness* is the time since the user's last one, as ``log(1 + days)``, less the item's usual interval. *Affinity* is
@@ -75,6 +76,7 @@ _PLAIN = (
     "context size x P(category)", "context size x share of sessions", "brand", "price band", "kind", "department",
     "tags", "vote of alike sessions", "likeness of sessions", "vote of alike sessions, category",
     "weight of sessions, category", "content, near", "content, direction", "untried",
+    "co-occurrence, latest",
 )  # fmt: skip
 FEATURES = tuple(f"{_PLAIN[k]}, squared" if square else _PLAIN[k] for k, square in zip(COLUMN, SQUARE, strict=True))
 """Names of what the blend weighs, in the order of its weights."""
@@ -146,6 +148,7 @@ def _gather(users: Users, u: int, entities: Entities, work: Work, which: Int32s,
         logs[at] = c.cooc + 1e-3
         logs[at + 1] = c.cooc_cosine + 1e-3
         logs[at + 2] = counts[line.attributes[DEPARTMENT]] + 0.1
+        logs[at + 6] = c.cooc_latest + 0.01
         x[4] = line.popularity[P_LONG]
         x[5] = line.popularity[P_SHORT]
         x[6] = item.bias + dot(query, item.target)
@@ -255,6 +258,7 @@ def _place(users: Users, u: int, work: Work, which: Int32s, n_context_categories
         x[2] = logs[at]
         x[3] = logs[at + 1]
         x[45] = logs[at + 2]
+        x[54] = logs[at + 6]
         x[42] += logs[at + 3]
         x[43] += logs[at + 4]
         x[44] += logs[at + 5]

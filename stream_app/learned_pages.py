@@ -1,14 +1,29 @@
 """What a partition learned for all of its users, as the pages that stand in its state.
 
-There are six: the first with most of it, one with what reactions to slates taught, one with what belongs to content
-vectors in the blend, one with what first times taught of discoveries, one with the perceptron, and one with the mean of
-its weights over time. All but the first may be missing, and are not written before there is something in them: a
-version that does not know them leaves them alone, and they count for nothing until they are learned.
+There are seven: the first with most of it, one with what reactions to slates taught, one with what belongs to content
+vectors in the blend, one with what first times taught of discoveries, one with the perceptron, one with the mean of
+its weights over time, and one with what belongs to the co-occurrence with the latest items in blend and perceptron. All
+but the first may be missing, and are not written before there is something in them: a version that does not know them
+leaves them alone, and they count for nothing until they are learned.
 """
 
 import numpy as np
 
-from operators.arrays import ACTIVE, GLOBALS, N_BLEND, N_FIRST, N_FIRST_ACTIVE, new_globals
+from operators.arrays import (
+    ACTIVE,
+    GLOBALS,
+    N_BLEND,
+    N_FIRST,
+    N_FIRST_ACTIVE,
+    N_HIDDEN,
+    N_PLAIN,
+    N_PLAIN_BEFORE,
+    N_SECOND,
+    N_SECOND_ACTIVE,
+    OF_HAD,
+    OF_NONE,
+    new_globals,
+)
 from state.arrays import Rows
 from state.codec import KIND_GLOBALS, matrix, page_key
 
@@ -18,8 +33,12 @@ CONTENT_KEY = page_key(2, KIND_GLOBALS)
 DISCOVERIES_KEY = page_key(3, KIND_GLOBALS)
 PERCEPTRON_KEY = page_key(4, KIND_GLOBALS)
 MEAN_PERCEPTRON_KEY = page_key(5, KIND_GLOBALS)
+LATEST_KEY = page_key(6, KIND_GLOBALS)
 
-_N_GRAM, _N_FIRST_GRAM = ACTIVE.size * (ACTIVE.size + 1) // 2, N_FIRST_ACTIVE * (N_FIRST_ACTIVE + 1) // 2
+_N_GRAM, _N_FIRST_GRAM, _N_SECOND_GRAM = (n * (n + 1) // 2 for n in (ACTIVE.size, N_FIRST_ACTIVE, N_SECOND_ACTIVE))
+_ROWS_BEFORE = np.array([*range(N_PLAIN_BEFORE), OF_HAD, OF_NONE])
+"""Rows of the perceptron that its pages have, in their order."""
+_LATER_ROWS = slice(N_PLAIN_BEFORE, N_PLAIN)
 _CUT = {
     "blend": ("<f4", (2, N_FIRST)),
     "blend_gram": ("<f4", (_N_FIRST_GRAM,)),
@@ -35,19 +54,38 @@ _WHOLE = [name for name in _NAMES if name not in {*_CUT, *_REACTIONS, *_DISCOVER
 FIRST = np.dtype([(name, *_CUT[name]) if name in _CUT else (name, GLOBALS[name]) for name in [*_CUT, *_WHOLE]])
 REACTIONS = np.dtype([(name, GLOBALS[name]) for name in _REACTIONS])
 DISCOVERIES = np.dtype([(name, GLOBALS[name]) for name in _DISCOVERIES])
-PERCEPTRON = np.dtype([(name, GLOBALS[name]) for name in _PERCEPTRON])
+_ROW_FIELDS = ("network", "network_sq", "mean_network")
+"""Fields of the perceptron that have a row for each feature."""
+
+
+def _before(name: str) -> np.dtype[np.void]:
+    """Return the type of a field of the perceptron in the pages of before the latest items were features."""
+    return np.dtype(("<f4", (_ROWS_BEFORE.size, N_HIDDEN))) if name in _ROW_FIELDS else GLOBALS[name]
+
+
+PERCEPTRON = np.dtype([(name, _before(name)) for name in _PERCEPTRON])
 MEAN_PERCEPTRON = np.dtype(
     [
         ("network_n", "<u4"),  # as in the perceptron's page that was written with this one
-        *((name, GLOBALS[name]) for name in _MEANS),
+        *((name, _before(name)) for name in _MEANS),
     ]
 )
 CONTENT = np.dtype(
     [
         ("ring_n", "<u4"),  # as in the first page that was written with this one
-        ("blend", "<f4", (N_BLEND - N_FIRST,)),  # of new items: for the others these features are 0
-        ("blend_gram", "<f4", (_N_GRAM - _N_FIRST_GRAM,)),
-        ("blend_pending", "<f4", (ACTIVE.size - N_FIRST_ACTIVE,)),
+        ("blend", "<f4", (N_SECOND - N_FIRST,)),  # of new items: for the others these features are 0
+        ("blend_gram", "<f4", (_N_SECOND_GRAM - _N_FIRST_GRAM,)),
+        ("blend_pending", "<f4", (N_SECOND_ACTIVE - N_FIRST_ACTIVE,)),
+    ]
+)
+LATEST = np.dtype(
+    [
+        ("ring_n", "<u4"),  # as in the first page that was written with this one
+        ("network_n", "<u4"),  # as in the perceptron's
+        ("blend", "<f4", (2, N_BLEND - N_SECOND)),
+        ("blend_gram", "<f4", (_N_GRAM - _N_SECOND_GRAM,)),
+        ("blend_pending", "<f4", (ACTIVE.size - N_SECOND_ACTIVE,)),
+        *((name, "<f4", (N_PLAIN - N_PLAIN_BEFORE, N_HIDDEN)) for name in _ROW_FIELDS),
     ]
 )
 LAYOUTS = {
@@ -57,6 +95,7 @@ LAYOUTS = {
     DISCOVERIES_KEY: DISCOVERIES,
     PERCEPTRON_KEY: PERCEPTRON,
     MEAN_PERCEPTRON_KEY: MEAN_PERCEPTRON,
+    LATEST_KEY: LATEST,
 }
 """Layout of each page by its key, in the order in which :func:`globals_of` takes them."""
 
@@ -96,12 +135,25 @@ def mean_perceptron_page(globals_: Rows) -> bytes:
 def content_page(globals_: Rows) -> bytes | None:
     """Return the bytes of the page of content vectors; None as long as nothing has been learned of them."""
     out = np.zeros(1, CONTENT)
-    out["blend"] = globals_["blend"][:, 1, N_FIRST:]
-    out["blend_gram"] = globals_["blend_gram"][:, _N_FIRST_GRAM:]
-    out["blend_pending"] = globals_["blend_pending"][:, N_FIRST_ACTIVE:-1]
+    out["blend"] = globals_["blend"][:, 1, N_FIRST:N_SECOND]
+    out["blend_gram"] = globals_["blend_gram"][:, _N_FIRST_GRAM:_N_SECOND_GRAM]
+    out["blend_pending"] = globals_["blend_pending"][:, N_FIRST_ACTIVE:N_SECOND_ACTIVE]
     if not any(out[name].any() for name in _CUT):
         return None
     out["ring_n"] = globals_["ring_n"]
+    return out.tobytes()
+
+
+def latest_page(globals_: Rows) -> bytes:
+    """Return the bytes of the page with what belongs to the co-occurrence with the latest items."""
+    out = np.zeros(1, LATEST)
+    for name in ("ring_n", "network_n"):
+        out[name] = globals_[name]
+    out["blend"] = globals_["blend"][:, :, N_SECOND:]
+    out["blend_gram"] = globals_["blend_gram"][:, _N_SECOND_GRAM:]
+    out["blend_pending"] = globals_["blend_pending"][:, N_SECOND_ACTIVE:-1]
+    for name in _ROW_FIELDS:
+        out[name] = globals_[name][:, _LATER_ROWS]
     return out.tobytes()
 
 
@@ -112,6 +164,7 @@ def globals_of(
     discoveries: bytes | None = None,
     perceptron: bytes | None = None,
     mean_perceptron: bytes | None = None,
+    latest: bytes | None = None,
 ) -> Rows:
     """Return what a partition learned, shape ``(1,)``, dtype :data:`operators.arrays.GLOBALS`, from its pages.
 
@@ -132,15 +185,40 @@ def globals_of(
         if part is not None:
             page = _read(part, dtype)
             for name in dtype.names or ():
-                out[name] = page[name]
+                _take(out, name, page)
     _take_means(out, mean_perceptron)
     if content is not None:
         page = _read(content, CONTENT)
-        out["blend"][:, 1, N_FIRST:] = page["blend"]
+        out["blend"][:, 1, N_FIRST:N_SECOND] = page["blend"]
         if page["ring_n"][0] == out["ring_n"][0]:  # else a version without this page has learned since
-            out["blend_gram"][:, _N_FIRST_GRAM:] = page["blend_gram"]
-            out["blend_pending"][:, N_FIRST_ACTIVE:-1] = page["blend_pending"]
+            out["blend_gram"][:, _N_FIRST_GRAM:_N_SECOND_GRAM] = page["blend_gram"]
+            out["blend_pending"][:, N_FIRST_ACTIVE:N_SECOND_ACTIVE] = page["blend_pending"]
+    _take_latest(out, latest)
     return out
+
+
+def _take(out: Rows, name: str, page: Rows) -> None:
+    if name in _ROW_FIELDS:
+        out[name][:, _ROWS_BEFORE] = page[name]
+    else:
+        out[name] = page[name]
+
+
+def _take_latest(out: Rows, latest: bytes | None) -> None:
+    """Take what belongs to the latest items; where the perceptron has learned without it, that begins with nothing."""
+    page = None if latest is None else _read(latest, LATEST)
+    if page is not None:
+        out["blend"][:, :, N_SECOND:] = page["blend"]
+        if page["ring_n"][0] == out["ring_n"][0]:
+            out["blend_gram"][:, _N_SECOND_GRAM:] = page["blend_gram"]
+            out["blend_pending"][:, N_SECOND_ACTIVE:-1] = page["blend_pending"]
+    if page is not None and page["network_n"][0] == out["network_n"][0]:
+        for name in _ROW_FIELDS:
+            out[name][:, _LATER_ROWS] = page[name]
+    elif out["network_n"][0]:
+        out["network"][:, _LATER_ROWS] = out["mean_network"][:, _LATER_ROWS] = 0.0
+        squares = out["network_sq"]
+        squares[:, _LATER_ROWS] = squares[:, :N_PLAIN_BEFORE].mean(axis=1, keepdims=True)
 
 
 def _take_means(out: Rows, mean_perceptron: bytes | None) -> None:
@@ -151,13 +229,13 @@ def _take_means(out: Rows, mean_perceptron: bytes | None) -> None:
         page = _read(mean_perceptron, MEAN_PERCEPTRON)
         if page["network_n"][0] == out["network_n"][0]:  # else a version without this page has learned since
             for name in _MEANS:
-                out[name] = page[name]
+                _take(out, name, page)
 
 
 def _part(globals_: Rows, dtype: np.dtype[np.void]) -> bytes:
     out = np.zeros(1, dtype)
     for name in dtype.names or ():
-        out[name] = globals_[name]
+        out[name] = globals_[name][:, _ROWS_BEFORE] if name in _ROW_FIELDS else globals_[name]
     return out.tobytes()
 
 

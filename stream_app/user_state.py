@@ -15,12 +15,14 @@ from state.updates import COUNTS, GRADIENTS, PAIRS
 from stream_app.interval import Interval
 from stream_app.learned_pages import (
     DISCOVERIES_KEY,
+    LATEST_KEY,
     LAYOUTS,
     MEAN_PERCEPTRON_KEY,
     PERCEPTRON_KEY,
     REACTIONS_KEY,
     discovery_page,
     globals_of,
+    latest_page,
     mean_perceptron_page,
     perceptron_page,
     reaction_page,
@@ -183,4 +185,5 @@ class UserState:
             DISCOVERIES_KEY: discovery_page(self.globals),
             PERCEPTRON_KEY: perceptron_page(self.globals),
             MEAN_PERCEPTRON_KEY: mean_perceptron_page(self.globals),
+            LATEST_KEY: latest_page(self.globals),
         }
