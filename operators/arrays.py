@@ -21,8 +21,8 @@ SQUARE = np.array([*(0,) * N_REACTED, *(1,) * _SQUARED.size, 0, 0, 0, 1, 1, 0, 1
 """Whether it is for the feature's square: those that take many values have two weights."""
 N_FIRST = N_REACTED + _SQUARED.size
 """The first so many weights of a head, which a partition's first page holds: all but those of :data:`N_REACTED` on."""
-N_SECOND = N_FIRST + 5
-"""The first so many, without those of the co-occurrence with the latest items: those came later, and are in a page of their own."""
+N_BEFORE = N_FIRST + 5
+"""The first so many, of before the co-occurrence with the latest items was a feature: its weights have another page."""
 N_COLUMNS = 56
 """Columns of the features in memory: the plain ones, and zeros up to a multiple of eight."""
 N_LOGS, N_LOGS_HAD = 7, 11
@@ -30,18 +30,23 @@ N_LOGS, N_LOGS_HAD = 7, 11
 N_BLEND = COLUMN.size
 """Weights of the blend, per head."""
 HAD_ONLY = np.array([0, 1, *range(16, 21), *range(23, 28), *range(32, 36), 36, 37, 38, 41, 47, 48])
-"""Features that are 0 for items that the user never had. Those of content vectors and of new items are 0 for the others."""
+"""Features that are 0 for items that the user never had; those of content vectors and new items are so for others."""
 _ACTIVE = [*range(N_FIRST), *(N_BLEND + k for k in range(N_FIRST) if COLUMN[k] not in HAD_ONLY)]
 N_FIRST_ACTIVE = len(_ACTIVE)
-N_SECOND_ACTIVE = N_FIRST_ACTIVE + N_SECOND - N_FIRST
+N_BEFORE_ACTIVE = N_FIRST_ACTIVE + N_BEFORE - N_FIRST
 ACTIVE = np.array(
-    [*_ACTIVE, *range(N_BLEND + N_FIRST, N_BLEND + N_SECOND), *range(N_SECOND, N_BLEND), *range(N_BLEND + N_SECOND, 2 * N_BLEND)]
+    [
+        *_ACTIVE,
+        *range(N_BLEND + N_FIRST, N_BLEND + N_BEFORE),
+        *range(N_BEFORE, N_BLEND),
+        *range(N_BLEND + N_BEFORE, 2 * N_BLEND),
+    ]
 )
 """The weights that can be other than 0, numbered through both heads: what the optimiser works on.
 
 Those of later features come last, so that the matrix of before there were any is the beginning of the matrix.
 """
-OF_NEW = ACTIVE[(ACTIVE >= N_BLEND) & (ACTIVE < N_BLEND + N_SECOND)] - N_BLEND
+OF_NEW = ACTIVE[(ACTIVE >= N_BLEND) & (ACTIVE < N_BLEND + N_BEFORE)] - N_BLEND
 """Weights of items that the user never had which :mod:`operators.discovery` corrects: all but those that came last."""
 N_DISCOVERY = OF_NEW.size + 1
 """Weights of that correction: those, and one of the blend's logit."""
@@ -218,8 +223,8 @@ CANDIDATE = np.dtype(
 TOUCHED = np.dtype(
     [("row", "<i4"), ("source", "<i4"), ("cooc", "<f4"), ("cosine", "<f4"), ("latest", "<f4"), ("best", "<f4")]
 )
-"""A neighbour of some sources: summed shares of their events, and cosines; shares of the latest ones' events; the source
-that gives most, and how much."""
+"""A neighbour of some sources: sums of its shares of their events, of cosines, and of its shares of the latest ones'
+events; the source that gives most, and how much."""
 
 COOC_SOURCE = np.dtype(
     [("row", "<i4"), ("weight", "<f4"), ("latest", "<f4"), ("first", "<i4"), ("left", "<i4"), ("at", "<i4")]
@@ -236,8 +241,7 @@ COOC_PAGE = np.dtype(
         ("per_latest", "<f4"),
     ]
 )
-"""A page of ``n`` neighbours of a source, and what their weights are multiplied by for shares, for cosines and for shares
-of the latest items."""
+"""A page of ``n`` neighbours of a source, and what their weights are multiplied by for each of the three sums."""
 
 EVENT = np.dtype(
     [

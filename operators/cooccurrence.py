@@ -21,7 +21,8 @@ from state.prefetch import field_at, field_lines, prefetch
 N_COOC = 150
 """Co-occurring items taken at the most."""
 N_LATEST, FADING = 8, 0.4
-"""Latest items whose neighbours count by themselves, and how much less each one counts than the one after it."""
+"""Latest items of a user whose neighbours are summed up by themselves, too, and what part of the weight of the next
+later one each has."""
 _ROUNDS = MAX_NEIGHBOURS // N_SLOTS
 _COUNT_AT, _HEADS_AT = field_at(ENTITY_HEADER, "cooc_count"), field_at(ENTITY_HEADER, "heads")
 _NEIGHBOUR_LINES = field_lines(NEIGHBOUR_PAGE, "weights", "rows")
@@ -43,14 +44,15 @@ def _list_sources(users: Users, u: int, entities: Entities, work: Work, n_contex
         if row > 0 and work.position[row] != -2:  # noqa: PLR2004 - a context item counts once
             sources[n].row = row
             sources[n].weight = weight
-            sources[n].latest = latest if k < N_LATEST else 0.0
+            sources[n].latest = latest
             n += 1
-        elif row > 0 and k < N_LATEST:
+        elif row > 0 and latest > 0.0:
             for s in range(n_context):
                 if sources[s].row == row:
-                    sources[s].latest = max(sources[s].latest, np.float32(latest))
+                    sources[s].latest = latest
+                    break
         weight *= 0.95
-        latest *= FADING
+        latest = latest * FADING if k + 1 < N_LATEST else 0.0
     for s in range(n):
         prefetch(entities.headers, sources[s].row, _COUNT_AT)
         prefetch(entities.headers, sources[s].row, _HEADS_AT)

@@ -12,14 +12,14 @@ import numpy as np
 from operators.arrays import (
     ACTIVE,
     GLOBALS,
+    N_BEFORE,
+    N_BEFORE_ACTIVE,
     N_BLEND,
     N_FIRST,
     N_FIRST_ACTIVE,
     N_HIDDEN,
     N_PLAIN,
     N_PLAIN_BEFORE,
-    N_SECOND,
-    N_SECOND_ACTIVE,
     OF_HAD,
     OF_NONE,
     new_globals,
@@ -35,7 +35,7 @@ PERCEPTRON_KEY = page_key(4, KIND_GLOBALS)
 MEAN_PERCEPTRON_KEY = page_key(5, KIND_GLOBALS)
 LATEST_KEY = page_key(6, KIND_GLOBALS)
 
-_N_GRAM, _N_FIRST_GRAM, _N_SECOND_GRAM = (n * (n + 1) // 2 for n in (ACTIVE.size, N_FIRST_ACTIVE, N_SECOND_ACTIVE))
+_N_GRAM, _N_FIRST_GRAM, _N_BEFORE_GRAM = (n * (n + 1) // 2 for n in (ACTIVE.size, N_FIRST_ACTIVE, N_BEFORE_ACTIVE))
 _ROWS_BEFORE = np.array([*range(N_PLAIN_BEFORE), OF_HAD, OF_NONE])
 """Rows of the perceptron that its pages have, in their order."""
 _LATER_ROWS = slice(N_PLAIN_BEFORE, N_PLAIN)
@@ -73,18 +73,18 @@ MEAN_PERCEPTRON = np.dtype(
 CONTENT = np.dtype(
     [
         ("ring_n", "<u4"),  # as in the first page that was written with this one
-        ("blend", "<f4", (N_SECOND - N_FIRST,)),  # of new items: for the others these features are 0
-        ("blend_gram", "<f4", (_N_SECOND_GRAM - _N_FIRST_GRAM,)),
-        ("blend_pending", "<f4", (N_SECOND_ACTIVE - N_FIRST_ACTIVE,)),
+        ("blend", "<f4", (N_BEFORE - N_FIRST,)),  # of new items: for the others these features are 0
+        ("blend_gram", "<f4", (_N_BEFORE_GRAM - _N_FIRST_GRAM,)),
+        ("blend_pending", "<f4", (N_BEFORE_ACTIVE - N_FIRST_ACTIVE,)),
     ]
 )
 LATEST = np.dtype(
     [
         ("ring_n", "<u4"),  # as in the first page that was written with this one
         ("network_n", "<u4"),  # as in the perceptron's
-        ("blend", "<f4", (2, N_BLEND - N_SECOND)),
-        ("blend_gram", "<f4", (_N_GRAM - _N_SECOND_GRAM,)),
-        ("blend_pending", "<f4", (ACTIVE.size - N_SECOND_ACTIVE,)),
+        ("blend", "<f4", (2, N_BLEND - N_BEFORE)),
+        ("blend_gram", "<f4", (_N_GRAM - _N_BEFORE_GRAM,)),
+        ("blend_pending", "<f4", (ACTIVE.size - N_BEFORE_ACTIVE,)),
         *((name, "<f4", (N_PLAIN - N_PLAIN_BEFORE, N_HIDDEN)) for name in _ROW_FIELDS),
     ]
 )
@@ -135,9 +135,9 @@ def mean_perceptron_page(globals_: Rows) -> bytes:
 def content_page(globals_: Rows) -> bytes | None:
     """Return the bytes of the page of content vectors; None as long as nothing has been learned of them."""
     out = np.zeros(1, CONTENT)
-    out["blend"] = globals_["blend"][:, 1, N_FIRST:N_SECOND]
-    out["blend_gram"] = globals_["blend_gram"][:, _N_FIRST_GRAM:_N_SECOND_GRAM]
-    out["blend_pending"] = globals_["blend_pending"][:, N_FIRST_ACTIVE:N_SECOND_ACTIVE]
+    out["blend"] = globals_["blend"][:, 1, N_FIRST:N_BEFORE]
+    out["blend_gram"] = globals_["blend_gram"][:, _N_FIRST_GRAM:_N_BEFORE_GRAM]
+    out["blend_pending"] = globals_["blend_pending"][:, N_FIRST_ACTIVE:N_BEFORE_ACTIVE]
     if not any(out[name].any() for name in _CUT):
         return None
     out["ring_n"] = globals_["ring_n"]
@@ -149,9 +149,9 @@ def latest_page(globals_: Rows) -> bytes:
     out = np.zeros(1, LATEST)
     for name in ("ring_n", "network_n"):
         out[name] = globals_[name]
-    out["blend"] = globals_["blend"][:, :, N_SECOND:]
-    out["blend_gram"] = globals_["blend_gram"][:, _N_SECOND_GRAM:]
-    out["blend_pending"] = globals_["blend_pending"][:, N_SECOND_ACTIVE:-1]
+    out["blend"] = globals_["blend"][:, :, N_BEFORE:]
+    out["blend_gram"] = globals_["blend_gram"][:, _N_BEFORE_GRAM:]
+    out["blend_pending"] = globals_["blend_pending"][:, N_BEFORE_ACTIVE:-1]
     for name in _ROW_FIELDS:
         out[name] = globals_[name][:, _LATER_ROWS]
     return out.tobytes()
@@ -189,10 +189,10 @@ def globals_of(
     _take_means(out, mean_perceptron)
     if content is not None:
         page = _read(content, CONTENT)
-        out["blend"][:, 1, N_FIRST:N_SECOND] = page["blend"]
+        out["blend"][:, 1, N_FIRST:N_BEFORE] = page["blend"]
         if page["ring_n"][0] == out["ring_n"][0]:  # else a version without this page has learned since
-            out["blend_gram"][:, _N_FIRST_GRAM:_N_SECOND_GRAM] = page["blend_gram"]
-            out["blend_pending"][:, N_FIRST_ACTIVE:N_SECOND_ACTIVE] = page["blend_pending"]
+            out["blend_gram"][:, _N_FIRST_GRAM:_N_BEFORE_GRAM] = page["blend_gram"]
+            out["blend_pending"][:, N_FIRST_ACTIVE:N_BEFORE_ACTIVE] = page["blend_pending"]
     _take_latest(out, latest)
     return out
 
@@ -208,10 +208,10 @@ def _take_latest(out: Rows, latest: bytes | None) -> None:
     """Take what belongs to the latest items; where the perceptron has learned without it, that begins with nothing."""
     page = None if latest is None else _read(latest, LATEST)
     if page is not None:
-        out["blend"][:, :, N_SECOND:] = page["blend"]
+        out["blend"][:, :, N_BEFORE:] = page["blend"]
         if page["ring_n"][0] == out["ring_n"][0]:
-            out["blend_gram"][:, _N_SECOND_GRAM:] = page["blend_gram"]
-            out["blend_pending"][:, N_SECOND_ACTIVE:-1] = page["blend_pending"]
+            out["blend_gram"][:, _N_BEFORE_GRAM:] = page["blend_gram"]
+            out["blend_pending"][:, N_BEFORE_ACTIVE:-1] = page["blend_pending"]
     if page is not None and page["network_n"][0] == out["network_n"][0]:
         for name in _ROW_FIELDS:
             out[name][:, _LATER_ROWS] = page[name]

@@ -31,7 +31,7 @@ LEAST_EVENTS: Final = 64
 MOST_EXPERIENCE: Final = 200_000
 """Positive events after which more of them make a partition's word no weightier; the blend's window of forgetting."""
 _OWN: Final = ("ring", "ring_n", "draws")
-"""Fields that say what a partition has seen, and no weights; what is pending (gradients of a step to come) is its own, too."""
+"""Fields that say what a partition has seen: no weights. Pending gradients of its next step are its own, too."""
 SHARED: Final = tuple(name for name in GLOBALS.names or () if name not in _OWN and not name.endswith("_pending"))
 
 
@@ -82,8 +82,7 @@ class SharedRankers:
         n = int(weights["ring_n"][0])
         with self._lock:
             member = self._members.get(partition)
-            n_before = int(member.told.weights["ring_n"][0]) if member is not None else 0
-            n_new = n - n_before if n >= n_before else n
+            n_new = _n_new(n, member)
             if n_new < LEAST_EVENTS:
                 return
             told = _Told(weights.copy(), n_new)
@@ -105,6 +104,12 @@ class SharedRankers:
             self._members.pop(partition, None)
             for member in self._members.values():
                 member.taken.pop(partition, None)
+
+
+def _n_new(n: int, member: _Member | None) -> int:
+    """Return how many events are new; of a partition that has told nothing yet, or begins anew, few count as new."""
+    n_before = int(member.told.weights["ring_n"][0]) if member is not None else None
+    return min(n, LEAST_EVENTS) if n_before is None or n < n_before else n - n_before
 
 
 def _take_mean(weights: Rows, counted: list[tuple[_Told, float]]) -> None:

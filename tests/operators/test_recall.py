@@ -9,18 +9,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from operators.arrays import MAX_CANDIDATES
+from operators.cooccurrence import FADING, N_LATEST
 from operators.params import N_CATEGORY_NEW, NEW_DAYS, NEW_EVENTS
 from operators.rank import begin, end
 from operators.recall import N_NEW, N_NEW_EMBEDDED, may_recall
 from state.ids import hash_id
 from state.kernel import kernel
-from state.layout import FLAG_DISLIKED, N_USER_SLOTS
+from state.layout import ENTITY_NEIGHBOURS, FLAG_DISLIKED, N_SLOTS, N_USER_SLOTS
 from tests.operators.world import DAY_S, HISTORIES, N_AISLES, N_ITEMS, Step, World, context_rows, is_clear, shoppers
 
 if TYPE_CHECKING:
     from operators.arrays import Entities, Users, Work
     from operators.params import LearnParams
     from state.arrays import Row, UInt8s
+    from tests.operators.world import Gathered
 
 
 def disliked_rows(world: World, user: int) -> set[int]:
@@ -35,6 +37,22 @@ def disliked_rows(world: World, user: int) -> set[int]:
         found |= {int(page["entity"][k]) for k in slots if page["flags"][k] & FLAG_DISLIKED}
         left, at = left - N_USER_SLOTS, int(page["next"])
     return found
+
+
+def of_latest(found: Gathered, row: int) -> float:
+    """Return what part of the events of the user's latest items an item came with, the latest counting most."""
+    recent = found.users.headers[found.u]
+    total, weight = 0.0, 1.0
+    for latest in recent["recent"][: min(int(recent["n_recent"]), N_LATEST)].tolist():
+        header = found.entities.headers[latest]
+        at, left = int(header["heads"][ENTITY_NEIGHBOURS]), int(header["n_neighbours"])
+        while latest > 0 and at > 0 and left > 0 and header["cooc_count"] > 0.0:
+            page = found.entities.neighbours[at]
+            came = page["rows"][: min(left, N_SLOTS)] == row
+            total += weight * float(page["weights"][: came.size][came].sum() / header["cooc_count"])
+            left, at = left - N_SLOTS, int(page["next"])
+        weight *= FADING
+    return total
 
 
 @kernel
@@ -101,6 +119,7 @@ def test_candidates_keep_their_promises(history: list[Step], n_in_catalogue: int
                     assert found.users.items[c["page"]]["entity"][c["slot"]] == c["row"]
                 assert c["cooc"] >= 0.0
                 assert c["cooc_cosine"] >= 0.0
+                assert np.isclose(c["cooc_latest"], of_latest(found, int(c["row"])), rtol=1e-4, atol=1e-6)
         assert is_clear(work), "release() must leave nothing behind"
 
 

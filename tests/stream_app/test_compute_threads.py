@@ -16,10 +16,12 @@ from state.ids import hash_id
 from state.memory_store import MemoryPageStore
 from stream_app import user_stage
 from stream_app.item_stage import ItemProcessor
+from stream_app.learned_pages import LAYOUTS, globals_of
 from stream_app.pools import Run, pooled_runs
 from stream_app.records import decode_slate
 from stream_app.replica import Replica
 from stream_app.settings import Settings
+from stream_app.shared_rankers import SharedRankers
 from stream_app.user_stage import UserProcessor
 from tests.operators.world import is_clear
 from tests.stream_app import harness
@@ -58,8 +60,9 @@ class Crew:
         self.replica = Replica(self.settings)
         self.items = ItemProcessor(self.settings, 0, 1, MemoryPageStore())
         self.items.restore(None)
+        rankers = SharedRankers()
         self.users = [
-            UserProcessor(self.settings, k, THREADS, 1, MemoryPageStore(), self.replica, reader=k)
+            UserProcessor(self.settings, k, THREADS, 1, MemoryPageStore(), self.replica, reader=k, rankers=rankers)
             for k in range(THREADS)
         ]
         for users in self.users:
@@ -86,6 +89,25 @@ class Crew:
         pages = self.items.flush(NOW_MS).pages
         self.items.committed()
         self.replica.apply_pages(pages)
+
+
+def test_what_one_learned_the_next_one_knows() -> None:
+    """A task that commits after others goes on from what they learned of ranking, and its own state has it then."""
+    crew = Crew()
+    crew.catalogue(0)
+    for k in range(THREADS - 1):
+        crew.teach(crew.run(k, 0))
+    first, _, last = crew.users
+    assert first.globals["blend"].any()
+    last.process(batch(THREADS - 1, 0), NOW_MS)
+    last.flush(NOW_MS)
+    own = last.globals["blend"].copy()
+    last.committed()
+    blend = last.globals["blend"]
+    assert 0.0 < np.linalg.norm(blend - first.globals["blend"]) < np.linalg.norm(own - first.globals["blend"])
+    pages = dict(last.flush(NOW_MS).pages)
+    kept = globals_of(*(pages.get(key) for key in LAYOUTS))  # type: ignore[arg-type]
+    assert (kept["blend"] == blend).all()
 
 
 def test_nothing_is_lost_between_threads() -> None:

@@ -147,7 +147,11 @@ class World:
         self.clock = FakeClock()
         self.consumer, self.processor, self.store = FakeConsumer(self.clock), FakeProcessor(self.clock), FakeStore()
         self.failures: list[BaseException] = []
-        spec = StageSpec("user", INPUT.topic, "changelog", "group", settings.commit_interval_ms, self._never)
+        self.closed: list[int] = []
+        spec = StageSpec(
+            "user", INPUT.topic, "changelog", "group", settings.commit_interval_ms, self._never,
+            on_closed=self.closed.append,
+        )  # fmt: skip
         context: Any = TaskContext(
             settings, spec, self.consumer, executor, executor, None, self._never, self.failures.append  # type: ignore[arg-type]  # fakes
         )  # fmt: skip
@@ -205,3 +209,4 @@ async def test_stopping_waits_for_what_closes_already(make_world: Callable[[Sett
     world.store.may_close.set()
     await stopping
     assert world.store.is_closed
+    assert world.closed == [0]
