@@ -1,7 +1,7 @@
 """B1's other half: what the lists of a worker under B1's load are worth, beside those that ``evaluate`` measures.
 
 Under a backlog what users teach about items comes back a commit interval later, which is thousands of events, and each
-of the partitions has rankers of its own. Both models see the same events; one is ``evaluate``'s own (one partition, the
+of the partitions has rankers of its own, which take the mean of all after their commits. Both models see the same events; one is ``evaluate``'s own (one partition, the
 replica at most 50 events behind), the other one has B1's partitions. Those commit one after the other, each once in an
 interval; its pages come back when the next one commits, and until then the replica has what each batch added to it.
 """
@@ -94,7 +94,7 @@ class PartitionedModel(ReplayModel):
         self._tasks[number].share()
 
 
-def measure_quality(n_events: int, *, partitions: int, interval: int, score_every: int = 10) -> dict[str, Any]:
+def measure_quality(n_events: int, *, partitions: int, interval: int, score_every: int = 3) -> dict[str, Any]:
     """Return the hit rates of X and O of both over the same events, and their ratios."""
     events, catalog = purchases(n_events)
     settings = Settings(hot_rows=10**9)
