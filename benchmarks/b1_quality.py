@@ -1,9 +1,10 @@
 """B1's other half: what the lists of a worker under B1's load are worth, beside those that ``evaluate`` measures.
 
 Under a backlog what users teach about items comes back a commit interval later, which is thousands of events, and each
-of the partitions has rankers of its own, which take the mean of all after their commits. Both models see the same events; one is ``evaluate``'s own (one partition, the
-replica at most 50 events behind), the other one has B1's partitions. Those commit one after the other, each once in an
-interval; its pages come back when the next one commits, and until then the replica has what each batch added to it.
+of the partitions has rankers of its own, which take the mean of all after their commits. Both models see the same
+events; one is ``evaluate``'s own (one partition, the replica at most 50 events behind), the other one has B1's
+partitions. Those commit one after the other, each once in an interval; its pages come back when the next one commits,
+and until then the replica has what each batch added to it.
 """
 
 from __future__ import annotations

@@ -106,7 +106,7 @@ class StageSpec:
     handover: Handover | None = None
     """Gets the pages of every commit of this worker's tasks, for a replica in the same process."""
     on_closed: Callable[[int], None] | None = None
-    """Told the partition whenever its task closes, in the event loop's thread."""
+    """Told the partition whenever its task closes, in the task's thread."""
 
     def thread_of(self, partition: int) -> int:
         """Return the number of the thread that a partition's task runs in, from 0 on."""

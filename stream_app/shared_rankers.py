@@ -3,7 +3,8 @@
 A partition's rankers (:data:`operators.arrays.GLOBALS`) learn from its own users. That is a part of the events, and
 less the more partitions there are. Weights that learned from different events are worth most as their mean [1]_: each
 partition goes on from there with its own events. What an event moves is then a share of a longer step, made where
-fewer events are known, so that all together learn about as one that sees everything.
+fewer events are known, so that all together learn about as one that sees everything. The Newton matrices, which say how
+long a step is, stay what each partition has: an alarm of its drift detector shortens its own alone.
 
 Only what was committed is shared. So a mean holds nothing that would be learned again after a crash, and what a
 partition took becomes part of its own state with its next commit.
@@ -24,37 +25,60 @@ import numpy as np
 from operators.arrays import GLOBALS
 
 if TYPE_CHECKING:
-    from state.arrays import Rows
+    from collections.abc import Iterable
 
-LEAST_EVENTS: Final = 64
-"""Positive events that a partition learns between two exchanges, at the least: fewer move too little."""
+    from state.arrays import Floats, Rows
+
+LEAST_EVENTS: Final = 16
+"""Positive events that a partition learns between two exchanges for each member, at the least.
+
+An exchange takes time for each member, so that what exchanges take of an event's time does not hang on their number.
+"""
 MOST_EXPERIENCE: Final = 200_000
 """Positive events after which more of them make a partition's word no weightier; the blend's window of forgetting."""
+BEGINNER: Final = 0.1
+"""A partition that knows less than this share of what another one knows takes over how sure that one is, too."""
+RANKING: Final = (
+    "blend", "category", "network", "network_sq", "network_out", "network_out_sq", "mean_network", "mean_network_out",
+)  # fmt: skip
+"""Weights that every positive event may teach."""
+SHARED: Final = {"ranking": RANKING, "reaction": ("reaction",), "discovery": ("discovery",)}
+"""Fields of which the mean is taken, by what they are learned from: events; reactions to slates; first times."""
 _OWN: Final = ("ring", "ring_n", "draws")
-"""Fields that say what a partition has seen: no weights. Pending gradients of its next step are its own, too."""
-SHARED: Final = tuple(name for name in GLOBALS.names or () if name not in _OWN and not name.endswith("_pending"))
+_TAKEN_OVER: Final = tuple(name for name in GLOBALS.names or () if name not in _OWN and not name.endswith("_pending"))
+"""What a beginner takes over: all but what a partition has seen, and the gradients of a step that is still to come."""
 
 
-@dataclass(frozen=True, slots=True)
 class _Told:
-    """What a partition had learned at a commit."""
+    """What a partition had learned at a commit.
 
-    weights: Rows
-    n_new: int
-    """Positive events since the commit before."""
+    Parameters
+    ----------
+    weights
+        A copy.
+    n_new
+        Positive events since it told the last time.
+    number
+        Of what the partition tells, from 0 on.
+    """
 
-    @property
-    def experience(self) -> int:
-        return min(int(self.weights["ring_n"][0]), MOST_EXPERIENCE)
+    def __init__(self, weights: Rows, n_new: int, number: int) -> None:
+        self.weights, self.n_new, self.number = weights, n_new, number
+        self.experience = min(int(weights["ring_n"][0]), MOST_EXPERIENCE)
+        self.known = {
+            "ranking": float(self.experience),
+            "reaction": _information(weights["reaction_gram"][0]),
+            "discovery": _information(weights["discovery_gram"][0]),
+        }
 
 
 @dataclass(slots=True)
 class _Member:
-    """A partition as the others know it, and what it knows of them."""
+    """A partition as the others know it, and what it has taken of them."""
 
     told: _Told
-    taken: dict[int, tuple[_Told, int]] = field(default_factory=dict)
-    """By partition: what was taken last, and how often."""
+    taken: dict[int, tuple[int, int]] = field(default_factory=dict)
+    """By partition: number of what it told, and how often it was taken before."""
 
 
 class SharedRankers:
@@ -67,36 +91,39 @@ class SharedRankers:
     def exchange(self, partition: int, weights: Rows) -> None:
         """Tell what a partition has committed, and give it the weighted mean of all.
 
-        A partition counts by the events it has learned since it told the last time, times those that it ever learned:
-        one that has just begun takes over what the others know and changes nothing of it. Who has told nothing new
-        counts half as much each time, so that a partition without traffic holds nobody back.
+        A partition counts by the events it has learned since it told the last time, times what it knows: positive
+        events in all, or the information of what reactions and first times taught. One that has just begun takes over
+        what the others know and changes nothing of it. Who has told nothing new counts half as much each time, so that
+        a partition without traffic holds nobody back.
 
         Parameters
         ----------
         partition
             Its number.
         weights
-            What it has learned, shape ``(1,)``, dtype :data:`operators.arrays.GLOBALS`; :data:`SHARED` is overwritten
-            if there is anybody else, and it has learned :data:`LEAST_EVENTS` since the last time.
+            What it has learned, shape ``(1,)``, dtype :data:`operators.arrays.GLOBALS`; overwritten if there is anybody
+            else, and it has learned enough since the last time (:data:`LEAST_EVENTS`). Weights that are not finite are
+            not told.
         """
         n = int(weights["ring_n"][0])
         with self._lock:
             member = self._members.get(partition)
-            n_new = _n_new(n, member)
-            if n_new < LEAST_EVENTS:
+            n_members = len(self._members) + (member is None)
+            n_new, least = _n_new(n, member, n_members)
+            if n_new < least or not _is_finite(weights):
                 return
-            told = _Told(weights.copy(), n_new)
+            told = _Told(weights.copy(), n_new, member.told.number + 1 if member is not None else 0)
             if member is None:
                 member = self._members[partition] = _Member(told)
             member.told = told
-            counted = [(told, float(told.n_new) * told.experience)]
+            all_told = [(told, 0)]
             for number, other in self._members.items():
                 if number != partition:
-                    before, times = member.taken.get(number, (None, 0))
-                    times = times + 1 if before is other.told else 0
-                    member.taken[number] = other.told, times
-                    counted.append((other.told, other.told.n_new * other.told.experience * 0.5**times))
-        _take_mean(weights, counted)
+                    all_told.append((other.told, _times_taken(member, number, other.told)))
+        _take_over(weights, told, [one for one, _ in all_told])
+        for model, names in SHARED.items():
+            counted = [(one, one.n_new * one.known[model] * 0.5**times) for one, times in all_told]
+            _take_mean(weights, names, told, counted)
 
     def leave(self, partition: int) -> None:
         """Forget a partition that the worker has no longer."""
@@ -106,17 +133,45 @@ class SharedRankers:
                 member.taken.pop(partition, None)
 
 
-def _n_new(n: int, member: _Member | None) -> int:
-    """Return how many events are new; of a partition that has told nothing yet, or begins anew, few count as new."""
+def _information(gram: Floats) -> float:
+    """Return the sum of the diagonal of a lower triangle that is stored row by row."""
+    n = int(np.sqrt(2 * gram.size))
+    k = np.arange(n)
+    return float(gram[k * (k + 3) // 2].sum())
+
+
+def _is_finite(weights: Rows) -> bool:
+    return all(bool(np.isfinite(weights[name]).all()) for names in SHARED.values() for name in names)
+
+
+def _n_new(n: int, member: _Member | None, n_members: int) -> tuple[int, int]:
+    """Return how many events are new, and how many there must be; few count if nothing was told, or it begins anew."""
     n_before = int(member.told.weights["ring_n"][0]) if member is not None else None
-    return min(n, LEAST_EVENTS) if n_before is None or n < n_before else n - n_before
+    if n_before is None or n < n_before:
+        return min(n, LEAST_EVENTS), LEAST_EVENTS
+    return n - n_before, LEAST_EVENTS * n_members
 
 
-def _take_mean(weights: Rows, counted: list[tuple[_Told, float]]) -> None:
-    total = sum(share for _, share in counted)
-    shares = [(told, share / total) for told, share in counted if share > 0.0]
-    if len(shares) < 2:  # noqa: PLR2004  # alone: nothing changes, not even a digit
+def _times_taken(member: _Member, partition: int, told: _Told) -> int:
+    """Return how often a member has taken what a partition tells, and note that it takes it once more."""
+    number, times = member.taken.get(partition, (-1, 0))
+    times = times + 1 if number == told.number else 0
+    member.taken[partition] = told.number, times
+    return times
+
+
+def _take_over(weights: Rows, told: _Told, everybody: Iterable[_Told]) -> None:
+    """Give a beginner what the most experienced one knows, with its matrices: else its steps would be too long."""
+    most = max(everybody, key=lambda one: one.experience)
+    if told.experience < BEGINNER * most.experience:
+        for name in _TAKEN_OVER:
+            weights[name] = most.weights[name]
+
+
+def _take_mean(weights: Rows, names: Iterable[str], own: _Told, counted: list[tuple[_Told, float]]) -> None:
+    shares = [(told, share) for told, share in counted if share > 0.0]
+    if all(told is own for told, _ in shares):  # nothing changes, not even a digit
         return
-    for name in SHARED:
-        mean = sum(np.float64(share) * told.weights[name] for told, share in shares)
-        weights[name] = np.rint(mean) if weights[name].dtype.kind == "u" else mean
+    total = sum(share for _, share in shares)
+    for name in names:
+        weights[name] = sum(np.float64(share / total) * told.weights[name] for told, share in shares)

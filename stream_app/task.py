@@ -313,10 +313,10 @@ class Task:
             await asyncio.gather(polling, return_exceptions=True)
         if self._context.spec.handover is not None:
             self._context.spec.handover.closed(self._partition)
-        if self._context.spec.on_closed is not None:
-            self._context.spec.on_closed(self._partition)
         self._state = "closed" if self._stopping else "recovering"
         if opened is not None:
+            if self._context.spec.on_closed is not None:  # in its thread: after what may still run there
+                await asyncio.shield(self._context.call(self._context.spec.on_closed, self._partition))
             await asyncio.shield(opened.close(self._context.call))
 
     async def _pause(self, delay_s: float) -> None:
