@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
     from state.arrays import Floats, Rows
 
-LEAST_EVENTS: Final = 16
-"""Positive events that a partition learns between two exchanges for each member, at the least.
+LEAST_EVENTS, PER_MEMBER = 64, 16
+"""Positive events that a partition learns between two exchanges at the least, and for each member.
 
 An exchange takes time for each member, so that what exchanges take of an event's time does not hang on their number.
 """
@@ -64,6 +64,8 @@ class _Told:
 
     def __init__(self, weights: Rows, n_new: int, number: int) -> None:
         self.weights, self.n_new, self.number = weights, n_new, number
+        self.flat = {model: _flat(weights, names) for model, names in SHARED.items()}
+        self.is_finite = all(bool(np.isfinite(numbers).all()) for numbers in self.flat.values())
         self.experience = min(int(weights["ring_n"][0]), MOST_EXPERIENCE)
         self.known = {
             "ranking": float(self.experience),
@@ -110,9 +112,11 @@ class SharedRankers:
             member = self._members.get(partition)
             n_members = len(self._members) + (member is None)
             n_new, least = _n_new(n, member, n_members)
-            if n_new < least or not _is_finite(weights):
+            if n_new < least:
                 return
             told = _Told(weights.copy(), n_new, member.told.number + 1 if member is not None else 0)
+            if not told.is_finite:
+                return
             if member is None:
                 member = self._members[partition] = _Member(told)
             member.told = told
@@ -123,7 +127,7 @@ class SharedRankers:
         _take_over(weights, told, [one for one, _ in all_told])
         for model, names in SHARED.items():
             counted = [(one, one.n_new * one.known[model] * 0.5**times) for one, times in all_told]
-            _take_mean(weights, names, told, counted)
+            _take_mean(weights, model, names, told, counted)
 
     def leave(self, partition: int) -> None:
         """Forget a partition that the worker has no longer."""
@@ -140,8 +144,9 @@ def _information(gram: Floats) -> float:
     return float(gram[k * (k + 3) // 2].sum())
 
 
-def _is_finite(weights: Rows) -> bool:
-    return all(bool(np.isfinite(weights[name]).all()) for names in SHARED.values() for name in names)
+def _flat(weights: Rows, names: Iterable[str]) -> Floats:
+    """Return the numbers of some fields, one field after another."""
+    return np.concatenate([weights[name].ravel() for name in names])
 
 
 def _n_new(n: int, member: _Member | None, n_members: int) -> tuple[int, int]:
@@ -149,7 +154,7 @@ def _n_new(n: int, member: _Member | None, n_members: int) -> tuple[int, int]:
     n_before = int(member.told.weights["ring_n"][0]) if member is not None else None
     if n_before is None or n < n_before:
         return min(n, LEAST_EVENTS), LEAST_EVENTS
-    return n - n_before, LEAST_EVENTS * n_members
+    return n - n_before, max(LEAST_EVENTS, PER_MEMBER * n_members)
 
 
 def _times_taken(member: _Member, partition: int, told: _Told) -> int:
@@ -168,10 +173,16 @@ def _take_over(weights: Rows, told: _Told, everybody: Iterable[_Told]) -> None:
             weights[name] = most.weights[name]
 
 
-def _take_mean(weights: Rows, names: Iterable[str], own: _Told, counted: list[tuple[_Told, float]]) -> None:
+def _take_mean(weights: Rows, model: str, names: Iterable[str], own: _Told, counted: list[tuple[_Told, float]]) -> None:
     shares = [(told, share) for told, share in counted if share > 0.0]
     if all(told is own for told, _ in shares):  # nothing changes, not even a digit
         return
     total = sum(share for _, share in shares)
+    mean = np.zeros_like(own.flat[model])
+    for told, share in shares:
+        mean += np.float32(share / total) * told.flat[model]
+    start = 0
     for name in names:
-        weights[name] = sum(np.float64(share / total) * told.weights[name] for told, share in shares)
+        end = start + weights[name].size
+        weights[name] = mean[start:end].reshape(weights[name].shape)
+        start = end

@@ -9,11 +9,11 @@ import pytest
 
 from operators.arrays import GLOBALS, new_globals
 from state.arrays import Rows
-from stream_app.shared_rankers import LEAST_EVENTS, MOST_EXPERIENCE, SHARED, SharedRankers
+from stream_app.shared_rankers import LEAST_EVENTS, MOST_EXPERIENCE, PER_MEMBER, SHARED, SharedRankers
 
 FIELDS = [name for names in SHARED.values() for name in names]
-ENOUGH = 4 * LEAST_EVENTS
-"""Positive events between two exchanges that are enough for up to four partitions."""
+ENOUGH = 2 * LEAST_EVENTS
+"""Positive events between two exchanges that are enough for up to eight partitions."""
 
 
 def learned(seed: int, n_events: int = 10_000) -> Rows:
@@ -173,3 +173,15 @@ def test_what_is_not_finite_stays_where_it_is() -> None:
     before = mine.tobytes()
     rankers.exchange(1, mine)
     assert mine.tobytes() == before
+
+
+def test_many_partitions_exchange_less_often() -> None:
+    """What exchanges take of an event's time does not hang on how many partitions there are."""
+    rankers, n = SharedRankers(), 10
+    for k in range(n):
+        rankers.exchange(k, learned(k))
+    for n_events, changes in ((PER_MEMBER * n - 1, False), (PER_MEMBER * n, True)):
+        mine = after(learned(0), n_events)
+        before = mine.tobytes()
+        rankers.exchange(0, mine)
+        assert (mine.tobytes() != before) == changes
