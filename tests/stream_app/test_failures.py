@@ -16,6 +16,7 @@ from state.store import StoreDamagedError, StoreError
 from stream_app import task
 from stream_app.failures import MAX_FAILURES, Failures, TaskFailedError, forget_frames
 from stream_app.recovery import Opened
+from tests.stream_app import harness
 
 
 def failures() -> Failures:
@@ -100,9 +101,16 @@ def test_a_task_that_failed_lets_go_of_its_rows(monkeypatch: pytest.MonkeyPatch)
     left: list[bool] = []
     consumer = LostBroker(TopicPartition("events", 0))
     meters = SimpleNamespace()
+    closed: list[int] = []
+
+    async def call(function: Any, *args: Any) -> None:
+        if function is not None:
+            function(*args)
+
     spec = SimpleNamespace(
-        name="user", input_topic="events", changelog_topic="c", handover=None, meters=meters, commit_interval_ms=100
-    )
+        name="user", input_topic="events", changelog_topic="c", handover=None, meters=meters, commit_interval_ms=100,
+        on_closed=closed.append,
+    )  # fmt: skip
 
     async def nothing(*_: object) -> None:
         return None
@@ -128,14 +136,16 @@ def test_a_task_that_failed_lets_go_of_its_rows(monkeypatch: pytest.MonkeyPatch)
         monkeypatch.setattr(task.Task, "_pause", no_pause)
         settings = SimpleNamespace(max_batch_events=1, longest_interval_ms=5_000)
         context: Any = SimpleNamespace(spec=spec, settings=settings, consumer=consumer)
-        context.facts, context.call = None, nothing
+        context.facts, context.call = None, call
         running = task.Task(context, 0)
         running.start()
-        await opened_again.wait()
+        async with asyncio.timeout(harness.TIMEOUT_S):
+            await opened_again.wait()
         await running.stop(1.0)
 
     asyncio.run(run())
     assert left == [False]
+    assert closed == [0]
 
 
 def test_frames_of_causes_are_forgotten_too() -> None:
