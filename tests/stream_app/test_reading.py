@@ -16,6 +16,8 @@ from hypothesis import strategies as st
 
 from stream_app.reading import ReadingError, RecordFile, read_records
 
+ARCHIVES = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"PAR1\x15")
+"""What archives and Parquet files begin with: as lines they are refused."""
 LINES = [b'{"event_id":"e1","value":1}', b"not json at all \xff\xfe", b'{"event_id":"e2"}']
 
 
@@ -54,10 +56,14 @@ def test_blank_lines_line_ends_and_a_byte_order_mark_are_no_records(tmp_path: Pa
     suffix=st.sampled_from([".jsonl", ".jsonl.gz", ".jsonl.zst"]),
 )
 def test_no_line_is_ever_lost(tmp_path_factory: pytest.TempPathFactory, lines: list[bytes], suffix: str) -> None:
-    """Whatever bytes the lines hold, all of them come out in their order."""
+    """Whatever bytes the lines hold, all of them come out in their order, unless the file begins like an archive."""
     lines = [line for line in lines if not line.startswith(b"\xef\xbb\xbf")]
     path = written(tmp_path_factory.mktemp("lines") / f"events{suffix}", b"".join(line + b"\n" for line in lines))
-    assert list(read_records(path)) == lines
+    if suffix == ".jsonl" and lines and lines[0].startswith(ARCHIVES):
+        with pytest.raises(ReadingError, match="rename it to"):
+            list(read_records(path))
+    else:
+        assert list(read_records(path)) == lines
 
 
 def test_archives_of_several_frames_are_read_to_the_end(tmp_path: Path) -> None:
