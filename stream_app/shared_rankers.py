@@ -4,7 +4,7 @@ A partition's rankers (:data:`operators.arrays.GLOBALS`) learn from its own user
 less the more partitions there are. Weights that learned from different events are worth most as their mean [1]_: each
 partition goes on from there with its own events. What an event moves is then a share of a longer step, made where
 fewer events are known, so that all together learn about as one that sees everything. The Newton matrices, which say how
-long a step is, stay what each partition has: an alarm of its drift detector shortens its own alone.
+long a step is, stay what each partition has: an alarm of its drift detector makes its own steps longer, and no others.
 
 Only what was committed is shared. So a mean holds nothing that would be learned again after a crash, and what a
 partition took becomes part of its own state with its next commit.
@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from operators.arrays import GLOBALS
+from operators.params import LearnParams
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -34,7 +35,7 @@ LEAST_EVENTS, PER_MEMBER = 64, 16
 
 An exchange takes time for each member, so that what exchanges take of an event's time does not hang on their number.
 """
-MOST_EXPERIENCE: Final = 200_000
+MOST_EXPERIENCE: Final = int(LearnParams().blend_memory)
 """Positive events after which more of them make a partition's word no weightier; the blend's window of forgetting."""
 BEGINNER: Final = 0.1
 """A partition that knows less than this share of what another one knows takes over how sure that one is, too."""
@@ -58,15 +59,14 @@ class _Told:
         A copy.
     n_new
         Positive events since it told the last time.
-    number
-        Of what the partition tells, from 0 on.
     """
 
-    def __init__(self, weights: Rows, n_new: int, number: int) -> None:
-        self.weights, self.n_new, self.number = weights, n_new, number
+    def __init__(self, weights: Rows, n_new: int) -> None:
+        self.weights, self.n_new = weights, n_new
+        self.n = int(weights["ring_n"][0])
         self.flat = {model: _flat(weights, names) for model, names in SHARED.items()}
         self.is_finite = all(bool(np.isfinite(numbers).all()) for numbers in self.flat.values())
-        self.experience = min(int(weights["ring_n"][0]), MOST_EXPERIENCE)
+        self.experience = min(self.n, MOST_EXPERIENCE)
         self.known = {
             "ranking": float(self.experience),
             "reaction": _information(weights["reaction_gram"][0]),
@@ -80,7 +80,7 @@ class _Member:
 
     told: _Told
     taken: dict[int, tuple[int, int]] = field(default_factory=dict)
-    """By partition: number of what it told, and how often it was taken before."""
+    """By partition: how many events it had learned when it told what was taken last, and how often that was taken."""
 
 
 class SharedRankers:
@@ -114,7 +114,7 @@ class SharedRankers:
             n_new, least = _n_new(n, member, n_members)
             if n_new < least:
                 return
-            told = _Told(weights.copy(), n_new, member.told.number + 1 if member is not None else 0)
+            told = _Told(weights.copy(), n_new)
             if not told.is_finite:
                 return
             if member is None:
@@ -151,7 +151,7 @@ def _flat(weights: Rows, names: Iterable[str]) -> Floats:
 
 def _n_new(n: int, member: _Member | None, n_members: int) -> tuple[int, int]:
     """Return how many events are new, and how many there must be; few count if nothing was told, or it begins anew."""
-    n_before = int(member.told.weights["ring_n"][0]) if member is not None else None
+    n_before = member.told.n if member is not None else None
     if n_before is None or n < n_before:
         return min(n, LEAST_EVENTS), LEAST_EVENTS
     return n - n_before, max(LEAST_EVENTS, PER_MEMBER * n_members)
@@ -159,9 +159,9 @@ def _n_new(n: int, member: _Member | None, n_members: int) -> tuple[int, int]:
 
 def _times_taken(member: _Member, partition: int, told: _Told) -> int:
     """Return how often a member has taken what a partition tells, and note that it takes it once more."""
-    number, times = member.taken.get(partition, (-1, 0))
-    times = times + 1 if number == told.number else 0
-    member.taken[partition] = told.number, times
+    n, times = member.taken.get(partition, (-1, 0))
+    times = times + 1 if n == told.n else 0
+    member.taken[partition] = told.n, times
     return times
 
 

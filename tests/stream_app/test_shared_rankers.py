@@ -96,11 +96,11 @@ def test_who_learned_more_counts_more() -> None:
 def test_a_beginner_takes_over_and_disturbs_nobody() -> None:
     """A partition that has just begun gets what the others know; they keep it."""
     rankers, old, new = SharedRankers(), learned(1, MOST_EXPERIENCE), learned(2, ENOUGH)
+    new["blend_gram"] = 0.5
     rankers.exchange(0, old.copy())
     beginner = new.copy()
     rankers.exchange(1, beginner)
     assert np.abs(beginner["blend"] - old["blend"]).max() < 5e-3
-    new["blend_gram"] = 0.5
     assert (beginner["blend_gram"] == old["blend_gram"]).all(), "else its first steps would be too long"
     assert beginner["network_n"] == old["network_n"]
     assert beginner["ring_n"] == ENOUGH
