@@ -8,7 +8,7 @@ import math
 
 import numpy as np
 
-from operators.arrays import ACTIVE, COLUMN, N_BLEND, N_COLUMNS, SQUARE, Accumulators, Entities, Users, Work
+from operators.arrays import Accumulators, Entities, Users, Work
 from operators.discovery import learn_discovery
 from operators.elementary import LOG2_E, add_with_squares, exponentials, logarithms, powers_of_two
 from operators.factors import accumulator
@@ -17,6 +17,7 @@ from operators.newton import newton_learn
 from operators.numeric import draw, uniform
 from operators.params import P_LONG
 from operators.perceptron import learn_perceptron
+from operators.weights import ACTIVE, COLUMN, N_BLEND, N_COLUMNS, SQUARE
 from state.arrays import Floats, Int32s, Row
 from state.kernel import inner_kernel, kernel
 

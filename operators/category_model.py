@@ -4,12 +4,13 @@ import math
 
 import numpy as np
 
-from operators.arrays import MAX_CATEGORY_CANDIDATES, N_CATEGORY, Accumulators, Entities, Users, Work
+from operators.arrays import MAX_CATEGORY_CANDIDATES, Accumulators, Entities, Users, Work
 from operators.elementary import add_scaled, dot, exponentials, logarithms, powers_of_two
 from operators.factors import accumulator
 from operators.newton import newton_learn
 from operators.numeric import DAY_S, FIXED_POINT, uniform
 from operators.params import AFFINITY_PRIOR, FAST_DAYS, MAX_BITS, P_LONG, P_SHORT, POPULARITY_DAYS, SLOW_DAYS
+from operators.weights import N_CATEGORY
 from state.arrays import Row
 from state.kernel import inner_kernel, kernel
 from state.layout import ENTITY_NEIGHBOURS, N_SLOTS, N_USER_SLOTS, USER_CATEGORIES

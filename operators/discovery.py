@@ -20,10 +20,11 @@ import math
 
 import numpy as np
 
-from operators.arrays import COLUMN, N_COLUMNS, N_DISCOVERY, OF_NEW, SQUARE, Entities, Work
+from operators.arrays import Entities, Work
 from operators.elementary import SMALLEST, add_with_squares, exponentials
 from operators.newton import newton_learn
 from operators.numeric import draw, uniform
+from operators.weights import COLUMN, N_COLUMNS, N_DISCOVERY, OF_NEW, SQUARE
 from state.arrays import Floats, Int32s, Row
 from state.kernel import inner_kernel
 

@@ -31,7 +31,7 @@ By number; :data:`FEATURES` names them. *Had only*: 0 for items that the user ne
 25  log share of sessions (had only)        51  affinity: near content vectors (never had)
 52  affinity: content direction (never)     53  nobody had it yet
 54  log co-occurrence with the latest items
-55… squares of those that :data:`operators.arrays.SQUARE` names
+55… squares of those that :data:`operators.weights.SQUARE` names
 ==  ======================================  ==  ======================================
 
 *Lateness* is the time since the user's last one, as ``log(1 + days)``, less the item's usual interval. *Affinity* is
@@ -42,23 +42,13 @@ import math
 
 import numpy as np
 
-from operators.arrays import (
-    COLUMN,
-    DIRECTION,
-    N_COLUMNS,
-    N_LOGS,
-    N_LOGS_HAD,
-    NEAR,
-    SQUARE,
-    Entities,
-    Users,
-    Work,
-)
+from operators.arrays import DIRECTION, NEAR, Entities, Users, Work
 from operators.content import content_affinity
 from operators.elementary import dot, logarithms
 from operators.numeric import DAY_S, FIXED_POINT, decay
 from operators.params import AFFINITY_PRIOR, FAST_DAYS, P_LONG, P_MIDDLE, P_SHORT, VOTE_PRIOR
 from operators.serving import BRAND, DEPARTMENT, KIND, N_TAGS, PRICE
+from operators.weights import COLUMN, N_COLUMNS, N_LOGS, N_LOGS_HAD, SQUARE
 from state.arrays import Floats, Int32s, Row
 from state.kernel import inner_kernel, kernel
 from state.layout import ENTITY_HEADER, FLAG_BITS, N_DELTAS, N_REPEATS

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from operators.arrays import N_RING, Accumulators, Entities, Users, Work
+from operators.arrays import Accumulators, Entities, Users, Work
 from operators.blend import learn_blend
 from operators.category_model import learn_categories
 from operators.factors import accumulator, build_query, sgd_step
@@ -24,6 +24,7 @@ from operators.user_profile import (
     find_slot,
     is_duplicate,
 )
+from operators.weights import N_RING
 from state.arrays import Floats, Int32s, Row, Rows, UInt8s
 from state.idmap import find
 from state.kernel import inner_kernel, kernel

@@ -7,7 +7,7 @@ With the blend's logit :math:`b_i` and the features :math:`x_i` of :mod:`operato
    z_i = ((x_i - c) / s, [\text{had}], 1),
 
 with :data:`N_HIDDEN` hidden units that both heads share, and a :math:`v` for items that the user had and one for new
-ones. Features that only items have which the user had (:data:`operators.arrays.HAD_ONLY`) are 0 in :math:`z` of the
+ones. Features that only items have which the user had (:data:`operators.weights.HAD_ONLY`) are 0 in :math:`z` of the
 others. It learns what the blend leaves over, from the blend's sample, by RMSprop [1]_; the blend learns as if it were
 not there [2]_. At first :math:`W` is drawn and :math:`v` is 0, so that it changes nothing until something is learned.
 Steps of one length keep it moving, and shake it where little can be foreseen. So slates and measures take the mean of
@@ -27,9 +27,10 @@ import math
 
 import numpy as np
 
-from operators.arrays import HAD_ONLY, N_HIDDEN, N_NETWORK, N_PLAIN, OF_HAD, OF_NONE, OF_ONE, Entities, Work
+from operators.arrays import Entities, Work
 from operators.elementary import exponentials
 from operators.numeric import counted, kth_largest
+from operators.weights import HAD_ONLY, N_HIDDEN, N_NETWORK, N_PLAIN, OF_HAD, OF_NONE, OF_ONE
 from operators.wide import WIDTH, add_rows, sum_rows, whole_rows
 from state.arrays import Floats, Int32s, Row
 from state.kernel import inner_kernel

@@ -29,13 +29,14 @@ import math
 
 import numpy as np
 
-from operators.arrays import N_REACTED, N_REACTION, N_REACTION_PLACES, Entities, Users, Work
+from operators.arrays import Entities, Users, Work
 from operators.blend import score_features
 from operators.elementary import exponentials
 from operators.features import fill_features
 from operators.newton import newton_learn
 from operators.numeric import draw, uniform
 from operators.perceptron import correct_logits
+from operators.weights import N_REACTED, N_REACTION, N_REACTION_PLACES
 from state.arrays import Floats, Row
 from state.kernel import inner_kernel, kernel
 from state.layout import N_EXPOSURES, N_SLATE, USER_EXPOSURES

@@ -180,7 +180,7 @@ def pick(
     m = 0
     while m < min(params.size, N_SLATE) and n_left > 0:
         if raised_by != 0.0 and 2 * n_new >= params.size:
-            _raise_new(candidates, scores, -raised_by)
+            scores[:] = work.scored[:n]
             raised_by = np.float32(0.0)
             if temperature > 0.0:
                 set_weights(scores, left, n_left, temperature, weights)

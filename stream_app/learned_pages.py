@@ -9,7 +9,7 @@ leaves them alone, and they count for nothing until they are learned.
 
 import numpy as np
 
-from operators.arrays import (
+from operators.weights import (
     ACTIVE,
     GLOBALS,
     N_BEFORE,
@@ -166,7 +166,7 @@ def globals_of(
     mean_perceptron: bytes | None = None,
     latest: bytes | None = None,
 ) -> Rows:
-    """Return what a partition learned, shape ``(1,)``, dtype :data:`operators.arrays.GLOBALS`, from its pages.
+    """Return what a partition learned, shape ``(1,)``, dtype :data:`operators.weights.GLOBALS`, from its pages.
 
     Raises
     ------

@@ -75,7 +75,7 @@ class Relearning:
         block
             Its number. It may be entered several times in a row.
         globals_
-            What the partition learned (:data:`operators.arrays.GLOBALS`); its matrices shrink at an alarm.
+            What the partition learned (:data:`operators.weights.GLOBALS`); its matrices shrink at an alarm.
         """
         state = self._state
         if block != state["block"]:

@@ -1,6 +1,6 @@
 """What the partitions of one worker learn of ranking, brought together: each takes the mean of all after its commits.
 
-A partition's rankers (:data:`operators.arrays.GLOBALS`) learn from its own users. That is a part of the events, and
+A partition's rankers (:data:`operators.weights.GLOBALS`) learn from its own users. That is a part of the events, and
 less the more partitions there are. Weights that learned from different events are worth most as their mean [1]_: each
 partition goes on from there with its own events. What an event moves is then a share of a longer step, made where
 fewer events are known, so that all together learn about as one that sees everything. The Newton matrices, which say how
@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from operators.arrays import GLOBALS
 from operators.params import LearnParams
+from operators.weights import GLOBALS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -103,9 +103,9 @@ class SharedRankers:
         partition
             Its number.
         weights
-            What it has learned, shape ``(1,)``, dtype :data:`operators.arrays.GLOBALS`; overwritten if there is anybody
-            else, and it has learned enough since the last time (:data:`LEAST_EVENTS`). Weights that are not finite are
-            not told.
+            What it has learned, shape ``(1,)``, dtype :data:`operators.weights.GLOBALS`; overwritten if there is
+            anybody else, and it has learned enough since the last time (:data:`LEAST_EVENTS`). Weights that are not
+            finite are not told.
         """
         n = int(weights["ring_n"][0])
         with self._lock:

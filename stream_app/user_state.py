@@ -4,10 +4,11 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from operators.arrays import Users, new_accumulators, new_globals, new_work
+from operators.arrays import Users, new_accumulators, new_work
 from operators.draw import greedy_choices
 from operators.load import STRETCH, Load, LoadParams
 from operators.params import LearnParams, SlateParams
+from operators.weights import new_globals
 from state.arrays import Rows
 from state.layout import USER_HEADER, USER_PAGES
 from state.table import RowTable

@@ -8,9 +8,9 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from operators.arrays import ACTIVE
 from operators.blend import MAX_SAMPLE, _sample, score_features
 from operators.features import fill_features
+from operators.weights import ACTIVE
 from tests.operators.world import HISTORIES, Step, World, no_nan, shoppers
 
 if TYPE_CHECKING:

@@ -7,10 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numba import njit
 
-from operators.arrays import N_DISCOVERY
 from operators.blend import score_features
 from operators.discovery import AT_LOGIT, correct_discoveries, learn_discovery
 from operators.features import fill_features
+from operators.weights import N_DISCOVERY
 from tests.operators.world import HISTORIES, Gathered, Step, World, no_nan, shoppers
 
 

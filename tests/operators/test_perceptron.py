@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from numba import njit
 
-from operators.arrays import HAD_ONLY, N_PLAIN, OF_HAD, OF_NONE, OF_ONE, new_globals
 from operators.perceptron import (
     CENTRE,
     LEAST,
@@ -18,6 +17,7 @@ from operators.perceptron import (
     correct_logits,
     learn_perceptron,
 )
+from operators.weights import HAD_ONLY, N_PLAIN, OF_HAD, OF_NONE, OF_ONE, new_globals
 from tests.operators.test_discovery import blended, in_context
 from tests.operators.world import Gathered, World, no_nan, shoppers
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from benchmarks import policy_simulator
-from operators.arrays import N_REACTED, N_REACTION
 from operators.rank import score_all
 from operators.reactions import AT_PLACES, AT_SHOWN, learn_reaction, reacted_place
+from operators.weights import N_REACTED, N_REACTION
 from stream_app.learned_pages import GLOBALS_KEY, REACTIONS_KEY
 from stream_app.records import Event
 from tests.operators.world import N_ITEMS, N_USERS, NOW_MS, START_MS, World

@@ -126,11 +126,8 @@ def cap_in_force(context: Context, arm: Arm, size: int = 10) -> int:
 def probabilities(context: Context, arm: Arm, taken: list[int], size: int = 10) -> np.ndarray:
     """Return the probability of each candidate for the slot after those taken, from the rules as they are written."""
     logits, category, had, may = context.arrays()
-    if arm.discovery_slots:
-        raised_by = np.float32(math.log(SlateParams().discovery_worth))
-        logits[~had] += raised_by
-        if 2 * (~had[taken]).sum() >= size:
-            logits[~had] -= raised_by  # which leaves a last digit of float32 other than it was
+    if arm.discovery_slots and 2 * (~had[taken]).sum() < size:
+        logits[~had] += np.float32(math.log(SlateParams().discovery_worth))
     eligible = may.copy()
     eligible[taken] = False
     cap = cap_in_force(context, arm, size)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from operators.arrays import (
+from operators.weights import (
     ACTIVE,
     GLOBALS,
     N_BEFORE,

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from structlog.testing import capture_logs
 
-from operators.arrays import new_globals
 from operators.params import LearnParams
+from operators.weights import new_globals
 from stream_app.pools import BLOCK
 from stream_app.relearning import DEFAULTS, MATRICES, Relearning, RelearnParams
 from tests.stream_app.test_user_stage import NOW_MS, World, event, shoppers

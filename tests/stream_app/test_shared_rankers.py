@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from operators.arrays import GLOBALS, new_globals
+from operators.weights import GLOBALS, new_globals
 from state.arrays import Rows
 from stream_app.shared_rankers import LEAST_EVENTS, MOST_EXPERIENCE, PER_MEMBER, SHARED, SharedRankers
 

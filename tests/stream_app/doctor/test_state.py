@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from operators.arrays import new_globals
+from operators.weights import new_globals
 from state.codec import KIND_HEADER, KIND_POLICY, LayoutError, page_key
 from state.layout import ENTITY_HEADER, USER_HEADER, disk_bytes
 from stream_app.changelog import CHECKPOINT_KEY
