@@ -56,7 +56,8 @@ class Entities(NamedTuple):
     """The read replica of all items and categories.
 
     ``category`` is the dense category number of an item row (-1 unknown), ``available`` 1 where it may be recommended;
-    ``category_rows`` maps dense numbers to entity rows, ``category_of_row`` back.
+    ``category_rows`` maps dense numbers to entity rows, ``category_of_row`` back; ``category_vectors`` says which of
+    :data:`operators.weights.N_CATEGORY_VECTORS` vectors each of them has, the same one in every worker.
     ``scan`` lists popular items, ``scan_factors`` their target factors and, in the last row, biases side by side, shape
     ``(N_FACTORS + 1, scan.size)``. ``totals`` holds the numbers of interactions, of items, and of items with a content
     vector, float64.
@@ -74,6 +75,7 @@ class Entities(NamedTuple):
     available: UInt8s
     category_of_row: Int32s
     category_rows: Int32s
+    category_vectors: Int32s
     category_top: Int32s
     category_top_key: Floats
     category_n_top: Int32s

@@ -111,7 +111,7 @@ def learn_blend(
     fill_features(users, u, entities, work, picked[:m], n_context_categories, now_s)
     score_features(entities, globals_.blend, work, picked[:m], p)
     corrected[:m] = p[:m]
-    loss = learn_perceptron(globals_, work, picked, corrected, lift, m, weight)
+    loss = learn_perceptron(entities, globals_, work, picked, corrected, lift, m, weight)
     auc = _share_below(corrected, inverse, m)
     learn_discovery(entities, globals_, work, picked, corrected, lift, m, weight, memory)
     total = 0.0

@@ -3,16 +3,18 @@ r"""A small perceptron over the blend's features: what a sum of the features, ea
 With the blend's logit :math:`b_i` and the features :math:`x_i` of :mod:`operators.features`, in units of
 :data:`SPREAD` from :data:`CENTRE`,
 
-.. math:: l_i = b_i + \alpha \, o_i, \qquad o_i = v_{h(i)} \cdot \max(0, W^T z_i), \qquad
+.. math:: l_i = b_i + \alpha \, o_i, \qquad o_i = (v_{h(i)} + u_{k(i)}) \cdot \max(0, W^T z_i), \qquad
    z_i = ((x_i - c) / s, [\text{had}], 1),
 
-with :data:`N_HIDDEN` hidden units that both heads share, and a :math:`v` for items that the user had and one for new
-ones. Features that only items have which the user had (:data:`operators.weights.HAD_ONLY`) are 0 in :math:`z` of the
-others. It learns what the blend leaves over, from the blend's sample, by RMSprop [1]_; the blend learns as if it were
-not there [2]_. At first :math:`W` is drawn and :math:`v` is 0, so that it changes nothing until something is learned.
-Steps of one length keep it moving, and shake it where little can be foreseen. So slates and measures take the mean of
-its weights over the latest steps [3]_. How much that counts is learned as well: :math:`\alpha`, by Newton's steps, is 1
-where it is right about how sure it is, and 0 where it says nothing.
+with :data:`N_HIDDEN` hidden units that all items share, a :math:`v` for items that the user had and one for new ones,
+and a :math:`u` for each category [4]_: what is bought once a week is not what is bought once a year. Features that only
+items have which the user had (:data:`operators.weights.HAD_ONLY`) are 0 in :math:`z` of the others. It learns what the
+blend leaves over, from the blend's sample, by RMSprop [1]_; the blend learns as if it were not there [2]_. At first
+:math:`W` is drawn, and :math:`v` and :math:`u` are 0, so that it changes nothing until something is learned. Steps of
+one length keep it moving, and shake it where little can be foreseen. So slates and measures take the mean of its
+weights over the latest steps [3]_. A category is met seldom, and has to be learned from then: each :math:`u` has a rate
+of its own, by Adagrad, and no mean. How much all of it counts is learned as well: :math:`\alpha`, by Newton's steps, is
+1 where it is right about how sure it is, and 0 where it says nothing.
 
 References
 ----------
@@ -21,6 +23,8 @@ References
    logits are summed up.
 .. [3] Polyak, Juditsky (1992), SIAM Journal on Control and Optimization 30, "Acceleration of stochastic approximation
    by averaging"; here the mean forgets.
+.. [4] Ha, Dai, Le (2017), ICLR, "HyperNetworks": weights of a layer that follow from an embedding of what it is about;
+   here they are the embedding.
 """
 
 import math
@@ -44,6 +48,8 @@ MEAN_MEMORY, MEAN_SHARE = 10_000.0, 0.02
 GATE_MEMORY, GATE_PRIOR = 20_000.0, 50.0
 """Steps that the weight of all of it is learned from, and what stands beside their information (1 / variance)."""
 LARGEST_GATE = 1.5
+CATEGORY_RATE, CATEGORY_PRIOR = 0.05, 10.0
+"""Step of a category's vector at a gradient of 1, before it had any; mean squares of gradients that it begins with."""
 SHORTEST = np.float32(1e-6)
 """Gradients below it are as good as none."""
 N_LIKELY = 64
@@ -100,21 +106,39 @@ def _scale(network: Floats, weights: Floats, start: Floats) -> None:
 
 
 @inner_kernel(fastmath={"reassoc", "contract"})
-def _output(hidden: Floats, weights: Floats) -> float:
+def _output(hidden: Floats, weights: Floats, of_category: Floats) -> float:
     total = np.float32(0.0)
     for j in range(hidden.shape[0]):
-        total += max(hidden[j], np.float32(0.0)) * weights[j]
+        total += max(hidden[j], np.float32(0.0)) * (weights[j] + of_category[j])
     return float(total)
 
 
 @inner_kernel
+def _find_vectors(entities: Entities, work: Work, which: Int32s, out: Int32s) -> None:
+    """Write the number of the vector of each candidate's category to ``out``, shape ``(n,)``."""
+    candidates, category_of, vectors = work.candidates, entities.category, entities.category_vectors
+    for k in range(which.shape[0]):
+        out[k] = vectors[category_of[candidates[which[k]].row]]
+
+
+@inner_kernel
 def _forward(
-    network: Floats, network_out: Floats, work: Work, which: Int32s, weights: Floats, said: Floats, hidden: Floats
+    network: Floats,
+    network_out: Floats,
+    of_category: Floats,
+    work: Work,
+    which: Int32s,
+    vectors: Int32s,
+    weights: Floats,
+    said: Floats,
+    hidden: Floats,
 ) -> None:
     """Write what the perceptron says of the candidates ``which``, and keep their hidden units.
 
     Parameters
     ----------
+    vectors
+        From :func:`_find_vectors`, rows of ``of_category``.
     said
         Shape ``(n,)``; overwritten.
     weights
@@ -132,19 +156,23 @@ def _forward(
         x = work.features[which[k]]
         if work.candidates[which[k]].had:
             sum_rows(x, _HAD_ROWS, weights, start[0], units)
-            said[k] = _output(units, out[0])
+            said[k] = _output(units, out[0], of_category[vectors[k]])
         else:
             sum_rows(x, _NEW_ROWS, weights, start[1], units)
-            said[k] = _output(units, out[1])
+            said[k] = _output(units, out[1], of_category[vectors[k]])
 
 
 @inner_kernel(allocates=True)
-def correct_logits(globals_: Row, work: Work, which: Int32s, logits: Floats) -> None:
+def correct_logits(entities: Entities, globals_: Row, work: Work, which: Int32s, logits: Floats) -> None:
     """Add to the blend's logits of the candidates ``which``, shape ``(n,)``, whose features are filled."""
     n = which.shape[0]
     said, hidden = np.empty(n, np.float32), np.empty((1, N_HIDDEN), np.float32)
-    weights = np.empty((N_NETWORK + 4, N_HIDDEN), np.float32)
-    _forward(globals_.mean_network, globals_.mean_network_out, work, which, weights, said, hidden)
+    weights, vectors = np.empty((N_NETWORK + 4, N_HIDDEN), np.float32), np.empty(n, np.int32)
+    _find_vectors(entities, work, which, vectors)
+    _forward(
+        globals_.mean_network, globals_.mean_network_out, globals_.network_category, work, which, vectors, weights,
+        said, hidden,
+    )  # fmt: skip
     for k in range(n):
         logits[k] += globals_.network_gate[0] * said[k]
 
@@ -160,7 +188,7 @@ def correct_all(entities: Entities, globals_: Row, work: Work, n: int, n_likely:
     which = np.empty(n, np.int32)
     m = _likely(entities, work, n, n_likely, logits, which)
     said = logits[which[:m]]
-    correct_logits(globals_, work, which[:m], said)
+    correct_logits(entities, globals_, work, which[:m], said)
     total, count = np.zeros(2, np.float64), np.zeros(2, np.int64)
     for j in range(m):
         had = candidates[which[j]].had
@@ -198,7 +226,14 @@ def _likely(entities: Entities, work: Work, n: int, n_likely: int, logits: Float
 
 @inner_kernel(allocates=True)
 def learn_perceptron(
-    globals_: Row, work: Work, picked: Int32s, logits: Floats, lift: Floats, m: int, weight: float
+    entities: Entities,
+    globals_: Row,
+    work: Work,
+    picked: Int32s,
+    logits: Floats,
+    lift: Floats,
+    m: int,
+    weight: float,
 ) -> float:
     """Make one softmax step towards the first candidate of the blend's sample.
 
@@ -219,15 +254,22 @@ def learn_perceptron(
     """
     weights, hidden = np.empty((N_NETWORK + 4, N_HIDDEN), np.float32), np.empty((m, N_HIDDEN), np.float32)
     said, p = np.empty(m, np.float32), np.empty(m, np.float32)
-    mean_said = np.empty(m, np.float32)
-    _forward(globals_.mean_network, globals_.mean_network_out, work, picked[:m], weights, mean_said, hidden)
+    mean_said, vectors = np.empty(m, np.float32), np.empty(m, np.int32)
+    of_category = globals_.network_category
+    _find_vectors(entities, work, picked[:m], vectors)
+    _forward(
+        globals_.mean_network, globals_.mean_network_out, of_category, work, picked[:m], vectors, weights, mean_said,
+        hidden,
+    )  # fmt: skip
     gate = float(globals_.network_gate[0])
     total = _expected(logits, lift, mean_said, gate, m, p)
     if not math.isfinite(total):
         return math.nan
     loss = -math.log(max(p[0] / total, 1e-12))
     _learn_gate(globals_, mean_said, p, total, m, weight)
-    _forward(globals_.network, globals_.network_out, work, picked[:m], weights, said, hidden)
+    _forward(
+        globals_.network, globals_.network_out, of_category, work, picked[:m], vectors, weights, said, hidden
+    )  # fmt: skip
     total = _expected(logits, lift, said, 1.0, m, p)
     for k in range(m):
         logits[k] += gate * mean_said[k]
@@ -241,11 +283,16 @@ def learn_perceptron(
         if g == 0.0:
             continue
         head = 0 if work.candidates[picked[k]].had else 1
-        _back(np.float32(weight * g), hidden[k], weights[N_NETWORK + 2 + head], out_gradient[head], back)
+        out = weights[N_NETWORK + 2 + head]
+        _back(np.float32(weight * g), hidden[k], out, of_category[vectors[k]], out_gradient[head], back)
         for j in range(back.shape[0]):
             sums[head, j] += back[j]
         add_rows(work.features[picked[k]], _NEW_ROWS if head else _HAD_ROWS, back, gradient)
     _unscale(gradient, sums)
+    for k in range(m):
+        if p[k] != 0.0:
+            at = vectors[k]
+            _step_category(of_category[at], globals_.network_category_sq[at : at + 1], weight * p[k], hidden[k])
     globals_.network_n = counted(globals_.network_n)
     fresh = 1.0 / (1.0 - math.exp(-float(globals_.network_n) / MEMORY))
     for f in range(N_NETWORK):
@@ -298,12 +345,25 @@ def _learn_gate(globals_: Row, said: Floats, p: Floats, total: float, m: int, we
 
 
 @inner_kernel
-def _back(g: np.float32, hidden: Floats, out: Floats, out_gradient: Floats, back: Floats) -> None:
+def _back(g: np.float32, hidden: Floats, out: Floats, of_category: Floats, out_gradient: Floats, back: Floats) -> None:
     """Add one candidate's gradient of the output's weights, and write that of its hidden units to ``back``."""
     for j in range(back.shape[0]):
         unit = hidden[j]
         out_gradient[j] += g * max(unit, np.float32(0.0))
-        back[j] = g * out[j] if unit > np.float32(0.0) else np.float32(0.0)
+        back[j] = g * (out[j] + of_category[j]) if unit > np.float32(0.0) else np.float32(0.0)
+
+
+@inner_kernel(fastmath={"reassoc", "contract"})
+def _step_category(weights: Floats, squares: Floats, g: float, hidden: Floats) -> None:
+    """Make one candidate's step of its category's vector; ``squares``, shape ``(1,)``, sums up mean squares."""
+    total = np.float32(0.0)
+    for j in range(hidden.shape[0]):
+        unit = max(hidden[j], np.float32(0.0))
+        total += unit * unit
+    squares[0] += np.float32(g * g / hidden.shape[0]) * total
+    step = np.float32(CATEGORY_RATE * g / math.sqrt(squares[0] + CATEGORY_PRIOR))
+    for j in range(hidden.shape[0]):
+        weights[j] -= step * max(hidden[j], np.float32(0.0))
 
 
 @inner_kernel

@@ -165,7 +165,7 @@ def learn_reaction(
         return math.nan
     fill_features(users, u, entities, work, which[:n], n_context_categories, now_s)
     score_features(entities, globals_.blend, work, which[:n], scores[:n])
-    correct_logits(globals_, work, which[:n], scores[:n])
+    correct_logits(entities, globals_, work, which[:n], scores[:n])
     highest, total = -1e30, 0.0
     n = 0
     for k in range(np.int64(header.n_shown)):

@@ -51,6 +51,8 @@ N_HIDDEN = 32
 """Hidden units of :mod:`operators.perceptron`."""
 N_NETWORK = N_PLAIN + 2
 """Rows of its weights: those of the plain features, and two more."""
+N_CATEGORY_VECTORS = 256
+"""Vectors of its output that categories are hashed to: with more categories some share one."""
 OF_ONE, OF_NONE, OF_HAD = 21, N_PLAIN, N_PLAIN + 1
 """Rows of them: of the feature that is always 1, of the column that is 0, and of an item that the user had."""
 _NETWORK_SEED = 7
@@ -85,13 +87,16 @@ GLOBALS = np.dtype(
         ("network_out_sq", "<f4", (2, N_HIDDEN)),
         ("network_n", "<u4"),
         ("network_gate", "<f4", (2,)),
+        ("network_category", "<f4", (N_CATEGORY_VECTORS, N_HIDDEN)),
+        ("network_category_sq", "<f4", (N_CATEGORY_VECTORS,)),
         ("mean_network", "<f4", (N_NETWORK, N_HIDDEN)),
         ("mean_network_out", "<f4", (2, N_HIDDEN)),
     ]
 )
 """What a partition learns for all of its users: weights of both heads, of the category model, recent positives, what
 reactions to slates taught, what first times did (``discovery``), the perceptron with the mean squares of its
-gradients (``network``), and the mean of its weights over time: the fields of these four are pages of their own."""
+gradients (``network``), what categories add to its output, and the mean of its weights over time: the fields of these
+five are pages of their own."""
 
 
 def new_globals() -> Rows:

@@ -36,6 +36,7 @@ class EntityArrays:
         self._available: UInt8s = np.zeros(0, np.uint8)
         self._category_of_row: Int32s = np.zeros(0, np.int32)
         self._category_rows: Int32s = np.zeros(0, np.int32)
+        self._category_vectors: Int32s = np.zeros(0, np.int32)
         self._category_top: Int32s = np.zeros((0, N_CATEGORY_TOP), np.int32)
         self._category_top_key: Floats = np.zeros((0, N_CATEGORY_TOP), np.float32)
         self._category_n_top: Int32s = np.zeros(0, np.int32)
@@ -67,6 +68,7 @@ class EntityArrays:
 
     def _size_categories(self, n: int) -> None:
         self._category_rows = grown(self._category_rows, n, -1)
+        self._category_vectors = grown(self._category_vectors, n, 0)
         self._category_top = grown(self._category_top, n, 0)
         self._category_top_key = grown(self._category_top_key, n, 0)
         self._category_n_top = grown(self._category_n_top, n, 0)
@@ -118,6 +120,7 @@ class EntityArrays:
             available=self._available,
             category_of_row=self._category_of_row,
             category_rows=self._category_rows,
+            category_vectors=self._category_vectors,
             category_top=self._category_top,
             category_top_key=self._category_top_key,
             category_n_top=self._category_n_top,

@@ -13,6 +13,7 @@ from operators.attributes import attribute_numbers, tag_numbers
 from operators.popular import list_new, update_top, withdraw_from_category
 from operators.serving import N_ATTRIBUTES, count_attributes
 from operators.signatures import signatures
+from operators.weights import N_CATEGORY_VECTORS
 from state.arrays import Int32s, UInt64s
 from state.ids import hash_category, hash_ids
 from state.layout import EPOCH_2000_S, KIND_CATEGORY
@@ -208,6 +209,7 @@ class JoinedCatalog(EntityArrays):
             self.category_paths.append(path)
             self._category_of_row[row] = dense
             self._category_rows[dense] = row
+            self._category_vectors[dense] = hash_category(path) % N_CATEGORY_VECTORS
             self._n_categories[0] = dense + 1
             self.table.headers.records[row]["kind"] = KIND_CATEGORY
         return dense

@@ -1,10 +1,11 @@
 """What a partition learned for all of its users, as the pages that stand in its state.
 
-There are seven: the first with most of it, one with what reactions to slates taught, one with what belongs to content
+There are eight: the first with most of it, one with what reactions to slates taught, one with what belongs to content
 vectors in the blend, one with what first times taught of discoveries, one with the perceptron, one with the mean of
-its weights over time, and one with what belongs to the co-occurrence with the latest items in blend and perceptron. All
-but the first may be missing, and are not written before there is something in them: a version that does not know them
-leaves them alone, and they count for nothing until they are learned.
+its weights over time, one with what belongs to the co-occurrence with the latest items in blend and perceptron, and one
+with the perceptron's vectors of categories. All but the first may be missing, and are not written before there is
+something in them: a version that does not know them leaves them alone, and they count for nothing until they are
+learned.
 """
 
 import numpy as np
@@ -34,6 +35,7 @@ DISCOVERIES_KEY = page_key(3, KIND_GLOBALS)
 PERCEPTRON_KEY = page_key(4, KIND_GLOBALS)
 MEAN_PERCEPTRON_KEY = page_key(5, KIND_GLOBALS)
 LATEST_KEY = page_key(6, KIND_GLOBALS)
+CATEGORIES_KEY = page_key(7, KIND_GLOBALS)
 
 _N_GRAM, _N_FIRST_GRAM, _N_BEFORE_GRAM = (n * (n + 1) // 2 for n in (ACTIVE.size, N_FIRST_ACTIVE, N_BEFORE_ACTIVE))
 _ROWS_BEFORE = np.array([*range(N_PLAIN_BEFORE), OF_HAD, OF_NONE])
@@ -48,9 +50,12 @@ _CUT = {
 _NAMES = GLOBALS.names or ()
 _REACTIONS = tuple(name for name in _NAMES if name.startswith("reaction"))
 _DISCOVERIES = tuple(name for name in _NAMES if name.startswith("discovery"))
-_PERCEPTRON = tuple(name for name in _NAMES if name.startswith("network"))
+_CATEGORIES = tuple(name for name in _NAMES if name.startswith("network_category"))
+_PERCEPTRON = tuple(name for name in _NAMES if name.startswith("network") and name not in _CATEGORIES)
 _MEANS = tuple(name for name in _NAMES if name.startswith("mean_network"))
-_WHOLE = [name for name in _NAMES if name not in {*_CUT, *_REACTIONS, *_DISCOVERIES, *_PERCEPTRON, *_MEANS}]
+_WHOLE = [
+    name for name in _NAMES if name not in {*_CUT, *_REACTIONS, *_DISCOVERIES, *_PERCEPTRON, *_CATEGORIES, *_MEANS}
+]
 FIRST = np.dtype([(name, *_CUT[name]) if name in _CUT else (name, GLOBALS[name]) for name in [*_CUT, *_WHOLE]])
 REACTIONS = np.dtype([(name, GLOBALS[name]) for name in _REACTIONS])
 DISCOVERIES = np.dtype([(name, GLOBALS[name]) for name in _DISCOVERIES])
@@ -88,6 +93,12 @@ LATEST = np.dtype(
         *((name, "<f4", (N_PLAIN - N_PLAIN_BEFORE, N_HIDDEN)) for name in _ROW_FIELDS),
     ]
 )
+CATEGORIES = np.dtype(
+    [
+        ("network_n", "<u4"),  # as in the perceptron's page that was written with this one
+        *((name, GLOBALS[name]) for name in _CATEGORIES),
+    ]
+)
 LAYOUTS = {
     GLOBALS_KEY: FIRST,
     REACTIONS_KEY: REACTIONS,
@@ -96,6 +107,7 @@ LAYOUTS = {
     PERCEPTRON_KEY: PERCEPTRON,
     MEAN_PERCEPTRON_KEY: MEAN_PERCEPTRON,
     LATEST_KEY: LATEST,
+    CATEGORIES_KEY: CATEGORIES,
 }
 """Layout of each page by its key, in the order in which :func:`globals_of` takes them."""
 
@@ -157,6 +169,11 @@ def latest_page(globals_: Rows) -> bytes:
     return out.tobytes()
 
 
+def categories_page(globals_: Rows) -> bytes:
+    """Return the bytes of the page with the perceptron's vectors of categories."""
+    return _part(globals_, CATEGORIES)
+
+
 def globals_of(
     first: bytes,
     reactions: bytes | None = None,
@@ -165,6 +182,7 @@ def globals_of(
     perceptron: bytes | None = None,
     mean_perceptron: bytes | None = None,
     latest: bytes | None = None,
+    categories: bytes | None = None,
 ) -> Rows:
     """Return what a partition learned, shape ``(1,)``, dtype :data:`operators.weights.GLOBALS`, from its pages.
 
@@ -194,6 +212,11 @@ def globals_of(
             out["blend_gram"][:, _N_FIRST_GRAM:_N_BEFORE_GRAM] = page["blend_gram"]
             out["blend_pending"][:, N_FIRST_ACTIVE:N_BEFORE_ACTIVE] = page["blend_pending"]
     _take_latest(out, latest)
+    if categories is not None:
+        page = _read(categories, CATEGORIES)
+        if page["network_n"][0] == out["network_n"][0]:  # else the hidden units have learned to do without them
+            for name in _CATEGORIES:
+                out[name] = page[name]
     return out
 
 

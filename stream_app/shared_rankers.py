@@ -40,7 +40,8 @@ MOST_EXPERIENCE: Final = int(LearnParams().blend_memory)
 BEGINNER: Final = 0.1
 """A partition that knows less than this share of what another one knows takes over how sure that one is, too."""
 RANKING: Final = (
-    "blend", "category", "network", "network_sq", "network_out", "network_out_sq", "mean_network", "mean_network_out",
+    "blend", "category", "network", "network_sq", "network_out", "network_out_sq", "network_category",
+    "network_category_sq", "mean_network", "mean_network_out",
 )  # fmt: skip
 """Weights that every positive event may teach."""
 SHARED: Final = {"ranking": RANKING, "reaction": ("reaction",), "discovery": ("discovery",)}

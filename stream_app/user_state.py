@@ -15,12 +15,14 @@ from state.table import RowTable
 from state.updates import COUNTS, GRADIENTS, PAIRS
 from stream_app.interval import Interval
 from stream_app.learned_pages import (
+    CATEGORIES_KEY,
     DISCOVERIES_KEY,
     LATEST_KEY,
     LAYOUTS,
     MEAN_PERCEPTRON_KEY,
     PERCEPTRON_KEY,
     REACTIONS_KEY,
+    categories_page,
     discovery_page,
     globals_of,
     latest_page,
@@ -187,4 +189,5 @@ class UserState:
             PERCEPTRON_KEY: perceptron_page(self.globals),
             MEAN_PERCEPTRON_KEY: mean_perceptron_page(self.globals),
             LATEST_KEY: latest_page(self.globals),
+            CATEGORIES_KEY: categories_page(self.globals),
         }

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 from numba import njit
 
 from operators.perceptron import (
+    CATEGORY_PRIOR,
+    CATEGORY_RATE,
     CENTRE,
     LEAST,
     MEAN_MEMORY,
@@ -18,16 +22,21 @@ from operators.perceptron import (
     learn_perceptron,
 )
 from operators.weights import HAD_ONLY, N_PLAIN, OF_HAD, OF_NONE, OF_ONE, new_globals
+from state.ids import hash_category
+from stream_app.records import LocalRecord
 from tests.operators.test_discovery import blended, in_context
 from tests.operators.world import Gathered, World, no_nan, shoppers
 
 MEANS = ("mean_network", "mean_network_out")
-NAMES = ("network", "network_sq", "network_out", "network_out_sq", "network_n", "network_gate", *MEANS)
+NAMES = (
+    "network", "network_sq", "network_out", "network_out_sq", "network_n", "network_gate", "network_category",
+    "network_category_sq", *MEANS,
+)  # fmt: skip
 
 
 @njit
-def _correct(globals_, work, which, logits):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202 - numba infers them
-    correct_logits(globals_, work, which, logits)
+def _correct(entities, globals_, work, which, logits):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202 - numba infers them
+    correct_logits(entities, globals_, work, which, logits)
 
 
 @njit
@@ -36,8 +45,8 @@ def _correct_all(entities, globals_, work, n, n_likely, logits):  # type: ignore
 
 
 @njit
-def _learn(globals_, work, picked, logits, lift, m):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202 - numba infers them
-    return learn_perceptron(globals_, work, picked, logits, lift, m, 1.0)
+def _learn(entities, globals_, work, picked, logits, lift, m):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202 - numba infers them
+    return learn_perceptron(entities, globals_, work, picked, logits, lift, m, 1.0)
 
 
 def world() -> World:
@@ -51,21 +60,34 @@ def some_network(seed: int) -> np.void:
     """Return what a partition learned, with some weight on every hidden unit, and the same in the mean."""
     out = new_globals()[0]
     out["network_out"] = np.random.default_rng(seed).normal(0, 0.3, out["network_out"].shape)
+    out["network_category"] = np.random.default_rng(seed + 2).normal(0, 0.1, out["network_category"].shape)
     out["network"][[OF_ONE, OF_HAD]] = np.random.default_rng(seed + 1).normal(0, 0.3, (2, out["network"].shape[1]))
     for name in MEANS:
         out[name] = out[name.removeprefix("mean_")]
     return out
 
 
-def expected(found: Gathered, network: np.ndarray, out: np.ndarray, which: np.ndarray) -> np.ndarray:
-    """Return what is to be added to the logits, in float64, from the definition."""
+def hidden_units(found: Gathered, network: np.ndarray, which: np.ndarray) -> np.ndarray:
+    """Return what the hidden units say, shape ``(n, N_HIDDEN)``, in float64, from the definition."""
     x = found.work.features[which, :N_PLAIN].astype(np.float64)
     had = found.work.candidates["had"][which].astype(bool)
     z = (x - CENTRE[:N_PLAIN]) / SPREAD[:N_PLAIN]
     z[:, HAD_ONLY] *= had[:, None]
     z[:, OF_ONE] = 1.0
-    units = np.maximum(z @ network[:N_PLAIN].astype(np.float64) + had[:, None] * network[OF_HAD], 0.0)
-    return np.asarray((units * np.where(had[:, None], out[0], out[1])).sum(axis=1))
+    return np.asarray(np.maximum(z @ network[:N_PLAIN].astype(np.float64) + had[:, None] * network[OF_HAD], 0.0))
+
+
+def vectors_of(found: Gathered, which: np.ndarray) -> np.ndarray:
+    """Return which vector each candidate's category has."""
+    categories = found.entities.category[found.work.candidates["row"][which]]
+    return np.asarray(found.entities.category_vectors[categories])
+
+
+def expected(found: Gathered, network: np.ndarray, out: np.ndarray, own: np.ndarray, which: np.ndarray) -> np.ndarray:
+    """Return what is to be added to the logits, in float64, from the definition; ``own`` are vectors of categories."""
+    had = found.work.candidates["had"][which].astype(bool)
+    weights = np.where(had[:, None], out[0], out[1]) + own[vectors_of(found, which)]
+    return np.asarray((hidden_units(found, network, which) * weights).sum(axis=1))
 
 
 def loss_of(logits: np.ndarray, lift: np.ndarray) -> float:
@@ -80,7 +102,7 @@ def test_nothing_learned_changes_nothing() -> None:
         with shop.gathered(user) as found:
             before = blended(found)
             after = before.copy()
-            _correct(new_globals()[0], found.work, found.work.every[: found.n], after)
+            _correct(found.entities, new_globals()[0], found.work, found.work.every[: found.n], after)
             assert (after == before).all()
 
 
@@ -92,8 +114,8 @@ def test_logits_are_those_of_the_definition() -> None:
         with shop.gathered(user) as found:
             before, which = blended(found), found.work.every[: found.n]
             after = before.copy()
-            _correct(globals_, found.work, which, after)
-            wanted = expected(found, globals_["network"], globals_["network_out"], which)
+            _correct(found.entities, globals_, found.work, which, after)
+            wanted = expected(found, globals_["network"], globals_["network_out"], globals_["network_category"], which)
             assert np.allclose(after - before, wanted, atol=1e-3)
             kinds |= set(found.work.candidates["had"][which].tolist())
     assert kinds == {0, 1}
@@ -108,7 +130,7 @@ def test_what_the_blend_rules_out_gets_the_mean(n_likely: int) -> None:
         with shop.gathered(user) as found:
             before = blended(found)
             after, asked = before.copy(), before.copy()
-            _correct(globals_, found.work, found.work.every[: found.n], asked)
+            _correct(found.entities, globals_, found.work, found.work.every[: found.n], asked)
             _correct_all(found.entities, globals_, found.work, found.n, n_likely, after)
             said = asked - before
             had = found.work.candidates["had"][: found.n].astype(bool)
@@ -136,8 +158,9 @@ def test_steps_go_where_the_loss_falls() -> None:
             lift = rng.normal(0, 0.2, found.n).astype(np.float32)
             before = some_network(found.u)
             after, logits = before.copy(), blend[order].copy()
-            loss = _learn(after, found.work, order, logits, lift, found.n)
-            base = blend[order] + expected(found, before["network"], before["network_out"], order)
+            loss = _learn(found.entities, after, found.work, order, logits, lift, found.n)
+            own = before["network_category"]
+            base = blend[order] + expected(found, before["network"], before["network_out"], own, order)
             assert np.allclose(logits, base, atol=1e-3)
             assert abs(loss - loss_of(base, lift)) < 1e-3
             for name in ("network", "network_out"):
@@ -162,8 +185,53 @@ def slope(
     for change in (1e-4, -1e-4):
         weights = {key: globals_[key].astype(np.float64) for key in ("network", "network_out")}
         weights[name][at] += change
-        losses.append(loss_of(blend + expected(found, weights["network"], weights["network_out"], order), lift))
+        said = expected(found, weights["network"], weights["network_out"], globals_["network_category"], order)
+        losses.append(loss_of(blend + said, lift))
     return (losses[0] - losses[1]) / 2e-4
+
+
+def test_the_vector_of_a_category_follows_its_candidates() -> None:
+    """Each candidate moves the vector of its category by Adagrad, and no other one moves."""
+    shop, rng = world(), np.random.default_rng(6)
+    for user in shop.known_users()[:4]:
+        with shop.gathered(user) as found:
+            blend = blended(found)
+            order = np.roll(np.arange(found.n, dtype=np.int32), 1)
+            lift = rng.normal(0, 0.2, found.n).astype(np.float32)
+            before = some_network(found.u)
+            before["network_category_sq"] = rng.uniform(0.0, 5.0, before["network_category_sq"].shape)
+            after, own = before.copy(), before["network_category"].astype(np.float64)
+            squares = before["network_category_sq"].astype(np.float64)
+            _learn(found.entities, after, found.work, order, blend[order].copy(), lift, found.n)
+            logits = blend[order] + lift + expected(found, before["network"], before["network_out"], own, order)
+            slopes = np.exp(logits - np.logaddexp.reduce(logits))
+            slopes[slopes < LEAST] = 0.0
+            slopes[0] = -slopes[1:].sum()
+            units, vectors = hidden_units(found, before["network"], order), vectors_of(found, order)
+            for g, unit, at in zip(slopes, units, vectors, strict=True):
+                squares[at] += g * g * (unit * unit).mean()
+                own[at] -= CATEGORY_RATE * g / np.sqrt(squares[at] + CATEGORY_PRIOR) * unit
+            assert np.allclose(after["network_category"], own, atol=1e-4)
+            assert np.allclose(after["network_category_sq"], squares, rtol=1e-2)
+            others = ~np.isin(np.arange(own.shape[0]), vectors)
+            assert (after["network_category"][others] == before["network_category"][others]).all()
+            assert (after["network_category"] != before["network_category"]).any()
+
+
+def test_a_category_has_the_same_vector_in_every_worker() -> None:
+    """Whatever is met first; and some of many categories have vectors of their own."""
+    paths = [("Food", f"aisle {k}") for k in range(40)]
+    found = []
+    for order in (paths, paths[::-1]):
+        shop = World()
+        shop.replica.apply_catalog(
+            [LocalRecord(b"", json.dumps({"item_id": f"i{path[1]}", "category": path}).encode()) for path in order]
+        )
+        entities = shop.replica.entities()
+        rows = {path: shop.replica.table.index.get(hash_category(path)) for path in paths}
+        found.append({p: int(entities.category_vectors[entities.category_of_row[row]]) for p, row in rows.items()})
+    assert found[0] == found[1]
+    assert len(set(found[0].values())) > 20
 
 
 def test_a_taught_choice_becomes_likelier() -> None:
@@ -174,7 +242,10 @@ def test_a_taught_choice_becomes_likelier() -> None:
             blend, globals_ = blended(found), new_globals()[0]
             order = np.arange(found.n, dtype=np.int32)[::-1].copy()
             lift = np.zeros(found.n, np.float32)
-            losses = [_learn(globals_, found.work, order, blend[order].copy(), lift, found.n) for _ in range(300)]
+            losses = [
+                _learn(found.entities, globals_, found.work, order, blend[order].copy(), lift, found.n)
+                for _ in range(300)
+            ]
             assert losses[-1] < losses[0] - 0.1
 
 
@@ -183,17 +254,20 @@ def test_it_counts_for_less_where_it_is_wrong() -> None:
     shop = world()
     with shop.gathered(shop.known_users()[0]) as found:
         blend, globals_ = blended(found), some_network(2)
-        wrong = int(np.argmin(expected(found, globals_["network"], globals_["network_out"], np.arange(found.n))))
+        own = globals_["network_category"]
+        wrong = int(np.argmin(expected(found, globals_["network"], globals_["network_out"], own, np.arange(found.n))))
         order = np.array([wrong, *(k for k in range(found.n) if k != wrong)], np.int32)
-        kept = {name: globals_[name].copy() for name in ("network", "network_out", *MEANS)}
+        kept = {name: globals_[name].copy() for name in ("network", "network_out", "network_category", *MEANS)}
         for _ in range(2_000):
-            _learn(globals_, found.work, order, blend[order].copy(), np.zeros(found.n, np.float32), found.n)
+            _learn(
+                found.entities, globals_, found.work, order, blend[order].copy(), np.zeros(found.n, np.float32), found.n
+            )
             for name, values in kept.items():
                 globals_[name] = values
         assert globals_["network_gate"][0] < 0.5
         globals_["network_gate"][0] = 0.0
         after = blend.copy()
-        _correct(globals_, found.work, np.arange(found.n, dtype=np.int32), after)
+        _correct(found.entities, globals_, found.work, np.arange(found.n, dtype=np.int32), after)
         assert (after == blend).all()
 
 
@@ -205,21 +279,22 @@ def test_slates_take_the_mean_of_the_latest_weights() -> None:
         order, lift = np.arange(found.n, dtype=np.int32), np.zeros(found.n, np.float32)
         mean = {name: globals_[name].astype(np.float64) for name in MEANS}
         for n in range(1, 30):
-            _learn(globals_, found.work, order, blend[order].copy(), lift, found.n)
+            _learn(found.entities, globals_, found.work, order, blend[order].copy(), lift, found.n)
             share = 1.0 / min(MEAN_MEMORY, 1.0 + MEAN_SHARE * n)
             for name in MEANS:
                 mean[name] += share * (globals_[name.removeprefix("mean_")] - mean[name])
                 assert np.allclose(globals_[name], mean[name], atol=1e-5)
         assert not np.allclose(globals_["mean_network_out"], globals_["network_out"], atol=1e-4)
         after = blend.copy()
-        _correct(globals_, found.work, order, after)
-        said = expected(found, globals_["mean_network"], globals_["mean_network_out"], order)
+        _correct(found.entities, globals_, found.work, order, after)
+        own = globals_["network_category"]
+        said = expected(found, globals_["mean_network"], globals_["mean_network_out"], own, order)
         assert np.allclose(after - blend, globals_["network_gate"][0] * said, atol=1e-3)
         other = globals_.copy()
         for name in MEANS:
             other[name] = 0.0
         for one in (globals_, other):
-            _learn(one, found.work, order, blend[order].copy(), lift, found.n)
+            _learn(found.entities, one, found.work, order, blend[order].copy(), lift, found.n)
         assert (other["network"] == globals_["network"]).all()
 
 
@@ -230,7 +305,7 @@ def test_the_count_of_steps_may_end() -> None:
     with shop.gathered(shop.known_users()[0]) as found:
         order, lift = np.arange(found.n, dtype=np.int32), np.zeros(found.n, np.float32)
         for _ in range(4):
-            _learn(globals_, found.work, order, blended(found), lift, found.n)
+            _learn(found.entities, globals_, found.work, order, blended(found), lift, found.n)
     assert no_nan(*(globals_[name] for name in NAMES))
     assert globals_["network_n"] > 2**30
 
@@ -243,7 +318,9 @@ def test_what_is_not_finite_teaches_nothing() -> None:
         logits[0] = np.nan
         kept = globals_.tobytes()
         order = np.arange(found.n, dtype=np.int32)
-        assert np.isnan(_learn(globals_, found.work, order, logits, np.zeros(found.n, np.float32), found.n))
+        assert np.isnan(
+            _learn(found.entities, globals_, found.work, order, logits, np.zeros(found.n, np.float32), found.n)
+        )
         assert globals_.tobytes() == kept
 
 
@@ -254,4 +331,5 @@ def test_weights_survive_any_shoppers() -> None:
     learned = shop.users.globals
     assert no_nan(*(learned[name] for name in NAMES))
     assert learned["network_out"].any()
+    assert learned["network_category"].any()
     assert learned["network_n"] > 0

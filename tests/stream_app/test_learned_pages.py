@@ -24,6 +24,7 @@ from stream_app.learned_pages import (
     FIRST,
     MEAN_PERCEPTRON,
     PERCEPTRON,
+    categories_page,
     content_page,
     discovery_page,
     first_page,
@@ -52,10 +53,11 @@ def learned(seed: int) -> Rows:
 
 
 def test_pages_come_back_whole() -> None:
-    """Seven pages make what they were made of."""
+    """Eight pages make what they were made of."""
     whole = learned(1)
     makers = (
         first_page, reaction_page, content_page, discovery_page, perceptron_page, mean_perceptron_page, latest_page,
+        categories_page,
     )  # fmt: skip
     assert globals_of(*(make(whole) for make in makers)).tobytes() == whole.tobytes()
 
@@ -134,6 +136,15 @@ def test_a_mean_that_is_missing_or_behind_is_begun_anew() -> None:
         mixed = globals_of(first_page(later), **pages)
         assert (mixed["mean_network"][0, :N_PLAIN_BEFORE] == later["network"][0, :N_PLAIN_BEFORE]).all()
         assert (mixed["mean_network_out"] == later["network_out"]).all()
+
+
+def test_vectors_of_categories_that_are_behind_are_learned_anew() -> None:
+    """Where a version without the page has learned since, or never wrote it, the perceptron does without them."""
+    whole, later = learned(10), learned(11)
+    for categories in (None, categories_page(whole)):
+        mixed = globals_of(first_page(later), perceptron=perceptron_page(later), categories=categories)
+        assert not mixed["network_category"].any()
+        assert not mixed["network_category_sq"].any()
 
 
 @pytest.mark.parametrize("wrong", [b"", b"x" * 7])
