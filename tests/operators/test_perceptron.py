@@ -49,6 +49,11 @@ def _learn(entities, globals_, work, picked, logits, lift, m):  # type: ignore[n
     return learn_perceptron(entities, globals_, work, picked, logits, lift, m, 1.0)
 
 
+def taught(found: Gathered, globals_: np.void, order: np.ndarray, logits: np.ndarray, lift: np.ndarray) -> float:
+    """Make a step towards the first of ``order``; return the log-loss before it."""
+    return float(_learn(found.entities, globals_, found.work, order, logits, lift, found.n))
+
+
 def world() -> World:
     """Return a world of random shoppers who have bought things."""
     out = World()
@@ -158,7 +163,7 @@ def test_steps_go_where_the_loss_falls() -> None:
             lift = rng.normal(0, 0.2, found.n).astype(np.float32)
             before = some_network(found.u)
             after, logits = before.copy(), blend[order].copy()
-            loss = _learn(found.entities, after, found.work, order, logits, lift, found.n)
+            loss = taught(found, after, order, logits, lift)
             own = before["network_category"]
             base = blend[order] + expected(found, before["network"], before["network_out"], own, order)
             assert np.allclose(logits, base, atol=1e-3)
@@ -202,7 +207,7 @@ def test_the_vector_of_a_category_follows_its_candidates() -> None:
             before["network_category_sq"] = rng.uniform(0.0, 5.0, before["network_category_sq"].shape)
             after, own = before.copy(), before["network_category"].astype(np.float64)
             squares = before["network_category_sq"].astype(np.float64)
-            _learn(found.entities, after, found.work, order, blend[order].copy(), lift, found.n)
+            taught(found, after, order, blend[order].copy(), lift)
             logits = blend[order] + lift + expected(found, before["network"], before["network_out"], own, order)
             slopes = np.exp(logits - np.logaddexp.reduce(logits))
             slopes[slopes < LEAST] = 0.0
@@ -242,10 +247,7 @@ def test_a_taught_choice_becomes_likelier() -> None:
             blend, globals_ = blended(found), new_globals()[0]
             order = np.arange(found.n, dtype=np.int32)[::-1].copy()
             lift = np.zeros(found.n, np.float32)
-            losses = [
-                _learn(found.entities, globals_, found.work, order, blend[order].copy(), lift, found.n)
-                for _ in range(300)
-            ]
+            losses = [taught(found, globals_, order, blend[order].copy(), lift) for _ in range(300)]
             assert losses[-1] < losses[0] - 0.1
 
 
@@ -259,9 +261,7 @@ def test_it_counts_for_less_where_it_is_wrong() -> None:
         order = np.array([wrong, *(k for k in range(found.n) if k != wrong)], np.int32)
         kept = {name: globals_[name].copy() for name in ("network", "network_out", "network_category", *MEANS)}
         for _ in range(2_000):
-            _learn(
-                found.entities, globals_, found.work, order, blend[order].copy(), np.zeros(found.n, np.float32), found.n
-            )
+            taught(found, globals_, order, blend[order].copy(), np.zeros(found.n, np.float32))
             for name, values in kept.items():
                 globals_[name] = values
         assert globals_["network_gate"][0] < 0.5
@@ -279,7 +279,7 @@ def test_slates_take_the_mean_of_the_latest_weights() -> None:
         order, lift = np.arange(found.n, dtype=np.int32), np.zeros(found.n, np.float32)
         mean = {name: globals_[name].astype(np.float64) for name in MEANS}
         for n in range(1, 30):
-            _learn(found.entities, globals_, found.work, order, blend[order].copy(), lift, found.n)
+            taught(found, globals_, order, blend[order].copy(), lift)
             share = 1.0 / min(MEAN_MEMORY, 1.0 + MEAN_SHARE * n)
             for name in MEANS:
                 mean[name] += share * (globals_[name.removeprefix("mean_")] - mean[name])
@@ -294,7 +294,7 @@ def test_slates_take_the_mean_of_the_latest_weights() -> None:
         for name in MEANS:
             other[name] = 0.0
         for one in (globals_, other):
-            _learn(found.entities, one, found.work, order, blend[order].copy(), lift, found.n)
+            taught(found, one, order, blend[order].copy(), lift)
         assert (other["network"] == globals_["network"]).all()
 
 
@@ -305,7 +305,7 @@ def test_the_count_of_steps_may_end() -> None:
     with shop.gathered(shop.known_users()[0]) as found:
         order, lift = np.arange(found.n, dtype=np.int32), np.zeros(found.n, np.float32)
         for _ in range(4):
-            _learn(found.entities, globals_, found.work, order, blended(found), lift, found.n)
+            taught(found, globals_, order, blended(found), lift)
     assert no_nan(*(globals_[name] for name in NAMES))
     assert globals_["network_n"] > 2**30
 
@@ -318,9 +318,7 @@ def test_what_is_not_finite_teaches_nothing() -> None:
         logits[0] = np.nan
         kept = globals_.tobytes()
         order = np.arange(found.n, dtype=np.int32)
-        assert np.isnan(
-            _learn(found.entities, globals_, found.work, order, logits, np.zeros(found.n, np.float32), found.n)
-        )
+        assert np.isnan(taught(found, globals_, order, logits, np.zeros(found.n, np.float32)))
         assert globals_.tobytes() == kept
 
 
