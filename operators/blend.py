@@ -13,7 +13,7 @@ from operators.discovery import learn_discovery
 from operators.elementary import LOG2_E, add_with_squares, exponentials, logarithms, powers_of_two
 from operators.factors import accumulator
 from operators.features import fill_features
-from operators.newton import newton_learn
+from operators.newton import EVERY, EVERY_LATER, newton_learn
 from operators.numeric import draw, uniform
 from operators.params import P_LONG
 from operators.perceptron import learn_perceptron
@@ -22,6 +22,8 @@ from state.arrays import Floats, Int32s, Row
 from state.kernel import inner_kernel, kernel
 
 MAX_SAMPLE = 1280
+BEGINNER_EVENTS = 4_096
+"""Positive events of a partition until its blend hardly moves, so that steps are made less often."""
 EVEN = 0.3
 """Part of the blend's sample that is even."""
 OWN = 0.14
@@ -220,7 +222,8 @@ def _blend_step(
             g[k], s[k] = gradient_sq[head, COLUMN[f]], fisher_sq[head, COLUMN[f]]
         else:
             g[k], s[k] = gradient[head, COLUMN[f]], fisher[head, COLUMN[f]]
-    newton_learn(weights, globals_.blend_gram, globals_.blend_pending, g, s, weight, memory)
+    every = EVERY if globals_.ring_n < np.uint32(BEGINNER_EVENTS) else EVERY_LATER
+    newton_learn(weights, globals_.blend_gram, globals_.blend_pending, g, s, weight, memory, every)
     for k in range(ACTIVE.size):
         globals_.blend[ACTIVE[k] // N_BLEND, ACTIVE[k] % N_BLEND] = weights[k]
 

@@ -7,7 +7,7 @@ import numpy as np
 from operators.arrays import MAX_CATEGORY_CANDIDATES, Accumulators, Entities, Users, Work
 from operators.elementary import add_scaled, dot, exponentials, logarithms, powers_of_two
 from operators.factors import accumulator
-from operators.newton import newton_learn
+from operators.newton import EVERY, newton_learn
 from operators.numeric import DAY_S, FIXED_POINT, uniform
 from operators.params import AFFINITY_PRIOR, FAST_DAYS, MAX_BITS, P_LONG, P_SHORT, POPULARITY_DAYS, SLOW_DAYS
 from operators.weights import N_CATEGORY
@@ -283,4 +283,6 @@ def learn_categories(
     fisher = np.empty(N_CATEGORY, np.float32)
     for f in range(N_CATEGORY):
         fisher[f] = gradient[f] + weight * (work.category_features[true, f] - work.category_features[drawn, f])
-    newton_learn(globals_.category, globals_.category_gram, globals_.category_pending, gradient, fisher, weight, memory)
+    newton_learn(
+        globals_.category, globals_.category_gram, globals_.category_pending, gradient, fisher, weight, memory, EVERY
+    )  # fmt: skip

@@ -22,7 +22,7 @@ import numpy as np
 
 from operators.arrays import Entities, Work
 from operators.elementary import SMALLEST, add_with_squares, exponentials
-from operators.newton import newton_learn
+from operators.newton import EVERY, newton_learn
 from operators.numeric import draw, uniform
 from operators.weights import COLUMN, N_COLUMNS, N_DISCOVERY, OF_NEW, SQUARE
 from state.arrays import Floats, Int32s, Row
@@ -168,7 +168,7 @@ def _step(
     drawn_gradient[AT_LOGIT] = of_logit + weight * (logits[0] - logits[drawn])
     newton_learn(
         globals_.discovery, globals_.discovery_gram, globals_.discovery_pending, gradient, drawn_gradient, weight,
-        memory,
+        memory, EVERY,
     )  # fmt: skip
 
 

@@ -4,7 +4,7 @@ The models (blend, category model, reactions) have few weights and strongly corr
 learning rate and no scaling of features; on a stored stream of Complete Journey it was as good as Adagrad, not better
 (``docs/quality.md``). Per learned event the gradient :math:`g` is added to a pending sum and :math:`s s^T` to a
 matrix :math:`A`. There :math:`s` is the gradient that an outcome drawn from the model itself would have had: in the
-mean :math:`s s^T` is the Fisher information, which is the curvature. Every :data:`EVERY` events
+mean :math:`s s^T` is the Fisher information, which is the curvature. Every :math:`n` events
 
 .. math:: w \leftarrow w - \min(1, c / (d \cdot \sum g)) \, d, \quad d = (A + \lambda I)^{-1} \sum g, \qquad
    A \leftarrow \gamma A.
@@ -15,7 +15,8 @@ to take more than :math:`c` = :data:`LARGEST_GAIN` off the loss. It is shortened
 by itself turned it away from where the loss falls, and made weights run away (``docs/quality.md``).
 
 With :math:`\gamma = 1` this is the efficient online estimator; :math:`\gamma < 1` forgets with a window of
-:math:`1 / (1 - \gamma)` steps, or :data:`EVERY` times as many events, so that the weights follow a drift.
+:math:`1 / (1 - \gamma)` steps, or :math:`n` times as many events, so that the weights follow a drift. A step of a large
+model takes long. Its :math:`n` is :data:`EVERY` at first, and :data:`EVERY_LATER` once it hardly moves.
 
 References
 ----------
@@ -32,8 +33,8 @@ import numpy as np
 from state.arrays import Floats, Row
 from state.kernel import inner_kernel, kernel
 
-EVERY = 16
-"""Learned events between two steps."""
+EVERY, EVERY_LATER = 16, 64
+"""Learned events between two steps, of all models and of large ones that have learned for some time."""
 PRIOR = 8.0
 """What stands on the diagonal besides the information, so that the first steps are small."""
 LARGEST_GAIN = 4.0
@@ -85,9 +86,16 @@ def _cholesky_solve(a: np.ndarray, b: np.ndarray) -> bool:
 
 @kernel(allocates=True)
 def newton_learn(
-    weights: Floats, gram: Floats, pending: Row, gradient: Floats, drawn: Floats, weight: float, memory: float
+    weights: Floats,
+    gram: Floats,
+    pending: Row,
+    gradient: Floats,
+    drawn: Floats,
+    weight: float,
+    memory: float,
+    every: int,
 ) -> None:
-    """Take up one event's gradient, and make a step when :data:`EVERY` of them are pending.
+    """Take up one event's gradient, and make a step when ``every`` of them are pending.
 
     Parameters
     ----------
@@ -105,6 +113,8 @@ def newton_learn(
         Importance of the event, above 0, dimensionless.
     memory
         Window of the forgetting, in learned events.
+    every
+        Learned events between two steps, at least :data:`EVERY`.
     """
     n = weights.shape[0]
     for i in range(n):
@@ -119,7 +129,7 @@ def newton_learn(
             for j in range(i + 1):
                 gram[at + j] += g * drawn[j]
     pending[n] += 1.0
-    if pending[n] < EVERY:
+    if pending[n] < every:
         return
     a = np.empty((n, n), np.float64)
     b, total = np.empty(n, np.float64), np.empty(n, np.float64)
@@ -131,14 +141,14 @@ def newton_learn(
         b[i] = total[i] = pending[i]
         pending[i] = 0.0
     pending[n] = 0.0
-    kept = 1.0 - EVERY / memory
+    kept = 1.0 - every / memory
     for k in range(gram.shape[0]):
         gram[k] *= kept
     if _cholesky_solve(a, b):
-        promised, longest = 0.0, LONGEST_STEP
+        promised, longest, gain = 0.0, LONGEST_STEP, LARGEST_GAIN * every / EVERY
         for i in range(n):
             longest = max(longest, abs(b[i]))
             promised += b[i] * total[i]
-        part = min(LARGEST_GAIN / max(promised, LARGEST_GAIN), LONGEST_STEP / longest)
+        part = min(gain / max(promised, gain), LONGEST_STEP / longest)
         for i in range(n):
             weights[i] -= part * b[i]

@@ -78,7 +78,7 @@ class LearnParams(NamedTuple):
     recency: float = 0.9
     lag: float = 0.95
     n_blend: int = 64
-    rank_every: int = 4
+    rank_every: int = 3
     n_eager: int = 50_000
     session_gap_s: int = 86_400
 

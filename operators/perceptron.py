@@ -35,7 +35,7 @@ from operators.arrays import Entities, Work
 from operators.elementary import exponentials
 from operators.numeric import counted, kth_largest
 from operators.weights import HAD_ONLY, N_HIDDEN, N_NETWORK, N_PLAIN, OF_HAD, OF_NONE, OF_ONE
-from operators.wide import WIDTH, add_rows, sum_rows, whole_rows
+from operators.wide import AT_ONCE, WIDTH, add_products, sum_rows, whole_rows
 from state.arrays import Floats, Int32s, Row
 from state.kernel import inner_kernel
 
@@ -276,18 +276,26 @@ def learn_perceptron(
     if not math.isfinite(total):
         return loss
     gradient, out_gradient = np.zeros((N_NETWORK, N_HIDDEN), np.float32), np.zeros((2, N_HIDDEN), np.float32)
-    sums, back = np.zeros((2, N_HIDDEN), np.float32), np.empty(N_HIDDEN, np.float32)
+    sums, back = np.zeros((2, N_HIDDEN), np.float32), np.empty((AT_ONCE, N_HIDDEN), np.float32)
+    at = np.zeros(AT_ONCE, np.int32)
     _slopes(p, total, m)
+    n_back = 0
     for k in range(m):
-        g = p[k]
-        if g == 0.0:
+        if p[k] == 0.0:
             continue
         head = 0 if work.candidates[picked[k]].had else 1
-        out = weights[N_NETWORK + 2 + head]
-        _back(np.float32(weight * g), hidden[k], out, of_category[vectors[k]], out_gradient[head], back)
-        for j in range(back.shape[0]):
-            sums[head, j] += back[j]
-        add_rows(work.features[picked[k]], _NEW_ROWS if head else _HAD_ROWS, back, gradient)
+        out, own, of_one = weights[N_NETWORK + 2 + head], of_category[vectors[k]], back[n_back]
+        _back(np.float32(weight * p[k]), hidden[k], out, own, out_gradient[head], of_one)
+        for j in range(of_one.shape[0]):
+            sums[head, j] += of_one[j]
+        at[n_back] = picked[k]
+        n_back += 1
+        if n_back == AT_ONCE:
+            _add_back(work.features, at, back, gradient)
+            n_back = 0
+    if n_back > 0:
+        back[n_back:] = 0.0
+        _add_back(work.features, at, back, gradient)
     _unscale(gradient, sums)
     for k in range(m):
         if p[k] != 0.0:
@@ -351,6 +359,13 @@ def _back(g: np.float32, hidden: Floats, out: Floats, of_category: Floats, out_g
         unit = hidden[j]
         out_gradient[j] += g * max(unit, np.float32(0.0))
         back[j] = g * (out[j] + of_category[j]) if unit > np.float32(0.0) else np.float32(0.0)
+
+
+@inner_kernel
+def _add_back(features: Floats, at: Int32s, back: Floats, gradient: Floats) -> None:
+    """Add the gradients by features of four candidates; features that one has not are 0."""
+    x0, x1, x2, x3 = features[at[0]], features[at[1]], features[at[2]], features[at[3]]
+    add_products(x0, x1, x2, x3, back, gradient, N_PLAIN)
 
 
 @inner_kernel(fastmath={"reassoc", "contract"})

@@ -33,7 +33,7 @@ from operators.arrays import Entities, Users, Work
 from operators.blend import score_features
 from operators.elementary import exponentials
 from operators.features import fill_features
-from operators.newton import newton_learn
+from operators.newton import EVERY, newton_learn
 from operators.numeric import draw, uniform
 from operators.perceptron import correct_logits
 from operators.weights import N_REACTED, N_REACTION, N_REACTION_PLACES
@@ -191,7 +191,9 @@ def learn_reaction(
     for taken, g in ((place, weight), (drawn, -weight)):
         _add_gradient(fisher, g, work, at[taken], header.shown_times[taken])
         fisher[AT_PLACES + taken] += g
-    newton_learn(globals_.reaction, globals_.reaction_gram, globals_.reaction_pending, gradient, fisher, weight, memory)
+    newton_learn(
+        globals_.reaction, globals_.reaction_gram, globals_.reaction_pending, gradient, fisher, weight, memory, EVERY
+    )  # fmt: skip
     return -math.log(max(p[place] / total, 1e-12))
 
 

@@ -15,6 +15,8 @@ from numba.extending import intrinsic
 
 WIDTH = 32
 """Numbers in a row."""
+AT_ONCE = 4
+"""Products that :data:`add_products` adds up before it writes a row."""
 _SINGLE, _INDEX = ir.FloatType(), ir.IntType(64)
 _ROW = ir.VectorType(_SINGLE, WIDTH)
 _ALIGN = 4
@@ -77,31 +79,31 @@ def _sum_rows_of(_typing: Any, x: Any, which: Any, weights: Any, start: Any, out
     return types.void(x, which, weights, start, out), generate
 
 
-def _add_rows_of(_typing: Any, x: Any, which: Any, values: Any, out: Any) -> Any:
-    """Add ``x[k] * values`` to the rows ``k`` in ``which`` of ``out``, float32 of shape ``(n, WIDTH)``.
+def _add_products_of(_typing: Any, x0: Any, x1: Any, x2: Any, x3: Any, values: Any, out: Any, n: Any) -> Any:
+    """Add ``sum of xj[k] * values[j]`` to each row ``k`` below ``n`` of ``out``, four products at a time.
 
-    ``x`` is float32, ``which`` int64, ``values`` one row of float32; all whole arrays.
+    ``x0`` to ``x3`` are float32, shape ``(n,)`` or longer; ``values`` float32 of shape ``(4, WIDTH)``, ``out`` of shape
+    ``(n, WIDTH)`` or more rows; all whole arrays. A row of ``out`` is read and written once for all four.
     """
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        kinds = signature.args
-        x_data, which_data, row_data, target = (
-            _data(context, builder, kind, array) for kind, array in zip(kinds, args, strict=True)
+        *numbers, row_data, target = (
+            _data(context, builder, kind, array) for kind, array in zip(signature.args[:-1], args[:-1], strict=True)
         )
-        n = builder.extract_value(context.make_array(kinds[1])(context, builder, args[1]).shape, 0)
-        row = builder.load(_row_at(builder, row_data, ir.Constant(_INDEX, 0)), align=_ALIGN)
-        with cgutils.for_range(builder, n) as loop:
-            k = _element(builder, which_data, loop.index)
-            to = _row_at(builder, target, k)
-            total = _add_product(builder, _element(builder, x_data, k), row, builder.load(to, align=_ALIGN))
+        rows = [builder.load(_row_at(builder, row_data, ir.Constant(_INDEX, k)), align=_ALIGN) for k in range(AT_ONCE)]
+        with cgutils.for_range(builder, args[-1]) as loop:
+            to = _row_at(builder, target, loop.index)
+            total = builder.load(to, align=_ALIGN)
+            for data, row in zip(numbers, rows, strict=True):
+                total = _add_product(builder, _element(builder, data, loop.index), row, total)
             builder.store(total, to, align=_ALIGN)
         return context.get_dummy_value()
 
-    return types.void(x, which, values, out), generate
+    return types.void(x0, x1, x2, x3, values, out, n), generate
 
 
 sum_rows: Any = intrinsic(_sum_rows_of)
-add_rows: Any = intrinsic(_add_rows_of)
+add_products: Any = intrinsic(_add_products_of)
 
 
 def whole_rows(numbers: list[int]) -> np.ndarray:

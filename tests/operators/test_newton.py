@@ -22,7 +22,7 @@ def run(truth: np.ndarray, n_events: int, scale: float = 1.0) -> np.ndarray:
         p = softmax(x @ weights)
         mean = p @ x
         gradient, drawn = mean - x[chosen], mean - x[rng.choice(5, p=p)]
-        newton_learn(weights, gram, pending, gradient.astype(np.float32), drawn.astype(np.float32), 1.0, MEMORY)
+        newton_learn(weights, gram, pending, gradient.astype(np.float32), drawn.astype(np.float32), 1.0, MEMORY, EVERY)
     return weights
 
 
@@ -46,7 +46,7 @@ def test_a_step_comes_every_sixteenth_event() -> None:
     one = np.full(N, 0.1, np.float32)
     for k in range(EVERY):
         assert (weights == 0).all(), k
-        newton_learn(weights, gram, pending, one, one, 1.0, MEMORY)
+        newton_learn(weights, gram, pending, one, one, 1.0, MEMORY, EVERY)
     assert (weights < -0.1).all()
 
 
@@ -57,7 +57,7 @@ def test_a_surprise_moves_no_weight_far(known: bool) -> None:
     gram = np.zeros(N * (N + 1) // 2, np.float32)
     surprise, nothing = np.array([1e4, -2e4, 1e3], np.float32), np.zeros(N, np.float32)
     for _ in range(EVERY):
-        newton_learn(weights, gram, pending, surprise, surprise if known else nothing, 1.0, MEMORY)
+        newton_learn(weights, gram, pending, surprise, surprise if known else nothing, 1.0, MEMORY, EVERY)
     assert weights.any()
     assert np.abs(weights).max() <= LONGEST_STEP
     assert -(weights @ surprise) * EVERY <= LARGEST_GAIN * (1 + 1e-5)
@@ -69,8 +69,8 @@ def test_what_is_not_finite_is_passed_over() -> None:
     weights, pending = np.zeros(N, np.float32), np.zeros(N + 1, np.float32)
     gram = np.zeros(N * (N + 1) // 2, np.float32)
     good, bad = np.ones(N, np.float32), np.array([1.0, np.nan, 1.0], np.float32)
-    newton_learn(weights, gram, pending, bad, good, 1.0, MEMORY)
-    newton_learn(weights, gram, pending, good, bad, 1.0, MEMORY)
+    newton_learn(weights, gram, pending, bad, good, 1.0, MEMORY, EVERY)
+    newton_learn(weights, gram, pending, good, bad, 1.0, MEMORY, EVERY)
     assert not weights.any()
     assert not gram.any()
     assert not pending.any()
