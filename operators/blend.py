@@ -16,7 +16,7 @@ from operators.features import fill_features
 from operators.newton import EVERY, EVERY_LATER, newton_learn
 from operators.numeric import draw, uniform
 from operators.params import P_LONG
-from operators.perceptron import learn_perceptron
+from operators.perceptron_steps import learn_perceptron
 from operators.weights import ACTIVE, COLUMN, N_BLEND, N_COLUMNS, SQUARE
 from state.arrays import Floats, Int32s, Row
 from state.kernel import inner_kernel, kernel

@@ -8,17 +8,14 @@ import numpy as np
 import pytest
 from numba import njit
 
-from operators.perceptron import (
+from operators.perceptron import CENTRE, SPREAD, correct_all, correct_logits
+from operators.perceptron_steps import (
     CATEGORY_PRIOR,
     CATEGORY_RATE,
-    CENTRE,
     LEAST,
     MEAN_MEMORY,
     MEAN_SHARE,
     MEMORY,
-    SPREAD,
-    correct_all,
-    correct_logits,
     learn_perceptron,
 )
 from operators.weights import HAD_ONLY, N_PLAIN, OF_HAD, OF_NONE, OF_ONE, new_globals
