@@ -75,7 +75,8 @@ def learn_batch(
     status
         Overwritten: learned, duplicate (nothing was changed but the window), or learned late.
     losses
-        Overwritten: log-loss of the blend for the event's item before it was learned, NaN where it made no step.
+        Overwritten: log-loss of blend and perceptron for the event's item before it was learned, NaN where they made no
+        step.
     aucs
         Overwritten: share of the other candidates that scored below the event's item; NaN where there is no loss.
     slate, choice
@@ -185,7 +186,7 @@ def _learn_ranking(
 ) -> tuple[float, float]:
     """One step of the category model, the blend, the factors and the reactions, from the state before the event.
 
-    Returns the blend's log-loss and AUC, NaN where it made no step.
+    Returns log-loss and AUC of blend and perceptron, NaN where they made no step.
     """
     u = e.user
     loss, auc = math.nan, math.nan

@@ -1,10 +1,10 @@
 r"""The optimiser of the small linear models: online Newton steps with a full matrix and forgetting.
 
-The models (blend, category model, reactions) have few weights and strongly correlated features. A full matrix needs no
-learning rate and no scaling of features; on a stored stream of Complete Journey it was as good as Adagrad, not better
-(``docs/quality.md``). Per learned event the gradient :math:`g` is added to a pending sum and :math:`s s^T` to a
-matrix :math:`A`. There :math:`s` is the gradient that an outcome drawn from the model itself would have had: in the
-mean :math:`s s^T` is the Fisher information, which is the curvature. Every :math:`n` events
+The models (blend, category model, discoveries, reactions) have few weights and strongly correlated features. A full
+matrix needs no learning rate and no scaling of features; on a stored stream of Complete Journey it was as good as
+Adagrad, not better (``docs/quality.md``). Per learned event the gradient :math:`g` is added to a pending sum and
+:math:`s s^T` to a matrix :math:`A`. There :math:`s` is the gradient that an outcome drawn from the model itself would
+have had: in the mean :math:`s s^T` is the Fisher information, which is the curvature. Every :math:`n` events
 
 .. math:: w \leftarrow w - \min(1, c / (d \cdot \sum g)) \, d, \quad d = (A + \lambda I)^{-1} \sum g, \qquad
    A \leftarrow \gamma A.

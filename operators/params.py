@@ -65,7 +65,8 @@ class LearnParams(NamedTuple):
     n_blend
         Candidates the blend's softmax is estimated with.
     rank_every
-        One in so many events, chosen by its id, teaches the category model and the blend; all teach the rest.
+        One in so many events, chosen by its id, teaches category model, blend, perceptron and discoveries; all teach
+        the rest.
     n_eager
         The first so many events of a partition all teach them.
     session_gap_s

@@ -151,7 +151,7 @@ def _collect(
             _add_back(work.features, at, back, gradient)
             n = 0
     if n > 0:
-        back[n:] = 0.0
+        back[n:], at[n:] = 0.0, at[0]
         _add_back(work.features, at, back, gradient)
     _unscale(gradient, sums)
 

@@ -46,7 +46,7 @@ _CUT = {
     "blend_gram": ("<f4", (_N_FIRST_GRAM,)),
     "blend_pending": ("<f4", (N_FIRST_ACTIVE + 1,)),
 }
-"""The fields that the third page has the ends of."""
+"""Fields that the first page has the beginnings of; those of content vectors and of the latest items have the rest."""
 _NAMES = GLOBALS.names or ()
 _REACTIONS = tuple(name for name in _NAMES if name.startswith("reaction"))
 _DISCOVERIES = tuple(name for name in _NAMES if name.startswith("discovery"))

@@ -238,11 +238,11 @@ class WorkerCollector(Collector):
             labels=["partition"],
         )
         loss = GaugeMetricFamily(
-            "crossaisle_log_loss_nats", "Log-loss of the blend before learning, smoothed", labels=["partition"]
+            "crossaisle_log_loss_nats", "Log-loss of the ranking before learning, smoothed", labels=["partition"]
         )
         auc = GaugeMetricFamily(
             "crossaisle_auc_ratio",
-            "Share of the other candidates that the blend scored below the item that came, smoothed",
+            "Share of the other candidates that were ranked below the item that came, smoothed",
             labels=["partition"],
         )
         drifts = CounterMetricFamily(

@@ -167,7 +167,7 @@ class OnlineQuality:
         Parameters
         ----------
         losses
-            Log-losses of the blend in nats; NaN where it made no step.
+            Log-losses of blend and perceptron in nats; NaN where they made no step.
         hits
             Per positive event, whether its item was on the user's last slate.
         aucs

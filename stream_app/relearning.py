@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 MATRICES: Final = ("blend_gram", "category_gram")
-"""Not those of the reactions and discoveries, nor the perceptron: what forgetting is worth there is not measured."""
+"""Not those of reactions and discoveries, where it is not measured; nor the perceptron, where it changed nothing."""
 
 
 class RelearnParams(NamedTuple):
@@ -34,7 +34,7 @@ class RelearnParams(NamedTuple):
     kept
         Share of the Newton matrices that is kept at the alarm.
     rank_every
-        One in so many events teaches category model and blend meanwhile.
+        One in so many events teaches the rankers meanwhile.
     """
 
     n_events: int = 20_000

@@ -8,8 +8,9 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from operators.blend import MAX_SAMPLE, _sample, score_features
+from operators.blend import BEGINNER_EVENTS, MAX_SAMPLE, _sample, score_features
 from operators.features import fill_features
+from operators.newton import EVERY, EVERY_LATER
 from operators.weights import ACTIVE
 from tests.operators.world import HISTORIES, Step, World, no_nan, shoppers
 
@@ -49,6 +50,24 @@ def test_features_read_only(history: list[Step]) -> None:
             assert twice[0] == twice[1]
             assert found.users.headers.tobytes() == rows
             assert found.entities.headers.tobytes() == entities
+
+
+def test_steps_of_the_blend_are_rarer_once_it_has_learned_for_some_time() -> None:
+    """A beginner makes one every 16 events, and so follows soon; later they come every 64."""
+    for n_before, every in ((0, EVERY), (BEGINNER_EVENTS, EVERY_LATER)):
+        world = World()
+        world.live(shoppers(200, 4), 50)
+        world.users.globals["ring_n"] = n_before
+        world.users.globals["blend_pending"] = 0.0
+        pending, moved = [], []
+        for step in shoppers(400, 5)[200:]:
+            before = world.users.globals["blend"].copy()
+            world.live([step])
+            pending.append(int(world.users.globals["blend_pending"][0, -1]))
+            moved.append((world.users.globals["blend"] != before).any())
+        assert max(pending) == every - 1
+        assert all(n == 0 for n, does in zip(pending, moved, strict=True) if does)
+        assert any(moved)
 
 
 def test_learning_finds_what_a_user_repeats(monkeypatch: pytest.MonkeyPatch) -> None:

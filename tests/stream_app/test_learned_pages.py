@@ -37,6 +37,8 @@ from stream_app.learned_pages import (
 
 BYTES_OF_FORMAT_3 = 42_468
 """Of the first page, before there were content vectors."""
+BYTES_OF_LATEST, BYTES_OF_CATEGORIES = 2_784, 33_796
+"""Of the pages of the latest items and of categories."""
 BYTES_OF_PERCEPTRON, BYTES_OF_CONTENT = (14_860, 7_428), 2_904
 """Of the perceptron's two pages, and of that of content vectors, before the latest items were a feature."""
 
@@ -97,6 +99,8 @@ def test_pages_of_before_the_latest_items_have_their_bytes() -> None:
     assert (PERCEPTRON.itemsize, MEAN_PERCEPTRON.itemsize) == BYTES_OF_PERCEPTRON
     whole = learned(7)
     assert len(content_page(whole) or b"") == BYTES_OF_CONTENT
+    assert len(latest_page(whole)) == BYTES_OF_LATEST
+    assert len(categories_page(whole)) == BYTES_OF_CATEGORIES
     network = np.frombuffer(perceptron_page(whole), PERCEPTRON)["network"][0]
     assert (network[:N_PLAIN_BEFORE] == whole["network"][0, :N_PLAIN_BEFORE]).all()
     assert (network[N_PLAIN_BEFORE:] == whole["network"][0, [OF_HAD, OF_NONE]]).all()
