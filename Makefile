@@ -35,7 +35,7 @@ format: $(READY) ## Put the code into the house form
 
 reference: $(READY) ## Write the generated pages of the documentation anew
 	@$(BIN)/python docs/make_reference.py
-	@$(BIN)/python -m stream_app.settings --write README.md
+	@$(BIN)/python -m stream_app.settings_table --write README.md
 
 docs: reference ## Build the documentation into build/docs; a dead link is an error
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --config-file docs/site/mkdocs.yml

@@ -1,6 +1,5 @@
 """Every setting of Crossaisle: environment variables with the prefix ``CROSSAISLE_``, and a ``.env`` file."""
 
-import argparse
 import re
 from pathlib import Path
 from typing import Any, Literal
@@ -15,7 +14,6 @@ from operators.rewards import DEFAULT_REWARDS, parse_rewards
 PREFIX = "CROSSAISLE_"
 MAX_SEED = 2**63 - 1
 """Kernels take seeds as signed integers of 64 bits."""
-MARKERS = ("<!-- settings:begin -->", "<!-- settings:end -->")
 _OWN_TOPICS = ("item_updates", "item_state", "policy_updates", "policy_state", "policy_table", "user_state")
 CREDENTIALS = ("sasl_username", "sasl_password", "ssl_cafile", "ssl_certfile", "ssl_keyfile", "ssl_key_password")
 """Settings of a protocol other than PLAINTEXT; one that is empty is none."""
@@ -366,47 +364,3 @@ class Settings(BaseSettings):
     def arms(self) -> tuple[Arm, ...]:
         """The arms that ``policy_arms`` lists, the baseline first."""
         return parse_arms(self.policy_arms, self.discovery_slots, self.category_cap)
-
-
-def settings_table() -> str:
-    """Return the Markdown table of all settings, as the README holds it."""
-    lines = ["| Variable | Default | Meaning |", "|---|---|---|"]
-    for name, field in Settings.model_fields.items():
-        if field.default_factory is not None:
-            default = "user data directory"
-        elif field.default in (None, ""):
-            default = ""
-        else:
-            default = f"`{field.default}`"
-        lines.append(f"| `{PREFIX}{name.upper()}` | {default} | {field.description} |")
-    return "\n".join(lines)
-
-
-def with_settings_table(text: str) -> str:
-    """Return a document with the table put anew between its markers.
-
-    Raises
-    ------
-    ValueError
-        A marker is missing.
-    """
-    begin, end = MARKERS
-    if begin not in text or end not in text:
-        message = f"the document must hold {begin} and {end}"
-        raise ValueError(message)
-    pattern = re.compile(re.escape(begin) + ".*?" + re.escape(end), re.DOTALL)
-    return pattern.sub(lambda _: f"{begin}\n{settings_table()}\n{end}", text)
-
-
-def _main() -> None:
-    parser = argparse.ArgumentParser(description="Print the table of settings, or write it into a document.")
-    parser.add_argument("--write", type=Path, help="document with the markers, usually README.md")
-    path = parser.parse_args().write
-    if path is None:
-        print(settings_table())  # noqa: T201 - that is what the command is for
-    else:
-        path.write_text(with_settings_table(path.read_text()))
-
-
-if __name__ == "__main__":
-    _main()

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stream_app.settings import with_settings_table
+from stream_app.settings_table import with_settings_table
 from tests.conftest import fresh_settings
 from tests.stream_app import harness, shop
 from tests.stream_app.shop import REAL_WORKER
@@ -23,7 +23,7 @@ README = Path(__file__).parents[1] / "README.md"
 
 
 def test_settings_table_is_current() -> None:
-    """The table of settings is the generated one; `python -m stream_app.settings --write README.md` renews it."""
+    """The table of settings is the generated one; `python -m stream_app.settings_table --write README.md` renews it."""
     text = README.read_text()
     assert with_settings_table(text) == text
 

@@ -1,16 +1,12 @@
-"""Settings: names, bounds, defaults, and the generated table."""
+"""Settings: names, bounds, defaults."""
 
 from __future__ import annotations
 
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from stream_app.settings import (
-    CREDENTIALS,
-    Settings,
-    settings_table,
-    with_settings_table,
-)
+from stream_app.settings import CREDENTIALS, Settings
+from stream_app.settings_table import settings_table
 from stream_app.wrong_settings import settings_problems
 
 KEPT_NAMES = (
@@ -128,22 +124,3 @@ def test_settings_that_the_protocol_ignores(values: dict[str, str], wanted: str)
     assert "secret-word" not in settings_problems(caught.value)[0]
     empty = dict.fromkeys(CREDENTIALS, "")
     assert Settings(**empty) == Settings()  # type: ignore[arg-type]  # as from the environment
-
-
-def test_every_setting_is_explained() -> None:
-    """Each field has a description, and a row in the table."""
-    rows = settings_table().splitlines()[2:]
-    assert len(rows) == len(Settings.model_fields)
-    assert all(field.description for field in Settings.model_fields.values())
-
-
-def test_table_needs_its_markers() -> None:
-    """A document without markers is refused; one with them keeps all but what is between."""
-    with pytest.raises(ValueError, match="settings:begin"):
-        with_settings_table("no markers")
-    text = "head\n<!-- settings:begin -->\nstale rows\n<!-- settings:end -->\ntail"
-    renewed = with_settings_table(text)
-    assert renewed.startswith("head\n")
-    assert renewed.endswith("\ntail")
-    assert "stale rows" not in renewed
-    assert with_settings_table(renewed) == renewed
