@@ -87,6 +87,9 @@ class FakeProcessor:
         self._clock = clock
         self.stretch = 1
         self.flushed_s: list[float] = []
+        self.committing, self.may_commit = threading.Event(), threading.Event()
+        self.may_commit.set()
+        self.n_committed = 0
 
     def process(self, records: Sequence[KafkaRecord], now_ms: int, n_waiting: int = 0) -> None:
         """Fall behind with records; without, catch up."""
@@ -105,7 +108,10 @@ class FakeProcessor:
         return Flush([], Pages(()), {})
 
     def committed(self) -> None:
-        """Take note."""
+        """Take as long as the test wants."""
+        self.committing.set()
+        self.may_commit.wait(harness.TIMEOUT_S)
+        self.n_committed += 1
 
 
 class FakeStore:
@@ -147,10 +153,11 @@ class World:
         self.clock = FakeClock()
         self.consumer, self.processor, self.store = FakeConsumer(self.clock), FakeProcessor(self.clock), FakeStore()
         self.failures: list[BaseException] = []
-        self.closed: list[int] = []
+        self.closed: list[tuple[int, int]] = []
+        """Of each call: the partition, and how many commits had come to their end by then."""
         spec = StageSpec(
             "user", INPUT.topic, "changelog", "group", settings.commit_interval_ms, self._never,
-            on_closed=self.closed.append,
+            on_closed=lambda partition: self.closed.append((partition, self.processor.n_committed)),
         )  # fmt: skip
         context: Any = TaskContext(
             settings, spec, self.consumer, executor, executor, None, self._never, self.failures.append  # type: ignore[arg-type]  # fakes
@@ -182,6 +189,7 @@ async def make_world(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Callable[
         yield make
         for world in worlds:
             world.store.may_close.set()
+            world.processor.may_commit.set()
             await world.task.stop(harness.TIMEOUT_S)
 
 
@@ -209,4 +217,17 @@ async def test_stopping_waits_for_what_closes_already(make_world: Callable[[Sett
     world.store.may_close.set()
     await stopping
     assert world.store.is_closed
-    assert world.closed == [0]
+    assert world.closed == [(0, 0)]
+
+
+async def test_a_task_that_is_dropped_leaves_after_its_last_commit(make_world: Callable[[Settings], World]) -> None:
+    """What a commit still does in the task's thread is not done after others were told that the partition is gone."""
+    world = make_world(Settings())
+    world.processor.may_commit.clear()
+    world.task.start()
+    await asyncio.to_thread(world.processor.committing.wait, harness.TIMEOUT_S)
+    await world.task.stop(0.1)
+    assert world.closed == []
+    world.processor.may_commit.set()
+    await harness.until(lambda: bool(world.closed), "the end")
+    assert world.closed == [(0, 1)]
