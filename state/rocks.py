@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from typing import TYPE_CHECKING, Any, cast
 
 from rocksdict import BlockBasedOptions, Cache, DBCompressionType, Options, Rdict, WriteOptions
@@ -18,6 +19,19 @@ _MAX_INFO_LOG_BYTES = 1 << 20
 _BLOOM_BITS_PER_KEY = 10
 _MAX_OPEN_FILES = 256
 _FULL = (os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT))
+_LOCKED = re.compile(r"IO error: (lock hold by current process|While lock file)")
+_REFUSED = {
+    errno.ENFILE: "let this machine open more of them (fs.file-max)",
+    errno.EMFILE: "let this process open more of them (ulimit -n, or LimitNOFILE of its service)",
+    errno.EACCES: "give the user that the worker runs as the right to read and write there",
+    errno.EPERM: "give the user that the worker runs as the right to read and write there",
+    errno.EROFS: "make its file system writable, or set CROSSAISLE_STATE_DIR to a directory that is",
+    errno.EIO: "look after its disk, or set CROSSAISLE_STATE_DIR to a directory on another one",
+}
+"""What the system may answer that says nothing against the files, and what to do about it.
+
+What ENFILE is called begins like what EMFILE is called, so it comes first.
+"""
 
 
 class StoreError(Exception):
@@ -49,6 +63,8 @@ def open_rocks(path: Path) -> Rdict:
         Another process has it open.
     StoreFullError, StoreDamagedError
         The files cannot be made, or not be read.
+    StoreError
+        The directory cannot be made, or the system does not let this process at the files.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -62,7 +78,7 @@ def open_rocks(path: Path) -> Rdict:
         db.set_write_options(_without_log())
     except Exception as error:
         text = str(error)
-        if "lock" in text.lower():
+        if _LOCKED.match(text):
             message = (
                 f"store {path}: another process has it open ({text}); give each worker its own CROSSAISLE_STATE_DIR"
             )
@@ -93,14 +109,18 @@ def _options() -> Options:
     return options
 
 
-def unusable(path: Path, reason: Exception) -> StoreFullError | StoreDamagedError:
-    """Return the error for what RocksDB raised: it tells a full disk from damage in words only."""
+def unusable(path: Path, reason: Exception) -> StoreError:
+    """Return the error for what RocksDB raised: it tells a full disk, a refusal and damage apart in words only."""
     if any(words in str(reason) for words in _FULL):
         message = (
             f"store {path}: its disk is full ({reason}); make room, or set CROSSAISLE_STATE_DIR to a directory on "
             "another disk, and start the worker again: what is committed is in the changelog, and nothing is lost"
         )
         return StoreFullError(message)
+    for number, remedy in _REFUSED.items():
+        if f": {os.strerror(number)}" in str(reason):
+            message = f"store {path}: the system refuses its files ({reason}); {remedy}, and start the worker again"
+            return StoreError(message)
     return damaged(path, reason)
 
 

@@ -25,10 +25,13 @@ from aiokafka.protocol.types import (
     TaggedFields,
 )
 
+from stream_app.header_names import read_all_header_names
 from stream_app.settings import PREFIX
 
 if TYPE_CHECKING:
     from stream_app.settings import Settings
+
+read_all_header_names()
 
 _NO_BROKER_LISTED_S = 10.0
 """A broker that was frozen answers again before the controller lists it among the living."""

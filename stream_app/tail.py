@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 START_AGAIN: Final = "start the worker again: it reads the topic from its beginning"
 
+_NOT_BY_ITSELF: Final = "mend the cause if this comes again: Kafka answers, but not with what can be read"
 _POLL_MS = 1_000
 _CATCH_UP_POLL_MS = 20
 _FETCH_WAIT_MS = 100
@@ -159,9 +160,8 @@ class TailService(Service):
                 final = await final_error(self._settings, error, reading(self._topic))
                 if final is not None:
                     raise final from error
-                self._log.warning(
-                    "tail_interrupted", error=repr(error), remedy="none needed: goes on when Kafka answers"
-                )
+                remedy = "none needed: goes on when Kafka answers" if error.retriable else _NOT_BY_ITSELF
+                self._log.warning("tail_interrupted", error=repr(error), offsets=dict(self._offsets), remedy=remedy)
                 await self.sleep(_RETRY_S)
 
     async def _read(self) -> None:

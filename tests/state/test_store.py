@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import resource
 import signal
 import struct
 import subprocess
@@ -190,6 +192,49 @@ def test_full_disk_is_told_from_damage(tmp_path: Path) -> None:
     assert isinstance(unusable(tmp_path, OSError("Corruption: bad block")), StoreDamagedError)
 
 
+@pytest.mark.parametrize(
+    ("number", "remedy"),
+    [
+        (errno.EMFILE, "ulimit -n"),
+        (errno.ENFILE, "fs.file-max"),
+        (errno.EACCES, "the right to read and write"),
+        (errno.EPERM, "the right to read and write"),
+        (errno.EROFS, "writable"),
+        (errno.EIO, "look after its disk"),
+    ],
+)
+def test_what_the_system_refuses_is_no_damage(tmp_path: Path, number: int, remedy: str) -> None:
+    """A store whose files the system does not give away is not to be deleted: the error names what to do instead."""
+    text = f"IO error: While open a file for random read: {tmp_path}/000008.sst: {os.strerror(number)}"
+    refused = unusable(tmp_path, OSError(text))
+    assert type(refused) is StoreError
+    assert remedy in str(refused)
+    assert "delete" not in str(refused)
+
+
+def test_too_many_open_files_are_no_damage(tmp_path: Path) -> None:
+    """A store that is opened while the process may open no more files is there once it may."""
+    path = tmp_path / "s"
+    write_tables(path)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    taken = {int(name) for name in os.listdir("/proc/self/fd")}
+    free = [n for n in range(max(taken) + 20) if n not in taken]
+    for n_more, limit in enumerate(free):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+        try:
+            with pytest.raises(StoreError, match="Too many open files") as caught:
+                PageStore(path)
+        except pytest.fail.Exception:
+            break  # so many are enough
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        assert not isinstance(caught.value, StoreDamagedError | StoreLockedError)
+    assert n_more > 1
+    store = PageStore(path)
+    assert store.get_many([b"key-%08d" % n for n in range(2000)]).count(None) == 0
+    store.close()
+
+
 def test_open_store_is_locked_for_others(tmp_path: Path) -> None:
     """Opening a store twice is a lock error that names the setting to change."""
     store = PageStore(tmp_path / "s")
@@ -269,6 +314,23 @@ def test_damaged_page_is_found_on_reading(tmp_path: Path) -> None:
         table.write_bytes(content)
     with pytest.raises(StoreDamagedError):
         PageStore(path).get_many([b"key-%08d" % n for n in range(2000)])
+
+
+def test_damage_is_not_taken_for_a_lock(tmp_path: Path) -> None:
+    """A flipped byte in what RocksDB reads of a table on opening is damage, wherever the store lies: a *block*."""
+    path = tmp_path / "a-block-device" / "s"
+    path.parent.mkdir()
+    write_tables(path)
+    (table,) = path.glob("*.sst")
+    content = bytearray(table.read_bytes())
+    content[-80] ^= 0xFF
+    table.write_bytes(content)
+    with pytest.raises(StoreDamagedError, match="block checksum mismatch"):
+        PageStore(path)
+    PageStore.destroy(path)
+    store = PageStore(path)
+    assert store.position is None
+    store.close()
 
 
 def test_all_pages_come_in_batches(tmp_path: Path) -> None:

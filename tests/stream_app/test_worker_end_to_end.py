@@ -11,16 +11,17 @@ import signal
 import sys
 import urllib.request
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from confluent_kafka import Producer
 from prometheus_client.parser import text_string_to_metric_families
 
 from stream_app.broker import EmbeddedBroker
 from stream_app.inspect import UnknownIdError, inspect_item, inspect_user
 from stream_app.records import REJECT_CODES, EventLimits, Reject, decode_catalog, decode_reject
 from tests.conftest import fresh_settings
-from tests.stream_app import harness, shop
+from tests.stream_app import harness, odd_headers, shop
 from tests.stream_app.harness import Worker
 from tests.stream_app.shop import REAL_WORKER, Shop
 
@@ -324,6 +325,35 @@ def test_wrong_input_ends_in_rejects(settings: Settings, tmp_path: Path) -> None
     assert before["n_rejected"] > 5_000
     check_rejects(settings, settings.topic_events, before["n_rejected"], 8)
     check_rejects(settings, settings.topic_catalog, len(bad_entries), 8)
+
+
+def _send_compressed(settings: Settings, records: list[tuple[bytes, bytes]], codec: str, topic: str) -> None:
+    """Send records as librdkafka does, which has encoders of its own."""
+    options: dict[str, Any] = {"bootstrap.servers": settings.bootstrap_servers, "compression.type": codec}
+    producer = Producer({**options, "linger.ms": 50})
+    for key, value in records:
+        producer.produce(topic, value, key)
+    assert producer.flush(30) == 0
+
+
+def test_what_producers_may_do(settings: Settings, tmp_path: Path) -> None:
+    """Batches of all codecs are read on either topic, and those with headers whose names are no UTF-8."""
+    market, codecs, catalogue = Shop(), ("none", "gzip", "snappy", "lz4", "zstd"), shop.catalogue()
+    for k, codec in enumerate(codecs):
+        _send_compressed(settings, catalogue[k :: len(codecs)], codec, settings.topic_catalog)
+    odd_headers.send(settings, settings.topic_catalog, [(b"item-1", catalogue[1][1]), (b"odd", b"{")])
+    with Worker(settings, tmp_path / "log", REAL_WORKER) as worker:
+        shop.wait_ready(worker)
+        for k, codec in enumerate(codecs):
+            _send_compressed(settings, market.events(300), codec, settings.topic_events)
+            shop.wait_learned(settings, 300 * (k + 1), worker)
+        odd_headers.send(settings, settings.topic_events, [market.event("ann", "item-1"), (b"ann", b"{")])
+        shop.wait_learned(settings, market.n_events, worker)
+        harness.wait_for(lambda: len(harness.read_committed(settings, settings.topic_rejects)) == 2, "both rejects")
+        assert worker.terminate() == 0, worker.log
+    shop.check_learned_once(settings, market)
+    for topic in (settings.topic_catalog, settings.topic_events):
+        assert [(r.code, r.headers) for r in _rejects_of(settings, topic)] == [("not_json", [("trac\ufffd", b"\xff")])]
 
 
 def test_termination_while_kernels_compile(settings: Settings, tmp_path: Path) -> None:
