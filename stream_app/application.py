@@ -253,7 +253,7 @@ def default_plan(settings: Settings, collector: WorkerCollector) -> Callable[[Ma
             make_agent=lambda **mode: PolicyAgent(settings, policy, **mode),
             warm_up=lambda: warm_up(settings),
             load_late=_load_late,
-            take_catalog_rejections=replica.take_catalog_rejections,
+            take_bad_records=replica.take_bad_records,
             embeddings=lambda: replica.embeddings,
         )
 

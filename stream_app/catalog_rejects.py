@@ -2,15 +2,15 @@
 
 Every worker tails the catalogue, so every worker meets each bad record; the one that owns partition 0 of the events
 topic reports it. What has been reported is kept as the offsets of a consumer group, in the same transaction as the
-rejects, so that neither a restart nor a change of owner reports a record again.
+rejects, so that neither a restart nor a change of owner reports a record again. Of what it has met a worker keeps the
+first and the last offset alone, however many there are, and reads the topic again when it reports them: what has been
+compacted away by then is not reported.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from itertools import accumulate, islice, takewhile
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import structlog
 from aiokafka import TopicPartition
@@ -19,8 +19,8 @@ from mode import Service
 
 from stream_app.kafka import started_consumer
 from stream_app.processor import Output
-from stream_app.record_size import content_bytes
-from stream_app.records import KafkaRecord, Rejection, encode_reject
+from stream_app.record_size import LARGE_TOPIC_BYTES, content_bytes
+from stream_app.records import EventLimits, decode_catalog, encode_reject
 from stream_app.rights import final_error
 from stream_app.transaction import TaskProducer
 
@@ -28,17 +28,28 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from concurrent.futures import Executor
 
-    from stream_app.settings import Settings
+    from aiokafka import AIOKafkaConsumer
 
-MAX_WAITING = 10_000
-"""Rejections kept while another worker is the one that reports; the oldest are dropped."""
+    from stream_app.joined_catalog import BadRecords
+    from stream_app.records import KafkaRecord, Rejection
+    from stream_app.settings import Settings
 
 MOST_BYTES_AT_ONCE = 16 << 20
 """Originals of so many bytes are reported in one transaction, at least one."""
 
+_MOST_READ_AT_ONCE = 100_000
+"""Records read for one transaction."""
+_MAX_RECORDS = 5_000
+_POLL_MS = 1_000
 _EVERY_S = 1.0
 
-Rejected = tuple[KafkaRecord, Rejection]
+
+class _Portion(NamedTuple):
+    """What one transaction reports of a partition."""
+
+    outputs: list[Output]
+    next_offset: int
+    """Where the next portion begins."""
 
 
 def catalog_rejects_group(settings: Settings) -> str:
@@ -47,12 +58,12 @@ def catalog_rejects_group(settings: Settings) -> str:
 
 
 class CatalogRejects(Service):
-    """Collect rejections of the catalogue tail, and report them while this worker is the one to do so.
+    """Collect where the catalogue tail met bad records, and report them while this worker is the one to do so.
 
     Parameters
     ----------
     take
-        Returns the rejections since its last call; called in the executor's thread.
+        Returns where bad records were met since its last call; called in the executor's thread.
     is_reporter
         Whether this worker owns partition 0 of the events topic.
     executor
@@ -64,7 +75,7 @@ class CatalogRejects(Service):
     def __init__(
         self,
         settings: Settings,
-        take: Callable[[], Sequence[Rejected]],
+        take: Callable[[], BadRecords],
         is_reporter: Callable[[], bool],
         executor: Executor,
         **kwargs: Any,
@@ -74,27 +85,30 @@ class CatalogRejects(Service):
         self._take = take
         self._is_reporter = is_reporter
         self._executor = executor
+        self._limits = EventLimits.of(settings)
         self._log = structlog.get_logger(__name__)
-        self._waiting: deque[Rejected] = deque(maxlen=MAX_WAITING)
+        self._waiting: dict[TopicPartition, tuple[int, int]] = {}
         self._group_id = catalog_rejects_group(settings)
         self._is_delayed = False
-        self.n_rejected: dict[str, int] = {}
-        """Rejections met by this worker, by code."""
+        self._n_met = 0
 
     async def collect(self) -> None:
-        """Take over what the tail has rejected."""
-        rejected = await asyncio.get_running_loop().run_in_executor(self._executor, self._take)
-        for record, rejection in rejected:
-            self.n_rejected[rejection.code] = self.n_rejected.get(rejection.code, 0) + 1
-            self._waiting.append((record, rejection))
-        if rejected:
+        """Take over where the tail has met bad records."""
+        bad = await asyncio.get_running_loop().run_in_executor(self._executor, self._take)
+        for partition, (first, last) in bad.places.items():
+            tp = TopicPartition(self._settings.topic_catalog, partition)
+            before = self._waiting.get(tp, (first, last))
+            self._waiting[tp] = (min(first, before[0]), max(last, before[1]))
+        n_met = sum(bad.by_code.values())
+        if n_met > self._n_met:
             remedy = f"read topic {self._settings.topic_rejects}: each record is there with a sentence"
-            self._log.warning("catalog_rejected", n_records=len(rejected), by_code=dict(self.n_rejected), remedy=remedy)
+            self._log.warning("catalog_rejected", n_records=n_met - self._n_met, by_code=bad.by_code, remedy=remedy)
+        self._n_met = n_met
 
     async def report(self) -> int:
         """Send what waits and has not been reported yet, in one transaction; return how many records that were.
 
-        What is beyond :data:`MOST_BYTES_AT_ONCE` goes on waiting.
+        What is in other partitions, or beyond :data:`MOST_BYTES_AT_ONCE`, goes on waiting.
 
         Raises
         ------
@@ -103,31 +117,53 @@ class CatalogRejects(Service):
         """
         if not self._waiting:
             return 0
-        waiting = self._portion()
+        tp, (first, last) = next(iter(self._waiting.items()))
         producer = await TaskProducer.start(self._settings, self._group_id)
         try:
-            done = await self._reported({TopicPartition(record.topic, record.partition) for record, _ in waiting})
-            outputs: list[Output] = []
-            offsets: dict[TopicPartition, int] = {}
-            for record, rejection in waiting:
-                tp = TopicPartition(record.topic, record.partition)
-                if record.offset >= done[tp]:
-                    key, value, headers = encode_reject(record, rejection)
-                    outputs.append(Output(self._settings.topic_rejects, 0, key, value, headers))
-                    offsets[tp] = max(record.offset + 1, offsets.get(tp, 0))
-            if outputs:
-                await producer.commit(outputs, offsets, self._group_id)
+            async with started_consumer(self._settings, group_id=self._group_id) as consumer:
+                begin = max(first, await consumer.committed(tp) or 0)
+            portion = await self._portion(tp, begin, last) if begin <= last else _Portion([], begin)
+            if portion.outputs:
+                await producer.commit(portion.outputs, {tp: portion.next_offset}, self._group_id)
         finally:
             await producer.discard()
-        for _ in waiting:
-            self._waiting.popleft()
-        return len(outputs)
+        if portion.next_offset > last:
+            del self._waiting[tp]
+        else:
+            self._waiting[tp] = (portion.next_offset, last)
+        return len(portion.outputs)
 
-    def _portion(self) -> list[Rejected]:
-        """Return the first of what waits."""
-        sizes = accumulate(content_bytes(record.key, record.value, record.headers) for record, _ in self._waiting)
-        n = sum(1 for _ in takewhile(MOST_BYTES_AT_ONCE.__ge__, sizes))
-        return list(islice(self._waiting, max(n, 1)))
+    async def _portion(self, tp: TopicPartition, begin: int, last: int) -> _Portion:
+        """Read on from ``begin``, to ``last`` at the most, and return what is bad of that."""
+        outputs: list[Output] = []
+        n_read, n_bytes = 0, 0
+        async with started_consumer(
+            self._settings, auto_offset_reset="earliest", max_partition_fetch_bytes=LARGE_TOPIC_BYTES
+        ) as consumer:
+            consumer.assign([tp])
+            consumer.seek(tp, begin)
+            while begin <= last and n_read < _MOST_READ_AT_ONCE:
+                records = await self._read(consumer, tp)
+                for record, rejection in await self._bad_of([r for r in records if r.offset <= last]):
+                    n_bytes += content_bytes(record.key, record.value, record.headers)
+                    if outputs and n_bytes > MOST_BYTES_AT_ONCE:
+                        return _Portion(outputs, record.offset)
+                    outputs.append(Output(self._settings.topic_rejects, 0, *encode_reject(record, rejection)))
+                position = min(await consumer.position(tp), last + 1)
+                if position <= begin:
+                    break  # Kafka does not answer, or has no more: asked again with the next portion
+                begin, n_read = position, n_read + len(records)
+        return _Portion(outputs, begin)
+
+    async def _read(self, consumer: AIOKafkaConsumer, tp: TopicPartition) -> Sequence[KafkaRecord]:
+        found = await consumer.getmany(tp, timeout_ms=_POLL_MS, max_records=_MAX_RECORDS)
+        return cast("Sequence[KafkaRecord]", found.get(tp, ()))
+
+    async def _bad_of(self, records: Sequence[KafkaRecord]) -> list[tuple[KafkaRecord, Rejection]]:
+        def look() -> list[tuple[KafkaRecord, Rejection]]:
+            return [(records[r.index], r) for r in decode_catalog(records, limits=self._limits).rejections]
+
+        return await asyncio.get_running_loop().run_in_executor(self._executor, look)
 
     @Service.task
     async def _report_while_owner(self) -> None:
@@ -151,8 +187,3 @@ class CatalogRejects(Service):
         if not self._is_delayed:
             self._log.warning("catalog_rejects_delayed", error=repr(error), remedy="none needed: tried until it works")
         self._is_delayed = True
-
-    async def _reported(self, tps: set[TopicPartition]) -> dict[TopicPartition, int]:
-        """Return the next offset to report, for each partition."""
-        async with started_consumer(self._settings, group_id=self._group_id) as consumer:
-            return {tp: await consumer.committed(tp) or 0 for tp in tps}

@@ -1,8 +1,8 @@
 """Record batches as aiokafka decodes them, and those it cannot: with names of headers that are not UTF-8.
 
-Kafka takes any bytes for the name of a header, and producers that are not written in Java send what they like. aiokafka
-raises UnicodeDecodeError for the whole batch then, each time it is read. Here such a name gets U+FFFD where it cannot be
-read, as Kafka's own clients do it.
+Kafka takes any bytes for the name of a header, and producers that are not written in Java send what they like.
+aiokafka raises UnicodeDecodeError for the whole batch then, each time it is read. Here such a name gets U+FFFD where it
+cannot be read, as Kafka's own clients do it.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class _ReadableBatch(_DefaultRecordBatchPy):  # type: ignore[misc]  # final, for
 
     def _maybe_uncompress(self) -> None:
         super()._maybe_uncompress()
-        self._buffer = _ReadableBuffer(self._buffer)
+        self._buffer: bytearray = _ReadableBuffer(self._buffer)
 
 
 class _Batch:
@@ -68,7 +68,7 @@ class _Batch:
         return next(self._batch)
 
 
-class ReadableRecords(MemoryRecords):  # type: ignore[misc, valid-type]  # a variable: the one in C, if it is there
+class ReadableRecords(MemoryRecords):  # type: ignore[misc]  # a variable: the one in C, if it is there
     """The answer to a fetch, batch by batch.
 
     Parameters

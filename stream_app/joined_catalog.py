@@ -18,7 +18,7 @@ from state.arrays import Int32s, UInt64s
 from state.ids import hash_category, hash_ids
 from state.layout import EPOCH_2000_S, KIND_CATEGORY
 from stream_app.entity_arrays import EntityArrays
-from stream_app.records import CatalogEntry, EventLimits, Rejection, decode_catalog, path_label
+from stream_app.records import CatalogEntry, EventLimits, decode_catalog, path_label
 
 if TYPE_CHECKING:
     from stream_app.records import KafkaRecord
@@ -37,6 +37,15 @@ class ListedItem(msgspec.Struct, frozen=True):
     """The category as one text."""
     n_components: int = 0
     """Components of its content vector, 0 without one."""
+
+
+class BadRecords(NamedTuple):
+    """Where the catalogue has records that could not be read."""
+
+    places: dict[int, tuple[int, int]]
+    """First and last offset by partition, of those met since it was asked before; readable ones may lie between."""
+    by_code: dict[str, int]
+    """How many have been met in all."""
 
 
 class _Listing(NamedTuple):
@@ -78,16 +87,19 @@ class JoinedCatalog(EntityArrays):
         self.category_paths: list[tuple[str, ...]] = []
         self._dense: dict[tuple[str, ...], int] = {}
         self.n_collisions = 0
-        self._rejections: list[tuple[KafkaRecord, Rejection]] = []
+        self._bad: dict[int, tuple[int, int]] = {}
         self.catalog_rejects: Counter[str] = Counter()
         """Catalogue records met that could not be read, by code."""
         self.embeddings: dict[int, int] = {}
         """Items with a content vector, by its number of components."""
 
     def apply_catalog(self, records: "Sequence[KafkaRecord]") -> None:
-        """Take over a batch of catalogue records; what cannot be read is kept for :meth:`take_catalog_rejections`."""
+        """Take over a batch of catalogue records; of what cannot be read :meth:`take_bad_records` tells the place."""
         decoded = decode_catalog(records, limits=self._limits)
-        self._rejections += [(records[r.index], r) for r in decoded.rejections]
+        for rejection in decoded.rejections:
+            record = records[rejection.index]
+            first, last = self._bad.get(record.partition, (record.offset, record.offset))
+            self._bad[record.partition] = (min(first, record.offset), max(last, record.offset))
         self.catalog_rejects.update(r.code for r in decoded.rejections)
         latest = dict(decoded.entries)
         if not latest:
@@ -214,10 +226,10 @@ class JoinedCatalog(EntityArrays):
             self.table.headers.records[row]["kind"] = KIND_CATEGORY
         return dense
 
-    def take_catalog_rejections(self) -> "list[tuple[KafkaRecord, Rejection]]":
-        """Return the catalogue records that could not be read since the last call, with the reasons."""
-        taken, self._rejections = self._rejections, []
-        return taken
+    def take_bad_records(self) -> BadRecords:
+        """Return where catalogue records could not be read since the last call."""
+        places, self._bad = self._bad, {}
+        return BadRecords(places, dict(self.catalog_rejects))
 
     def category_path(self, category_hash: int) -> tuple[str, ...]:
         """Return the path of a category, empty where the catalogue does not know it."""

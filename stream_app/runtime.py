@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from concurrent.futures import Executor
 
-    from stream_app.catalog_rejects import Rejected
     from stream_app.handover import Handover
+    from stream_app.joined_catalog import BadRecords
     from stream_app.processor import Processor, StageSpec
     from stream_app.records import KafkaRecord
     from stream_app.settings import Settings
@@ -55,8 +55,8 @@ class Plan:
 
     tails: Sequence[TailSpec]
     stages: Sequence[StageSpec]
-    take_catalog_rejections: Callable[[], Sequence[Rejected]] | None = None
-    """Called about once a second; the owner of partition 0 of the stage ``user`` reports what it returns."""
+    take_bad_records: Callable[[], BadRecords] | None = None
+    """Called about once a second; the owner of partition 0 of the stage ``user`` reports those records."""
     embeddings: Callable[[], Mapping[int, int]] | None = None
     """Returns how many items have content vectors of which length; several lengths are warned of."""
     make_agent: Callable[..., Service] | None = None
@@ -252,10 +252,10 @@ class Runtime(Service):
             )
             self._stages[stage_spec.name] = stage
             await self.add_runtime_dependency(stage)
-        if plan.take_catalog_rejections is not None:
+        if plan.take_bad_records is not None:
             rejects = CatalogRejects(
                 self._settings,
-                plan.take_catalog_rejections,
+                plan.take_bad_records,
                 self._owns_first_partition,
                 self._replica_executor,
                 beacon=self.beacon,

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import textwrap
 from contextlib import closing
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -34,7 +35,6 @@ from tests.stream_app.harness import wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from state.store import Store
 
@@ -217,9 +217,9 @@ def test_too_many_open_files_are_no_damage(tmp_path: Path) -> None:
     path = tmp_path / "s"
     write_tables(path)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    taken = {int(name) for name in os.listdir("/proc/self/fd")}
+    taken = {int(entry.name) for entry in Path("/proc/self/fd").iterdir()}
     free = [n for n in range(max(taken) + 20) if n not in taken]
-    for n_more, limit in enumerate(free):
+    for limit in free:
         resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
         try:
             with pytest.raises(StoreError, match="Too many open files") as caught:
@@ -229,7 +229,7 @@ def test_too_many_open_files_are_no_damage(tmp_path: Path) -> None:
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
         assert not isinstance(caught.value, StoreDamagedError | StoreLockedError)
-    assert n_more > 1
+    assert limit > free[1]
     store = PageStore(path)
     assert store.get_many([b"key-%08d" % n for n in range(2000)]).count(None) == 0
     store.close()

@@ -6,93 +6,100 @@ import asyncio
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from aiokafka.errors import KafkaConnectionError
 from structlog.testing import capture_logs
 
+from stream_app import catalog_rejects
 from stream_app.catalog_rejects import CatalogRejects
-from stream_app.records import Rejection, decode_reject
+from stream_app.joined_catalog import BadRecords
+from stream_app.records import Reject, decode_reject
 from tests.stream_app import harness
 from tests.stream_app.harness import Worker
 
 if TYPE_CHECKING:
-    from stream_app.catalog_rejects import Rejected
+    import pytest
+
     from stream_app.settings import Settings
 
 REAL_WORKER = (str(Path(sys.executable).with_name("crossaisle")), "worker")
 
 
-class FakeRecord(NamedTuple):
-    """A catalogue record as a consumer gives it."""
-
-    topic: str
-    partition: int
-    offset: int
-    timestamp: int = 1
-    key: bytes | None = b"key"
-    value: bytes | None = b"value"
-    headers: tuple[tuple[str, bytes], ...] = ()
+GOOD = b'{"item_id": "item", "category": ["a"]}'
 
 
-def _rejected(settings: Settings, *places: tuple[int, int]) -> list[Rejected]:
-    return [
-        (FakeRecord(settings.topic_catalog, partition, offset), Rejection(0, "not_json", "it is not JSON"))
-        for partition, offset in places
-    ]
+async def _report(settings: Settings, n_reports: int, *places: dict[int, tuple[int, int]]) -> list[int]:
+    """Let a worker meet bad records in these places; return how many it reports each time."""
+    met = [BadRecords(found, {"not_json": k + 1}) for k, found in enumerate(places)]
+    with ThreadPoolExecutor(1) as executor:
+        service = CatalogRejects(settings, lambda: met.pop(0), lambda: True, executor)
+        while met:
+            await service.collect()
+        return [await service.report() for _ in range(n_reports)]
+
+
+def _rejects(settings: Settings) -> list[Reject]:
+    harness.wait_decided(settings, settings.topic_rejects)
+    return [decode_reject(record) for record in harness.read_committed(settings, settings.topic_rejects)]
 
 
 def test_each_record_is_reported_once_whoever_reports(app_settings: Settings) -> None:
     """A second worker, which meets the same records and one more, reports that one only."""
     harness.make_topics(app_settings)
+    topic = app_settings.topic_catalog
+    first = [(b"item", GOOD), (b"item", b"{"), (b"item", GOOD), (b"item", b"{"), (b"item", GOOD)]
+    harness.send(app_settings, first, topic=topic, partition=0)
+    harness.send(app_settings, [(b"item", b"["), *[(b"item", GOOD)] * 4, (b"item", b"]")], topic=topic, partition=1)
+    assert asyncio.run(_report(app_settings, 3, {0: (1, 3), 1: (0, 0)})) == [2, 1, 0]
+    assert asyncio.run(_report(app_settings, 3, {0: (1, 3), 1: (0, 0)}, {1: (5, 5)})) == [0, 1, 0]
+    assert asyncio.run(_report(app_settings, 2, {0: (3, 3)})) == [0, 0]
+    found = [(reject.partition, reject.offset, reject.code) for reject in _rejects(app_settings)]
+    assert sorted(found) == [(0, 1, "not_json"), (0, 3, "not_json"), (1, 0, "wrong_type"), (1, 5, "not_json")]
 
-    async def report(*places: tuple[int, int]) -> int:
-        with ThreadPoolExecutor(1) as executor:
-            rejected = [_rejected(app_settings, *places)]
-            service = CatalogRejects(app_settings, rejected.pop, lambda: True, executor)
-            await service.collect()
-            assert service.n_rejected == {"not_json": len(places)}
-            n = await service.report()
-            assert await service.report() == 0
-            return n
 
-    assert asyncio.run(report((0, 3), (1, 0))) == 2
-    assert asyncio.run(report((0, 3), (1, 0), (1, 5))) == 1
-    assert asyncio.run(report((0, 3))) == 0
-    rejects = [decode_reject(record) for record in harness.read_committed(app_settings, app_settings.topic_rejects)]
-    assert [(reject.partition, reject.offset) for reject in rejects] == [(0, 3), (1, 0), (1, 5)]
+def test_none_is_dropped_however_many_there_are(app_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A catalogue of which no record can be read is reported whole, portion by portion, in its order."""
+    harness.make_topics(app_settings)
+    monkeypatch.setattr(catalog_rejects, "_MOST_READ_AT_ONCE", 4_000)
+    bad = [(b"item-%d" % n, b"{%d" % n) for n in range(12_000)]
+    harness.send(app_settings, bad, topic=app_settings.topic_catalog, partition=0)
+    n_reported = asyncio.run(_report(app_settings, 8, {0: (0, 0)}, {0: (1, 11_999)}))
+    assert sum(n_reported) == 12_000
+    assert max(n_reported) < 12_000
+    assert [(reject.offset, reject.value) for reject in _rejects(app_settings)] == [
+        (n, value) for n, (_, value) in enumerate(bad)
+    ]
+
+
+def test_what_was_compacted_away_is_passed_over(app_settings: Settings) -> None:
+    """Where the topic no longer has what was met, nothing is reported and nothing waits."""
+    harness.make_topics(app_settings)
+    harness.send(app_settings, [(b"item", b"{")] * 3, topic=app_settings.topic_catalog, partition=0)
+    harness.delete_records(app_settings, app_settings.topic_catalog, 0, 2)
+    assert asyncio.run(_report(app_settings, 2, {0: (0, 2)})) == [1, 0]
+    assert [reject.offset for reject in _rejects(app_settings)] == [2]
 
 
 def test_large_headers_delay_no_report(app_settings: Settings) -> None:
     """Large values and large headers by turns go through a topic of default size, in more than one transaction."""
     harness.make_topics(app_settings)
     harness.alter_topic(app_settings, app_settings.topic_rejects, {"max.message.bytes": "1048588"})
-    topic, rejected = app_settings.topic_catalog, []
+    sent = []
     for offset in range(0, 24, 2):
-        large_headers = (("trace", bytes([offset]) * 990_000),)
-        records = (
-            FakeRecord(topic, 0, offset, value=b"?" * 500_000),
-            FakeRecord(topic, 0, offset + 1, headers=large_headers),
-        )
-        rejected += [(record, Rejection(0, "not_json", "it is not JSON")) for record in records]
-
-    async def report() -> list[int]:
-        with ThreadPoolExecutor(1) as executor:
-            service = CatalogRejects(app_settings, [rejected].pop, lambda: True, executor)
-            await service.collect()
-            return [await service.report() for _ in range(3)]
-
-    assert asyncio.run(report()) == [22, 2, 0]
-    harness.wait_decided(app_settings, app_settings.topic_rejects)
-    rejects = [decode_reject(record) for record in harness.read_committed(app_settings, app_settings.topic_rejects)]
-    assert [(reject.offset, tuple(reject.headers)) for reject in rejects] == [
-        (r.offset, r.headers) for r, _ in rejected
-    ]
+        large_headers = [("trace", bytes([offset]) * 990_000)]
+        for value, headers in ((b"?" * 500_000, []), (b"value", large_headers)):
+            harness.send(
+                app_settings, [(b"key", value)], topic=app_settings.topic_catalog, partition=0, headers=headers
+            )
+            sent.append(headers)
+    assert asyncio.run(_report(app_settings, 3, {0: (0, 23)})) == [22, 2, 0]
+    assert [(reject.offset, reject.headers) for reject in _rejects(app_settings)] == list(enumerate(sent))
 
 
 def test_a_broker_that_is_away_is_told_once(app_settings: Settings) -> None:
     """Reporting fails every second then; the log gets one line, and one more when it fails again later."""
-    service = CatalogRejects(app_settings, list, lambda: True, ThreadPoolExecutor(1))
+    service = CatalogRejects(app_settings, lambda: BadRecords({}, {}), lambda: True, ThreadPoolExecutor(1))
     with capture_logs() as lines:
         for _ in range(5):
             service._tell_delay(KafkaConnectionError())

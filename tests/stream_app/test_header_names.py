@@ -13,9 +13,9 @@ from tests.stream_app.odd_headers import OddName, builder
 CODECS = {"none": 0, "gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}
 RECORDS = [
     (b"ann", b"first", [("trace", b"\xff")]),
-    (b"bob", b"second", [(OddName(b"\xff\xfetrace"), b"1"), ("", b""), ("again", None)]),
+    (b"bob", b"second", [(OddName("\xff\xfetrace"), b"1"), ("", b""), ("again", None)]),
     (None, b"\xff\xfe", []),
-    (b"cyd", None, [(OddName(b"caf\xe9"), b"\x00")]),
+    (b"cyd", None, [(OddName("caf\xe9"), b"\x00")]),
 ]
 
 
