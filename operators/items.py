@@ -11,6 +11,9 @@ from state.kernel import inner_kernel, kernel
 from state.layout import ENTITY_NEIGHBOURS, N_FACTORS, N_POPULARITIES, N_SLOTS
 from state.slab import pop_free
 
+MOST_COUNTED = 2**31 - 1
+"""Events of an entity: who has more goes on from half of them, which keeps every ratio of its counts."""
+
 
 @inner_kernel
 def add_counts(row: Row, counts: Row, as_of_s: int, rate: float) -> None:
@@ -23,6 +26,11 @@ def add_counts(row: Row, counts: Row, as_of_s: int, rate: float) -> None:
     rate
         Learning rate of the biases.
     """
+    if max(np.int64(row.n) + counts.n, np.int64(row.n_events) + counts.n_events) > MOST_COUNTED:
+        row.n //= 2
+        row.n_repeat //= 2
+        row.n_events //= 2
+        row.log_gaps *= 0.5
     row.n += counts.n
     row.n_repeat += counts.n_repeat
     row.n_events += counts.n_events

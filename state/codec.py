@@ -1,7 +1,7 @@
 """Keys and bytes of rows and pages, as they stand in the local store and in the changelog.
 
 Key: ``id u64 big endian | kind u8 | page u16 big endian`` (11 bytes). Kind 0 is the header (page 0), kind ``1 + chain``
-a page of that chain, :data:`KIND_NAME` the UTF-8 string behind an item's id, :data:`KIND_GLOBALS` (ids 0 to 6) what a
+a page of that chain, :data:`KIND_NAME` the UTF-8 string behind an item's id, :data:`KIND_GLOBALS` (ids 0 to 7) what a
 partition learns for all of its users, :data:`KIND_POLICY` (id 0) its policy statistics, as JSON. Value: the leading
 bytes of the record's layout, memory-only fields cut off, entities as ids (:func:`state.layout.disk_layout`).
 """

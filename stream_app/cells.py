@@ -23,6 +23,7 @@ NUMBER_COLUMNS = frozenset({"event_time_ms", "value", "position", "price", "rati
 LIST_COLUMNS = frozenset({"category", "tags", "embedding"})
 BOOLEAN_COLUMNS = frozenset({"available"})
 
+_WHOLE_COLUMNS = ID_COLUMNS | {"event_time_ms", "position"}
 _INTEGER = re.compile(r"[+-]?[0-9]+")
 _BOOLEANS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
@@ -72,16 +73,16 @@ def is_missing(value: object) -> bool:
     return value is None or (isinstance(value, float) and math.isnan(value))
 
 
+def _is_whole(number: float | Decimal) -> bool:
+    return math.isfinite(number) and number == int(number)
+
+
 def parquet_value(name: str, value: Any) -> Any:
-    """Convert a Parquet value: ids to text, whole floats in integer columns to integers."""
+    """Convert a Parquet value: ids to text, whole numbers in integer columns to integers, all their digits kept."""
+    if isinstance(value, float | Decimal) and name in _WHOLE_COLUMNS and _is_whole(value):
+        value = int(value)
     if isinstance(value, Decimal):
         value = float(value)
-    if (
-        isinstance(value, float)
-        and value.is_integer()
-        and (name in ID_COLUMNS or name in {"event_time_ms", "position"})
-    ):
-        value = int(value)
     if name in ID_COLUMNS and not isinstance(value, str):
         return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
     return value

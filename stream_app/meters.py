@@ -1,11 +1,12 @@
 """Histograms that a stage's tasks fill: batch sizes, compute times, transaction times, latencies.
 
 Observed in bulk: a commit adds the latencies of all its records with one call, which prometheus-client's own histogram
-cannot. Each is written by one thread at a time and read by another; a reader may see a sum without its newest count.
+cannot. The threads that compute for a stage share its histograms.
 """
 
 from __future__ import annotations
 
+import threading
 import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -36,6 +37,7 @@ class Histogram:
         self._bounds = np.array(bounds, np.float64)
         self._counts = np.zeros(len(bounds) + 1, np.int64)
         self._sum = 0.0
+        self._lock = threading.Lock()
 
     @property
     def n(self) -> int:
@@ -49,8 +51,10 @@ class Histogram:
     def observe_many(self, values: np.ndarray) -> None:
         """Add values, shape ``(n,)``."""
         at = np.searchsorted(self._bounds, values)
-        self._counts += np.bincount(at, minlength=self._counts.size)
-        self._sum += float(values.sum())
+        counts, total = np.bincount(at, minlength=self._counts.size), float(values.sum())
+        with self._lock:
+            self._counts += counts
+            self._sum += total
 
     def timed(self, function: Callable[..., T]) -> Callable[..., T]:
         """Return the function, with the seconds that each call takes observed."""
@@ -66,9 +70,10 @@ class Histogram:
 
     def add_to(self, family: HistogramMetricFamily, labels: Sequence[str]) -> None:
         """Add the buckets to a metric family."""
-        cumulative = np.cumsum(self._counts).tolist()
+        with self._lock:
+            cumulative, total = np.cumsum(self._counts).tolist(), self._sum
         names = [*(str(bound) for bound in self._bounds.tolist()), "+Inf"]
-        family.add_metric(labels, list(zip(names, cumulative, strict=True)), self._sum)
+        family.add_metric(labels, list(zip(names, cumulative, strict=True)), total)
 
 
 class StageMeters:

@@ -164,7 +164,8 @@ class WorkerCollector(Collector):
         for name, stage in status["stages"].items():
             for task in stage["tasks"]:
                 at = [name, str(task["partition"])]
-                committed.add_metric(at, float(task["input_offset"] or 0))
+                if task["input_offset"] is not None:  # it is not known while the task restores
+                    committed.add_metric(at, float(task["input_offset"]))
                 commits.add_metric(at, float(task["n_commits"]))
                 restore = task.get("restore") or {}
                 left.add_metric(at, float(restore.get("n_left", 0)))

@@ -64,7 +64,7 @@ class Guard:
     Parameters
     ----------
     settings
-        ``web_token``, and ``web_host``.
+        ``web_token`` is taken from it.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -98,7 +98,7 @@ class Guard:
         """
         form = await request.post()
         token = form.get("token", "")
-        if self._token is None or not isinstance(token, str) or not _same(token.encode(), self._token):
+        if self._token is None or not isinstance(token, str) or not _same(_bytes(token), self._token):
             raise ProblemError("no_token", "the token is not the one in CROSSAISLE_WEB_TOKEN")
         response = web.Response(status=web.HTTPSeeOther.status_code, headers={"Location": "/"})
         response.set_cookie(COOKIE, self._cookie(), httponly=True, samesite="Strict", path="/")
@@ -116,9 +116,9 @@ class Guard:
                 raise ProblemError("wrong_host", detail)
             return
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-        if scheme.lower() == "bearer" and _same(token.strip().encode(), self._token):
+        if scheme.lower() == "bearer" and _same(_bytes(token.strip()), self._token):
             return
-        if _same(request.cookies.get(COOKIE, "").encode(), self._cookie().encode()):
+        if _same(_bytes(request.cookies.get(COOKIE, "")), self._cookie().encode()):
             return
         detail = "send Authorization: Bearer with the value of CROSSAISLE_WEB_TOKEN, or open / in a browser and type it"
         raise ProblemError("no_token", detail)
@@ -155,6 +155,11 @@ def _as_problem(error: web.HTTPException) -> web.StreamResponse:
         response.headers["Allow"] = error.headers.get("Allow", "GET")
         return response
     raise error
+
+
+def _bytes(text: str) -> bytes:
+    """Return the bytes of what a client sent: aiohttp has surrogates where they are not UTF-8."""
+    return text.encode(errors="surrogatepass")
 
 
 def _same(got: bytes, wanted: bytes) -> bool:

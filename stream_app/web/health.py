@@ -19,7 +19,7 @@ SILENT_MS: Final = 5_000
 
 _PHASES: Final = {
     "waiting for broker": "it waits for Kafka",
-    "checking topics": "it checks the topics",
+    "checking rights and topics": "it checks what it may do, and the topics",
     "compiling kernels": "it compiles its kernels, for two to four minutes when it is its first start on this machine",
     "catching up": "it reads the catalogue and the items",
     "stopping": "it stops",

@@ -1,10 +1,11 @@
 """The single writer of items: tables of neighbours, counts, decay and steps."""
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.items import apply_contexts, apply_counts, apply_pairs, apply_targets
+from operators.items import MOST_COUNTED, apply_contexts, apply_counts, apply_pairs, apply_targets
 from operators.params import MAX_NEIGHBOURS
 from state.layout import ENTITY_HEADER, ENTITY_PAGES
 from state.table import RowTable
@@ -132,3 +133,18 @@ def test_counts_add_up(updates: list[tuple[int, int]]) -> None:
     assert headers["n_repeat"][0] == sum(r for _, r in updates)
     assert headers["n_events"][0] == sum(n + 1 for n, _ in updates)
     assert headers["bias"][0] == headers["blend_bias"][0] == 0.0
+
+
+def test_counts_go_on_at_the_end_of_their_range() -> None:
+    """Who has had 2 thousand million events goes on from half of them: no count wraps, and their ratios stay."""
+    headers = np.zeros(1, ENTITY_HEADER)
+    headers["n"], headers["n_repeat"], headers["n_events"], headers["log_gaps"] = MOST_COUNTED - 5, 4e8, 2e9, 1e9
+    counts = np.zeros(1, COUNTS)
+    counts["n"], counts["n_repeat"], counts["n_events"], counts["log_gaps"] = 10, 4, 12, 8.0
+    apply_counts(headers, np.zeros(1, np.int32), counts, 1000, 0.1)
+    found = headers[0]
+    assert (found["n"], found["n_repeat"], found["n_events"]) == (MOST_COUNTED // 2 - 2 + 10, 2e8 + 4, 1e9 + 12)
+    assert found["log_gaps"] == pytest.approx(5e8)
+    before = found.copy()
+    apply_counts(headers, np.zeros(1, np.int32), counts, 1000, 0.1)
+    assert headers["n"][0] == before["n"] + 10

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -48,3 +51,16 @@ def test_latencies_are_ages_and_never_negative() -> None:
     meters.note_latencies([], 1_000)
     assert meters.latency.n == 2
     assert buckets(meters.latency)["h_sum"] == pytest.approx(0.1)
+
+
+def test_threads_lose_nothing() -> None:
+    """What several threads observe at once is all there."""
+    histogram = Histogram(BOUNDS)
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(4) as threads:
+            list(threads.map(histogram.observe, [1.0] * 40_000, chunksize=1))
+    finally:
+        sys.setswitchinterval(before)
+    assert histogram.n == buckets(histogram)["h_sum"] == 40_000

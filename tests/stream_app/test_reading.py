@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 
 import pyarrow as pa
@@ -237,6 +238,32 @@ def test_parquet_values_become_plain_json_values(tmp_path: Path) -> None:
         {"user_id": "8", "event_time_ms": time_ms, "type": "view"},
     ]
     assert json.loads(json.dumps(rows)) == rows
+
+
+def test_decimals_keep_their_digits(tmp_path: Path) -> None:
+    """Keys of a warehouse are decimals with more digits than a float has; prices become plain numbers."""
+    path = tmp_path / "events.parquet"
+    keys = [Decimal(9007199254740993), Decimal(12345678901234567890123456789012345678)]
+    table = pa.table(
+        {
+            "user_id": pa.array(keys, pa.decimal128(38, 0)),
+            "item_id": pa.array([Decimal("9007199254740993.00"), Decimal("1.50")], pa.decimal128(38, 2)),
+            "event_time_ms": pa.array([Decimal(1_600_000_000_000), None], pa.decimal128(20, 0)),
+            "price": pa.array([Decimal("1.25"), Decimal("3.00")], pa.decimal128(10, 2)),
+        }
+    )
+    pq.write_table(table, path)
+    rows = list(read_records(path))
+    assert rows == [
+        {
+            "user_id": "9007199254740993",
+            "item_id": "9007199254740993",
+            "event_time_ms": 1_600_000_000_000,
+            "price": 1.25,
+        },
+        {"user_id": "12345678901234567890123456789012345678", "item_id": "1.5", "price": 3.0},
+    ]
+    assert [type(value) for value in rows[0].values()] == [str, str, int, float]
 
 
 def test_a_date_that_no_calendar_has_is_an_error(tmp_path: Path) -> None:

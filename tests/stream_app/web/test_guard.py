@@ -58,6 +58,8 @@ async def test_with_a_token_it_is_asked_for() -> None:
             {"Authorization": "Bearer wrong"},
             {"Authorization": TOKEN},
             {"Cookie": f"crossaisle={TOKEN}"},
+            {"Authorization": "Bearer \udcff"},
+            {"Cookie": "crossaisle=\udcff"},
         ):
             response = await client.get("/users/ann", headers=headers)
             assert (response.status, (await response.json())["code"]) == (401, "no_token")

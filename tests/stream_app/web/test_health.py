@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
+from stream_app import runtime
 from stream_app.members import Member
 from stream_app.observer import Observation
 from stream_app.partition_lag import PartitionLag
-from stream_app.web.health import health_words
+from stream_app.web.health import _PHASES, health_words
 
 NOW_MS = 1_700_000_000_000
 WORKER = {"address": "a:1", "answers": True, "ready": True, "owns": {"user": [0, 1]}, "phase": "running", "stages": {}}
@@ -118,3 +121,13 @@ def test_a_silent_broker_and_a_recreated_topic_are_bad() -> None:
     )
     assert len(old["words"]) == 1  # what waited then, may not wait now
     assert "beyond" in health_words(observation(problem="lies beyond the end"), [WORKER], NOW_MS)["words"][0]
+
+
+def test_each_phase_of_a_start_has_words() -> None:
+    """What a worker calls its phases is what the page has sentences for."""
+    phases = set(re.findall(r'self\._phase = "([^"]+)"', Path(runtime.__file__).read_text()))
+    assert len(phases) > 3
+    for phase in phases - {"running"}:
+        starting = {**WORKER, "ready": False, "phase": phase}
+        words = " ".join(health_words(observation(), [starting], NOW_MS)["words"])
+        assert _PHASES[phase] in words
