@@ -45,7 +45,7 @@ $(VENV)/.bench: $(READY)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
 	@touch $(VENV)/.bench
 
-bench: $(VENV)/.bench ## Measure speed on this machine: all scenarios, or ARGS='B1 B4'
+bench: $(VENV)/.bench ## Measure speed and quality on this machine: all scenarios, or ARGS='B1 B4'
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 bench-quick: $(VENV)/.bench ## Check that the benchmarks run, on few events

@@ -11,8 +11,9 @@ have had: in the mean :math:`s s^T` is the Fisher information, which is the curv
 
 The outer product of :math:`g` itself (the "empirical Fisher") is no curvature where the model is wrong, and ranked
 worse. But it bounds what a surprise can do, which a drawn :math:`s` cannot; so the step is shortened where it promises
-to take more than :math:`c` = :data:`LARGEST_GAIN` off the loss. It is shortened as a whole: to cut each weight's part
-by itself turned it away from where the loss falls, and made weights run away (``docs/quality.md``).
+to take more than :math:`c` off the loss, :data:`LARGEST_GAIN` per :data:`EVERY` events. It is shortened as a whole: to
+cut each weight's part by itself turned it away from where the loss falls, and made weights run away
+(``docs/quality.md``).
 
 With :math:`\gamma = 1` this is the efficient online estimator; :math:`\gamma < 1` forgets with a window of
 :math:`1 / (1 - \gamma)` steps, or :math:`n` times as many events, so that the weights follow a drift. A step of a large
