@@ -23,7 +23,8 @@ NUMBER_COLUMNS = frozenset({"event_time_ms", "value", "position", "price", "rati
 LIST_COLUMNS = frozenset({"category", "tags", "embedding"})
 BOOLEAN_COLUMNS = frozenset({"available"})
 
-_WHOLE_COLUMNS = ID_COLUMNS | {"event_time_ms", "position"}
+_WHOLE_NUMBERS = frozenset({"event_time_ms", "position", "n_sold"})
+"""Columns of whole numbers: a table with gaps often has them with a point."""
 _INTEGER = re.compile(r"[+-]?[0-9]+")
 _BOOLEANS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
@@ -43,7 +44,8 @@ def _number(text: str) -> int | float | str:
 def csv_value(name: str, text: str) -> Any:
     """Convert a CSV cell by the name of its column; one that does not convert stays text."""
     if name in NUMBER_COLUMNS:
-        return _number(text)
+        number = _number(text)
+        return int(number) if name in _WHOLE_NUMBERS and isinstance(number, float) and _is_whole(number) else number
     if name in BOOLEAN_COLUMNS:
         return _BOOLEANS.get(text.strip().lower(), text)
     if name in LIST_COLUMNS:
@@ -79,7 +81,7 @@ def _is_whole(number: float | Decimal) -> bool:
 
 def parquet_value(name: str, value: Any) -> Any:
     """Convert a Parquet value: ids to text, whole numbers in integer columns to integers, all their digits kept."""
-    if isinstance(value, float | Decimal) and name in _WHOLE_COLUMNS and _is_whole(value):
+    if isinstance(value, float | Decimal) and name in ID_COLUMNS | _WHOLE_NUMBERS and _is_whole(value):
         value = int(value)
     if isinstance(value, Decimal):
         value = float(value)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from operators.ope import (
     Estimate,
     Estimator,
@@ -30,10 +32,13 @@ class GroupEstimate:
         The group's value, None for the whole log.
     estimate
         The estimate.
+    n_slots
+        Slots of the group: those at its position where the log is divided by position.
     """
 
     group: str | None
     estimate: Estimate
+    n_slots: int
 
     def to_record(self, group_by: str | None, clip: float | None) -> dict[str, Any]:
         """Return the estimate as a flat record for scripts; what is not a number is None."""
@@ -51,9 +56,9 @@ class GroupEstimate:
             "alpha": found.alpha,
             "clip": clip,
             "logged_value": found.logged_value,
-            "value_per_slot": found.value * found.n_slates / found.n_slots,
+            "value_per_slot": found.value * found.n_slates / self.n_slots,
             "n_slates": found.n_slates,
-            "n_slots": found.n_slots,
+            "n_slots": self.n_slots,
             "ess": spread.ess,
             "ess_share": spread.ess_share,
             "max_weight": _finite(spread.max_weight),
@@ -105,10 +110,13 @@ def evaluate_log(source: FileLog, estimators: Sequence[Estimator] | None, params
         low, high = params.reward_range  # by position, the other slots count 0
         within = replace(params, reward_range=(min(low, 0.0), max(high, 0.0)))
     for group, log in source.parts():
+        n_slots = log.n_slots
+        if group is not None and source.group is None:
+            n_slots = int(np.count_nonzero(log.position == int(group)))
         for estimator in estimators or tuple(Estimator):
             try:
                 check_reward_range(source.log, estimator, params)
-                estimates.append(GroupEstimate(group, evaluate(log, estimator, within)))
+                estimates.append(GroupEstimate(group, evaluate(log, estimator, within), n_slots))
             except EstimatorUnavailableError as error:
                 message = f"{source.where(error.row)}: {error}" if error.row is not None else str(error)
                 if estimators is not None:

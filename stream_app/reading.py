@@ -31,6 +31,9 @@ _FORMATS = {
     ".parquet": "parquet",
 }
 _ROWS_PER_BATCH = 1_024
+_LONGEST_CELL = 16 << 20
+"""Characters of a cell of CSV; more than that is a quote that nothing closes."""
+_QUOTE = "quote fields that hold quotes, double those, and close each quote"
 _MAGIC = {b"\x1f\x8b": ".gz", b"\x28\xb5\x2f\xfd": ".zst", b"PAR1\x15": ".parquet"}
 """First bytes of files that are no text, and the end of the name that says so."""
 
@@ -176,6 +179,7 @@ class RecordFile:
                 raise self._error(problem) from error
 
     def _csv_rows(self) -> Iterator[dict[str, Any]]:
+        csv.field_size_limit(_LONGEST_CELL)
         lines = self._text_lines()
         first = next(lines, "")
         delimiter = max(",;\t", key=first.count)
@@ -195,7 +199,8 @@ class RecordFile:
                     raise self._error(problem)
                 yield {name: csv_value(name, text) for name, text in zip(header, row, strict=True) if text != ""}
         except csv.Error as error:
-            problem = f"not CSV: {error}; quote fields that hold quotes, and double those"
+            remedy = "end lines with a line feed" if "new-line" in str(error) else _QUOTE
+            problem = f"not CSV: {error}; {remedy}"
             raise self._error(problem) from error
 
     def _parquet_rows(self) -> Iterator[dict[str, Any]]:
@@ -211,7 +216,7 @@ class RecordFile:
                     self.line += 1
                     self._row_fraction = self.line / n_rows
                     yield {name: parquet_value(name, value) for name, value in row.items() if not is_missing(value)}
-        except (pa.ArrowException, OSError, OverflowError) as error:
+        except (pa.ArrowException, OSError, OverflowError, UnicodeDecodeError) as error:
             problem = f"the Parquet file cannot be read from this row on ({error}); write it again"
             raise self._error(problem) from error
 

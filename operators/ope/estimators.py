@@ -14,7 +14,8 @@ cascade-dr    :math:`\sum_k (w_{1:k-1} \bar q_k + w_{1:k} (r_k - q_k))`
 ============  ==========================================================================================
 
 They differ in what they take for granted about slots. slate-ips: nothing. rips and cascade-dr: a slot's reward depends
-on the slots above it, not on those below. ips, snips and dr: it depends on its own item alone.
+on the slots above it, not on those below. ips, snips and dr: it depends on its own item alone, and what a slot's
+propensities are does not depend on the slots above it either; where no item comes twice it does, and they are biased.
 
 References
 ----------

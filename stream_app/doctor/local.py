@@ -10,11 +10,12 @@ import socket
 import tempfile
 import urllib.error
 import urllib.request
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import psutil
+from packaging.requirements import Requirement
 
 from state.layout import ENTITY_HEADER, ENTITY_PAGES, USER_HEADER, USER_PAGES
 from stream_app.broker.classpath import cached_jars
@@ -40,18 +41,35 @@ _WEB_TIMEOUT_S: Final = 2.0
 
 
 def check_versions(settings: Settings) -> list[Finding]:
-    """Name the versions; they are what a report of a defect needs."""
+    """Name the versions, which a report of a defect needs, and compare them with what this version was made for."""
     del settings
     libraries = ", ".join(f"{name} {version(name)}" for name in _LIBRARIES)
-    return [ok("versions", f"Python {platform.python_version()}, {libraries}", "Python 3.11 or newer")]
+    found = f"Python {platform.python_version()}, {libraries}"
+    wrong = [text for line in requires("crossaisle") or () if (text := _unmet(Requirement(line)))]
+    if wrong:
+        remedy = "install crossaisle anew, in an environment of its own: pip install --upgrade crossaisle"
+        return [error("versions", f"{found}; {', '.join(wrong)}", "what this version was made for", remedy)]
+    return [ok("versions", found, "Python 3.11 or newer, and what this version was made for")]
+
+
+def _unmet(wanted: Requirement) -> str:
+    """Say what is installed where it is not what is wanted; nothing where it is, or only an extra asks for it."""
+    if wanted.marker is not None and not wanted.marker.evaluate({"extra": ""}):
+        return ""
+    try:
+        installed = version(wanted.name)
+    except PackageNotFoundError:
+        return f"{wanted.name} is missing"
+    is_met = wanted.specifier.contains(installed, prereleases=True)
+    return "" if is_met else f"{wanted.name} {installed} is not {wanted}"
 
 
 def check_disk(settings: Settings) -> list[Finding]:
-    """Check that the directory of the local stores can be written to and has room."""
+    """Check that the directory of the local stores can be written to, or be made, and has room."""
     directory, remedy = settings.state_dir, f"make it writable, or set {PREFIX}STATE_DIR to another directory"
+    there = next(path for path in (directory.absolute(), *directory.absolute().parents) if path.exists())
     try:
-        directory.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=directory) as file:
+        with tempfile.NamedTemporaryFile(dir=there) as file:
             file.write(b"crossaisle")
             file.flush()
     except OSError as problem:
@@ -59,7 +77,7 @@ def check_disk(settings: Settings) -> list[Finding]:
         if problem.errno in _NO_ROOM:
             remedy = f"make room, or set {PREFIX}STATE_DIR to a directory on another disk"
         return [error("disk", f"{directory} cannot be written to: {why}", "a writable directory", remedy)]
-    return judge_space(directory, shutil.disk_usage(directory).free)
+    return judge_space(directory, shutil.disk_usage(there).free)
 
 
 def judge_space(directory: Path, free: int) -> list[Finding]:

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 SPLITS: Final = ("all", "repeat", "explore", "newcat")
 """All; had before; never had; of a category that is new to the user (a part of explore)."""
-LEAST_FOR_ERROR: Final = 2
-"""Values from which on there is a standard error."""
+LEAST_USERS: Final = 10
+"""Users from which on an error over users, and what is made of it, says anything."""
 
 Int32s = npt.NDArray[np.int32]
 Json = dict[str, Any]
@@ -44,19 +44,49 @@ def gains(ranks: Int8s) -> Floats:
     return np.where(ranks >= 0, 1.0 / np.log2(np.maximum(ranks, 0).astype(np.float64) + 2.0), 0.0)
 
 
-def mean_and_error(values: Floats) -> Json:
-    """Return mean, its standard error and the number of values; None where there are too few.
+def mean_and_error(values: Floats, users: Int32s) -> Json:
+    """Return mean, its standard error over users and the number of values; None where there are too few.
+
+    Parameters
+    ----------
+    users
+        Number of each value's user: what happens to one user is alike, and so says less than as many users would.
 
     Examples
     --------
-    >>> mean_and_error(np.array([1.0, 0.0, 1.0, 0.0]))
-    {'mean': 0.5, 'se': 0.288675, 'n': 4}
+    >>> mean_and_error(np.array([1.0, 0.0] * 6), np.arange(12, dtype=np.int32))
+    {'mean': 0.5, 'se': 0.150756, 'n': 12}
+    >>> mean_and_error(np.array([1.0, 0.0]), np.arange(2, dtype=np.int32))
+    {'mean': 0.5, 'se': None, 'n': 2}
     """
     n = int(values.size)
     if n == 0:
         return {"mean": None, "se": None, "n": 0}
-    se = round(float(values.std(ddof=1)) / math.sqrt(n), 6) if n >= LEAST_FOR_ERROR else None
-    return {"mean": round(float(values.mean()), 6), "se": se, "n": n}
+    mean = float(values.mean())
+    se = clustered_error(values - mean, users)
+    return {"mean": round(mean, 6), "se": None if se is None else round(se, 6), "n": n}
+
+
+def clustered_error(residuals: Floats, users: Int32s) -> float | None:
+    """Return the standard error of a mean whose residuals these are, with those of one user moving together.
+
+    None with fewer than :data:`LEAST_USERS` users: the residuals of one sum to nothing, those of a few to next to it.
+
+    References
+    ----------
+    .. [1] Liang, Zeger (1986), Biometrika 73(1), "Longitudinal data analysis using generalized linear models".
+
+    Examples
+    --------
+    >>> clustered_error(np.array([1.0, -1.0]), np.array([0, 1], np.int32)) is None
+    True
+    """
+    of_user = np.bincount(users, residuals)
+    n_users = int(np.unique(users).size)
+    if n_users < LEAST_USERS:
+        return None
+    small = n_users / (n_users - 1)
+    return math.sqrt(small * float((of_user**2).sum())) / residuals.size
 
 
 def measured_on(name: str, truths: Truths) -> Bools:
@@ -92,26 +122,26 @@ def quality(tally: ModelTally, truths: Truths, where: Bools | None = None) -> Js
         on = measured_on(name, truths)
         if where is not None:
             on = on & where
-        ranks = tally.ranks(name)
+        ranks, users = tally.ranks(name), truths.user
         wanted = ("all",) if name == "e" else SPLITS
         out[name] = {
             split: {
-                "hr": mean_and_error(hits(ranks[on & splits[split]])),
-                "ndcg": mean_and_error(gains(ranks[on & splits[split]])),
+                "hr": mean_and_error(hits(ranks[on & splits[split]]), users[on & splits[split]]),
+                "ndcg": mean_and_error(gains(ranks[on & splits[split]]), users[on & splits[split]]),
             }
             for split in wanted
         }
     return out
 
 
-def spread(tally: ModelTally, n_listable: int) -> Json:
+def spread(tally: ModelTally, truths: Truths, n_listable: int) -> Json:
     """Return, per list, categories of a list, share of the catalogue ever listed, and how unevenly it was listed."""
     out: Json = {}
     for name in LISTS:
         counts = np.sort(tally.listed(name)).astype(np.float64)
         counts = counts[counts > 0]
         out[name] = {
-            "categories": mean_and_error(tally.n_categories(name).astype(np.float64)),
+            "categories": mean_and_error(tally.n_categories(name).astype(np.float64), truths.user),
             "n_items": int(counts.size),
             "coverage": round(counts.size / max(n_listable, 1), 6),
             "gini": gini(counts, n_listable),
@@ -139,15 +169,15 @@ def gini(counts: Floats, n_items: int) -> float | None:
     return round(float(2.0 * (ranks * counts).sum() / (n * counts.sum()) - (n + 1) / n), 6)
 
 
-def probabilities(tally: ModelTally) -> Json:
+def probabilities(tally: ModelTally, truths: Truths) -> Json:
     """Return log-loss and AUC of the candidates' probabilities, and how often the true item was among them."""
     losses, aucs = tally.losses, tally.aucs
-    known = losses[np.isfinite(losses)]
-    n = int(losses.size)
+    has_loss, has_auc = np.isfinite(losses), np.isfinite(aucs)
+    n, n_known = int(losses.size), int(np.count_nonzero(has_loss))
     return {
-        "log_loss": mean_and_error(known),
-        "auc": mean_and_error(aucs[np.isfinite(aucs)]),
-        "candidate_recall": round(known.size / n, 6) if n and known.size else None,
+        "log_loss": mean_and_error(losses[has_loss], truths.user[has_loss]),
+        "auc": mean_and_error(aucs[has_auc], truths.user[has_auc]),
+        "candidate_recall": round(n_known / n, 6) if n and n_known else None,
     }
 
 
@@ -155,14 +185,13 @@ def by_group(tally: ModelTally, truths: Truths, groups: Mapping[str, Bools]) -> 
     """Return hit rates of all lists for groups of events."""
     out: Json = {}
     for label, where in groups.items():
-        out[label] = {
-            name: mean_and_error(hits(tally.ranks(name)[measured_on(name, truths) & where])) for name in LISTS
-        }
+        on = {name: measured_on(name, truths) & where for name in LISTS}
+        out[label] = {name: mean_and_error(hits(tally.ranks(name)[on[name]]), truths.user[on[name]]) for name in LISTS}
     return out
 
 
 def by_time(truths: Truths, n_parts: int = 20) -> dict[str, Bools]:
-    """Return groups of events by their order, each as many events, labelled by the day of the first one."""
+    """Return groups of events by their order, each as many events, numbered from 0."""
     n = truths.index.size
     part = np.minimum(np.arange(n) * n_parts // max(n, 1), n_parts - 1)
     return {str(k): part == k for k in range(n_parts) if (part == k).any()}
@@ -183,7 +212,13 @@ def by_category(truths: Truths, categories: Sequence[tuple[str, ...]], n_largest
     known = truths.category[truths.crosses]
     counts = np.bincount(known, minlength=len(categories))
     largest = np.lexsort((np.arange(counts.size), -counts))[:n_largest]
-    return {path_label(categories[k]): truths.category == k for k in largest.tolist() if counts[k]}
+    found: dict[str, Bools] = {}
+    for k in largest.tolist():
+        if counts[k]:
+            label = path_label(categories[k])
+            label = label if label not in found else f"{label} {list(categories[k])}"  # a slash within a level
+            found[label] = truths.category == k
+    return found
 
 
 def _by_count(counts: Int32s, edges: tuple[int, ...]) -> dict[str, Bools]:

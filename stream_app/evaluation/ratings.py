@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from river import metrics
 
-from stream_app.evaluation.comparison import clustered_error
+from stream_app.evaluation.measures import clustered_error
 from stream_app.evaluation.protocol import LIKED_STARS
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ class RatingMeasures:
             "f1": metrics.F1(),
         }
         self._roc = metrics.ROCAUC(n_thresholds=_THRESHOLDS)
+        self._n_liked = self._n_foreseen = 0
 
     def add(self, user_id: str, stars: float, predicted: float) -> None:
         """Add a user's rating and what was predicted before it was learned, both in stars."""
@@ -44,9 +45,11 @@ class RatingMeasures:
         self._users.append(self._user_numbers.setdefault(user_id, len(self._user_numbers)))
         for metric in self._stars.values():
             metric.update(stars, predicted)
-        liked = stars >= LIKED_STARS
+        liked, foreseen = stars >= LIKED_STARS, predicted >= LIKED_STARS
+        self._n_liked += liked
+        self._n_foreseen += foreseen
         for metric in self._liked.values():
-            metric.update(liked, predicted >= LIKED_STARS)
+            metric.update(liked, foreseen)
         self._roc.update(liked, {True: (predicted - _FEWEST) / (_MOST - _FEWEST)})
 
     def errors(self) -> Floats:
@@ -60,15 +63,22 @@ class RatingMeasures:
     def summary(self) -> dict[str, float | None] | None:
         """Return all measures by name, the number of ratings, and standard errors over users; None before the first.
 
-        ``mae_se`` and ``mse_se`` are None with too few users for one.
+        ``mae_se`` and ``mse_se`` are None with too few users for one; ``precision``, ``recall``, ``f1`` and ``roc_auc``
+        where no rating was predicted as liked, none is, neither, or not some of both kinds are.
         """
         if not self._n:
             return None
         named = {**self._stars, **self._liked, "roc_auc": self._roc}
         errors, users = self.errors(), self.users()
+        undefined = {
+            "precision": not self._n_foreseen,
+            "recall": not self._n_liked,
+            "f1": not self._n_foreseen and not self._n_liked,
+            "roc_auc": self._n_liked in (0, self._n),
+        }
         return {
             "n": self._n,
-            **{name: round(float(metric.get()), 6) for name, metric in named.items()},
+            **{name: None if undefined.get(name) else round(float(metric.get()), 6) for name, metric in named.items()},
             "mae_se": _error_of_mean(np.abs(errors), users),
             "mse_se": _error_of_mean(errors**2, users),
         }

@@ -8,7 +8,7 @@ from string import Template
 from typing import TYPE_CHECKING, Any, Final
 
 from stream_app.evaluation.charts import Axis, Series, bar_chart, fitting_axis, line_chart, signed_bars
-from stream_app.evaluation.comparison import LEAST_USERS
+from stream_app.evaluation.measures import LEAST_USERS
 from stream_app.evaluation.protocol import LISTS
 from stream_app.evaluation.table import RATINGS_HEAD, RATINGS_NOTE, ratings_rows, share
 
@@ -29,7 +29,7 @@ def render(result: Json) -> str:
         f"{about['n_events']:,} events of {about['n_users']:,} users; after a warm-up of {about['warmup']:.0%} "
         f"{scored['n']:,} were scored (one in {about['score_every']:,}), each before it was learned. "
         "X: items whose category is not in the context. O: items not in the context. E: like X, never had. "
-        "Slate: as published. Bands are two standard errors."
+        "Slate: as published. Bands are two standard errors over users."
     )
     sections = [section for make in _SECTIONS if (section := make(result))]
     return Template(_TEMPLATE.read_text(encoding="utf-8")).substitute(
@@ -79,7 +79,7 @@ def _comparisons(result: Json) -> str:
     head = ["models", "list", "difference", "z", "p", "only first / only second", "p (McNemar)"]
     note = (
         "Paired event by event; standard errors over users, since a user's events are alike: none with fewer than "
-        f"{LEAST_USERS} users. Errors of stars are better below 0."
+        f"{LEAST_USERS} users. McNemar's test takes events as independent. Errors of stars are better below 0."
     )
     return _section("What the first model beats", html_table(head, rows), note, wide=True)
 

@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from state.layout import N_DEDUPE
-from stream_app.reading import Record, RecordFile
+from stream_app.reading import RecordFile
 from stream_app.records import CatalogEntry, Event, EventLimits, LocalRecord, decode_catalog, decode_events
-from stream_app.sender import KeyReader
+from stream_app.sender import KeyReader, RecordError
 
 if TYPE_CHECKING:
     from stream_app.settings import Settings
@@ -248,8 +248,12 @@ def _chunks(
         for record in file:
             if limit is not None and n >= limit:
                 break
-            records.append(_as_record(keys, record))
             n += 1
+            try:
+                records.append(LocalRecord(*keys.encode(record)))
+            except RecordError as error:
+                message = f"{path}: record {n}: {error}"
+                raise EvaluationError(message) from error
             if len(records) == _CHUNK:
                 yield records, n - len(records) + 1
                 records = []
@@ -258,11 +262,6 @@ def _chunks(
                     on_progress(shown)
     if records:
         yield records, n - len(records) + 1
-
-
-def _as_record(keys: KeyReader, record: Record) -> LocalRecord:
-    key, value = keys.encode(record)
-    return LocalRecord(key, value)
 
 
 def _dated(record: LocalRecord, path: Path, number: int) -> LocalRecord:

@@ -116,8 +116,8 @@ def _about_model(name: str, outcome: Outcome) -> Json:
     return {
         "lists": measures.quality(tally, truths),
         "exploration": comparison.exploration(tally, truths),
-        "spread": measures.spread(tally, n_listable),
-        "probabilities": measures.probabilities(tally),
+        "spread": measures.spread(tally, truths, n_listable),
+        "probabilities": measures.probabilities(tally, truths),
         "calibration": _calibration(tally),
         "ratings": ratings,
         "cold_start": {

@@ -71,7 +71,7 @@ def _input(result: Json) -> Table:
 
 
 def _lists(result: Json) -> Table:
-    table = _table("Hit rate at 10 ± standard error", ("model", "X", "O", "E", "slate", "slate new"))
+    table = _table("Hit rate at 10 ± standard error over users", ("model", "X", "O", "E", "slate", "slate new"))
     for name, model in result["models"].items():
         lists = model["lists"]
         cells = [lists[each]["all"]["hr"] for each in ("x", "o", "e", "slate")]
@@ -130,7 +130,8 @@ def ratings_rows(result: Json) -> list[list[str]]:
         if found:
             errors = (share({"mean": found[each], "se": found[f"{each}_se"]}) for each in ("mae", "mse"))
             others = ("rmse", "accuracy", "precision", "recall", "f1", "roc_auc")
-            rows.append([name, f"{found['n']:,}", *errors, *(_short(found[each], 4) for each in others)])
+            numbers = ("-" if found[each] is None else _short(found[each], 4) for each in others)
+            rows.append([name, f"{found['n']:,}", *errors, *numbers])
     return rows
 
 

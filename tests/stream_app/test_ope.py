@@ -109,6 +109,7 @@ def test_groups(tmp_path: Path) -> None:
     ]
     records, _ = run(path, "--group-by", "position", "--estimators", "rips")
     assert [(record["group"], record["value"]) for record in records] == [("0", 0.75), ("1", 1.0)]
+    assert [(record["n_slots"], record["value_per_slot"]) for record in records] == [(2, 0.75), (2, 1.0)]
     with pytest.raises(CommandError, match="cannot group by reward"):
         run(path, "--group-by", "reward")
     with pytest.raises(CommandError, match=r"l\.jsonl:1: no column 'aisle' to group by"):

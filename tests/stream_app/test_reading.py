@@ -165,7 +165,7 @@ def test_csv_cells_are_converted_by_their_column(tmp_path: Path) -> None:
             "item_id": "8",
             "category": ["A|B", "C"],
             "price": "x",
-            "n_sold": 1_000.0,
+            "n_sold": 1_000,
             "available": "maybe",
             "title": "two\nlines",
             "event_time_ms": "nan",
@@ -264,6 +264,46 @@ def test_decimals_keep_their_digits(tmp_path: Path) -> None:
         {"user_id": "12345678901234567890123456789012345678", "item_id": "1.5", "price": 3.0},
     ]
     assert [type(value) for value in rows[0].values()] == [str, str, int, float]
+
+
+def test_whole_numbers_may_have_a_point(tmp_path: Path) -> None:
+    """A table with gaps has floats in its columns of whole numbers, in either format; others are left as they are."""
+    expected = [
+        {"item_id": "a", "n_sold": 12, "event_time_ms": 1_704_067_200_000, "position": 1, "price": 2.0},
+        {"item_id": "b", "n_sold": 1.5},
+    ]
+    (tmp_path / "t.csv").write_text(
+        "item_id,n_sold,event_time_ms,position,price\na,12.0,1704067200000.0,1.0,2.0\nb,1.5,,,\n"
+    )
+    columns = {
+        "item_id": ["a", "b"],
+        "n_sold": [12.0, 1.5],
+        "event_time_ms": [1_704_067_200_000.0, None],
+        "position": [1.0, None],
+        "price": [2.0, None],
+    }
+    pq.write_table(pa.table(columns), tmp_path / "t.parquet")
+    for name in ("t.csv", "t.parquet"):
+        rows = list(read_records(tmp_path / name))
+        assert rows == expected
+        assert [type(value) for value in rows[0].values()] == [str, int, int, int, float]
+
+
+def test_text_that_is_no_utf8_is_an_error(tmp_path: Path) -> None:
+    """Parquet does not look whether its texts are UTF-8."""
+    path = tmp_path / "events.parquet"
+    text = pa.array([b"ann", b"\xff"], pa.binary()).view(pa.string())
+    pq.write_table(pa.table({"user_id": text}), path)
+    with pytest.raises(ReadingError, match=r"events\.parquet:\d+: .*utf-8.*write it again"):
+        list(read_records(path))
+
+
+def test_long_cells_are_read(tmp_path: Path) -> None:
+    """A cell of CSV may be longer than Python's own limit; the record's is the worker's to apply."""
+    path = tmp_path / "events.csv"
+    path.write_text("user_id,title\nann," + "x" * 200_000 + "\n")
+    (row,) = read_records(path)
+    assert len(row["title"]) == 200_000
 
 
 def test_a_date_that_no_calendar_has_is_an_error(tmp_path: Path) -> None:

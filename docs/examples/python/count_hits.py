@@ -42,7 +42,8 @@ def main(events: str, catalog: str, slates: str) -> None:
         of_user.add(item)
         before.append((session, now, item))
     for name, found in hits.items():
-        print(f"{name}: {sum(found) / len(found):.4f} of {len(found):,}")
+        rate = f"{sum(found) / len(found):.4f}" if found else "-"
+        print(f"{name}: {rate} of {len(found):,}")
 
 
 main(*sys.argv[1:])

@@ -15,6 +15,7 @@ import pytest
 from pydantic import SecretStr, ValidationError
 
 from stream_app.broker.ports import free_port
+from stream_app.doctor import local
 from stream_app.doctor.cluster import check_versions
 from stream_app.doctor.environment import check_environment, check_together, wrong_settings
 from stream_app.doctor.local import (
@@ -93,12 +94,24 @@ def test_settings_that_do_not_fit_together(changes: dict[str, object], severity:
     assert any(f.severity == severity and named in f.found for f in found)
 
 
+def test_versions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is installed is what this version was made for; what is not, or is missing, is named."""
+    (found,) = local.check_versions(Settings())
+    assert (found.severity, "aiokafka" in found.found) == ("ok", True)
+    wanted = ["numpy>=99", "no-such-library>=1", "pytest>=99; extra == 'dev'", "msgspec>=0.1"]
+    monkeypatch.setattr(local, "requires", lambda _name: wanted)
+    (found,) = local.check_versions(Settings())
+    assert found.severity == "error"
+    assert "is not numpy>=99, no-such-library is missing" in found.found
+    assert "pytest" not in found.found
+
+
 def test_disk(tmp_path: Path) -> None:
     """A directory that can be made is well; one below a file is not; little space is found."""
     good = tmp_path / "made" / "on the way"
     (found,) = check_disk(Settings(state_dir=good))
-    assert good.is_dir()
-    assert list(good.iterdir()) == []
+    assert found.severity == "ok"
+    assert list(tmp_path.iterdir()) == []  # it changes nothing
     assert str(good) in found.found
     (tmp_path / "file").write_text("")
     (broken,) = check_disk(Settings(state_dir=tmp_path / "file" / "state"))

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from stream_app.evaluation import comparison
+from stream_app.evaluation.measures import LEAST_USERS
 
 
 def test_errors_over_users_are_wider() -> None:
@@ -40,7 +41,7 @@ def test_rounding_is_no_error(difference: float) -> None:
     assert (cell["se"], cell["z"], cell["p"]) == (0.0, None, 0.0)
 
 
-@pytest.mark.parametrize("n_users", [1, 2, comparison.LEAST_USERS - 1])
+@pytest.mark.parametrize("n_users", [1, 2, LEAST_USERS - 1])
 def test_a_few_users_say_nothing_about_others(n_users: int) -> None:
     """However many events they have: the mean is told, its error over users is not."""
     differences = np.random.default_rng(n_users).choice([-1.0, 0.0, 1.0, 1.0], 1_000)
@@ -54,9 +55,23 @@ def test_a_few_users_say_nothing_about_others(n_users: int) -> None:
 
 
 def test_mcnemar_of_a_known_table() -> None:
-    """With 25 against 5 discordant pairs the corrected statistic is (25 - 5 - 1)^2 / 30, its p 0.00052."""
+    """With 25 against 5 discordant pairs p is twice the probability of five heads or fewer in thirty throws."""
     a = np.array([1.0] * 25 + [0.0] * 5)
-    assert comparison._mcnemar(a, 1.0 - a)["mcnemar_p"] == pytest.approx(0.00052, abs=1e-5)
+    exact = 2 * sum(math.comb(30, k) for k in range(6)) / 2**30
+    assert comparison._mcnemar(a, 1.0 - a)["mcnemar_p"] == pytest.approx(exact, rel=1e-2)
+
+
+@pytest.mark.parametrize(("n_users", "largest"), [(10, 1), (30, 1), (15, 40)])
+def test_a_test_is_wrong_as_seldom_as_it_says(n_users: int, largest: int) -> None:
+    """Of models that do not differ one in a hundred is found to, also for few users, and where some have much more."""
+    rng = np.random.default_rng(n_users)
+    sizes = np.linspace(1, largest, n_users).astype(int) * 4
+    users = np.repeat(np.arange(n_users, dtype=np.int32), sizes)
+    found = [
+        comparison._paired(rng.normal(0.0, 1.0, n_users)[users] + rng.normal(0.0, 1.0, users.size), users)["p"]
+        for _ in range(2_000)
+    ]
+    assert np.mean(np.array(found) < 0.01) < 0.025
 
 
 def test_interval_of_a_ratio() -> None:

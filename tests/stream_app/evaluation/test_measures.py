@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -37,11 +38,20 @@ def test_gain_of_a_rank() -> None:
 
 
 @pytest.mark.parametrize(
-    ("values", "mean", "se"), [([1, 0, 1, 0], 0.5, 0.288675), ([1.0], 1.0, None), ([], None, None)]
+    ("values", "mean", "se"), [([1, 0] * 6, 0.5, 0.150756), ([1.0] * 9, 1.0, None), ([], None, None)]
 )
 def test_mean_and_error(values: Sequence[float], mean: float | None, se: float | None) -> None:
-    """The standard error is that of the mean; of one value there is none."""
-    assert measures.mean_and_error(np.array(values, np.float64)) == {"mean": mean, "se": se, "n": len(values)}
+    """With one value for each user the standard error is that of the mean; of nine users there is none."""
+    users = np.arange(len(values), dtype=np.int32)
+    assert measures.mean_and_error(np.array(values, np.float64), users) == {"mean": mean, "se": se, "n": len(values)}
+
+
+def test_errors_are_over_users() -> None:
+    """What each user does a hundred times alike tells as much as if it had been done once."""
+    of_user = np.array([1.0, 0.0] * 6)
+    once = measures.mean_and_error(of_user, np.arange(12, dtype=np.int32))
+    often = measures.mean_and_error(np.repeat(of_user, 100), np.repeat(np.arange(12, dtype=np.int32), 100))
+    assert (often["mean"], often["se"], often["n"]) == (once["mean"], once["se"], 1_200)
 
 
 @given(st.floats(0.0, 1.0))
@@ -62,3 +72,12 @@ def test_gini_is_between_even_and_one(counts: list[int]) -> None:
     assert value is not None
     assert -1e-9 <= value < 1.0
     assert measures.gini(np.full(7, 3.0), 7) == 0.0
+
+
+def test_categories_with_one_label_are_two_groups() -> None:
+    """A slash within a level reads like one between two."""
+    numbers = np.repeat(np.arange(3, dtype=np.int32), 4)
+    truths = SimpleNamespace(crosses=np.ones(12, np.bool_), category=numbers)
+    found = measures.by_category(truths, [("a / b",), ("a", "b"), ("z",)])  # type: ignore[arg-type]
+    assert len(found) == 3
+    assert sum(int(where.sum()) for where in found.values()) == 12

@@ -86,6 +86,15 @@ def test_all_formats_are_one(tmp_path: Path) -> None:
     assert len(events[0]) == 20
 
 
+def test_values_that_json_does_not_have_are_an_error(tmp_path: Path) -> None:
+    """A list of times with nanoseconds is no value of a record: the error says where it stands."""
+    path = tmp_path / "e.parquet"
+    times = pa.array([[1], [2]], pa.list_(pa.timestamp("ns")))
+    pq.write_table(pa.table({"user_id": ["a", "b"], "seen": times}), path)
+    with pytest.raises(EvaluationError, match=r"e\.parquet: record 1: "):
+        read_events(path, Settings(), now_ms=NOW_MS)
+
+
 def test_limit(tmp_path: Path) -> None:
     """A limit reads the first records only."""
     path = write_lines(tmp_path / "e.jsonl", [event(k, "u", "i1") for k in range(9)])

@@ -7,7 +7,9 @@ from typing import Any
 import msgspec
 import pytest
 
+from stream_app.evaluation.ratings import RatingMeasures
 from stream_app.evaluation.stars import FIRST_GUESS, StarsHead
+from stream_app.evaluation.table import ratings_rows
 from stream_app.records import Event, LocalRecord
 from stream_app.replica import Replica
 from stream_app.settings import Settings
@@ -66,3 +68,20 @@ def test_a_forgotten_user_begins_anew() -> None:
     found.forget("hard")
     assert forgotten > 2.0
     assert found.predict_and_learn(rating(100, "never seen", "i1", 4)) == pytest.approx(forgotten, abs=0.2)
+
+
+def test_what_is_undefined_has_no_value() -> None:
+    """Where all ratings are liked, or none is, there is no ROC AUC; where none is, no recall."""
+    liked, disliked = RatingMeasures(), RatingMeasures()
+    for k in range(40):
+        liked.add(f"u{k}", 5.0, 4.5)
+        disliked.add(f"u{k}", 1.0, 2.0)
+    found = liked.summary()
+    assert found is not None
+    assert (found["roc_auc"], found["recall"], found["precision"], found["f1"]) == (None, 1.0, 1.0, 1.0)
+    found = disliked.summary()
+    assert found is not None
+    assert (found["roc_auc"], found["recall"], found["precision"], found["f1"]) == (None, None, None, None)
+    assert found["accuracy"] == 1.0
+    result = {"models": {"m": {"ratings": found}}}
+    assert ratings_rows(result)[0][-4:] == ["-", "-", "-", "-"]
