@@ -3,7 +3,8 @@
 The contestants take turns on one broker: the bare aiokafka loop (the limit), this worker, Quix Streams with River,
 Faust with River. Each round has a new broker: what the others have written slows one down that writes much itself.
 Progress is read from outside: from the records of the contestant's output topic where it writes one slate per event,
-from the committed offsets of the worker, whose slates are one per user and commit interval.
+from the committed offsets of the worker, whose slates are one per user and commit interval: how many there are for each
+event stands beside its rate, for who fills one for each event has more to do.
 
 Each is watched after its first events: a few thousand, and for the worker those of which every one teaches the rankers
 (``n_eager`` of each partition; how fast it is during them is a figure of its own). What the lists of a worker under
@@ -37,7 +38,7 @@ NAMES = {
     "quix": "Quix Streams, state, River",
     "faust": "Faust, table, River",
 }
-_POLL_S = 0.25
+_POLL_S = 0.1
 _START_TIMEOUT_S = 600.0
 
 
@@ -94,10 +95,14 @@ async def _contest(home: Cluster, name: str, number: int, n: int, sizes: Sizes) 
     process = Process(settings, _command(name, settings), name)
     try:
         async with admin_of(settings) as admin, consumer_of(settings) as consumer:
-            if name == "worker":
-                return await _watch(process, n, sizes, sizes.warm_worker, lambda: committed(admin, settings))
             topic = settings.topic_recommendations
-            return await _watch(process, n, sizes, sizes.warm_events, lambda: written(consumer, topic, home.partitions))
+
+            async def slates() -> int:
+                return await written(consumer, topic, home.partitions)
+
+            if name == "worker":
+                return await _watch(process, n, sizes, sizes.warm_worker, lambda: committed(admin, settings), slates)
+            return await _watch(process, n, sizes, sizes.warm_events, slates, slates)
     finally:
         process.kill()
 
@@ -113,11 +118,25 @@ def _command(name: str, settings: Settings) -> list[str]:
 
 
 async def _watch(
-    process: Process, n: int, sizes: Sizes, warm: int, progress: Callable[[], Awaitable[int]]
+    process: Process,
+    n: int,
+    sizes: Sizes,
+    warm: int,
+    progress: Callable[[], Awaitable[int]],
+    slates: Callable[[], Awaitable[int]],
 ) -> dict[str, float]:
-    """Return the rate from the end of the warm-up on until the time is up or all events are done."""
+    """Return the rate from the end of the warm-up on until the time is up or all events are done.
+
+    Parameters
+    ----------
+    warm
+        Events of the warm-up.
+    progress, slates
+        Return how many events are done, and how many slates are written.
+    """
     begun: _Point | None = None
     first: _Point | None = None
+    n_slates = 0
     while True:
         await asyncio.sleep(_POLL_S)
         process.check()
@@ -126,7 +145,7 @@ async def _watch(
             begun = now
         if begun is None or first is None:
             if begun is not None and now.done >= min(warm, n // 2):
-                first = now
+                first, n_slates = now, await slates()
             elif now.at_s - process.started_s > _START_TIMEOUT_S:
                 sys.exit(f"B1: no progress in {_START_TIMEOUT_S:.0f} s; the machine is too busy, or see {process.log}")
             continue
@@ -137,6 +156,7 @@ async def _watch(
                 "rss_mb": now.usage.rss_mb,
                 "first_result_s": begun.at_s - process.started_s,
                 "events": float(now.done - first.done),
+                "slates_per_event": (await slates() - n_slates) / max(now.done - first.done, 1),
                 "warm_up_events_per_s": (first if first.done > begun.done else now).rate_since(begun),
             }
 

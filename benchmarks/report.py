@@ -43,9 +43,10 @@ def _b1(figures: dict[str, Any]) -> str:
                 f"{rate / raw:.3f}",
                 f"{found['cpu_us_per_event']:.0f}",
                 f"{found['rss_mb']:.0f}",
+                f"{found['slates_per_event']:.2f}",
             ]
         )
-    head = ["", "events/s", "share of the limit", "CPU µs per event", "MB"]
+    head = ["", "events/s", "share of the limit", "CPU µs per event", "MB", "slates per event"]
     quality = _quality(figures.get("quality", {}))
     ratios = (
         f"The worker: {figures['worker_share_of_raw']:.3f} of the limit, {figures['worker_times_faust']:.1f} x Faust "
