@@ -53,7 +53,7 @@ class Log:
 
 def start_over(settings: Settings) -> str:
     """Return the sentence that tells an operator how to begin anew."""
-    return f"put the topic back as it was, or {_anew(settings)}"
+    return f"put the topic back as it was, or {start_anew(settings)}"
 
 
 def restore_state(settings: Settings, topic: str, topic_id: str | None) -> str:
@@ -61,7 +61,7 @@ def restore_state(settings: Settings, topic: str, topic_id: str | None) -> str:
     return (
         f"put the topic back from a backup and set {PREFIX}ACCEPTED_TOPICS to {_identity(topic, topic_id)} or to the "
         "id that it has then (without a backup this accepts the loss; a topic without any state is refused), or "
-        f"{_anew(settings)}"
+        f"{start_anew(settings)}"
     )
 
 
@@ -74,7 +74,8 @@ def _identity(topic: str, topic_id: str | None) -> str:
     return topic_id or topic
 
 
-def _anew(settings: Settings) -> str:
+def start_anew(settings: Settings) -> str:
+    """Return the sentence that tells an operator how to begin anew where nothing can be put back."""
     return (
         f"start over with a new CROSSAISLE_APP_ID (now {settings.app_id!r}), "
         "which learns everything again from the events that the broker still has"

@@ -191,7 +191,9 @@ class LagMeter:
         found = await finder.find(ranges, PROBE_TIMEOUT_S)
         now_ms = self._now_ms()
         return [
-            lag_of(stage, tp, committed=committed[tp], end=ends[tp], found=found.get(tp), now_ms=now_ms)
+            lag_of(
+                stage, tp, committed=committed[tp], begin=begins[tp], end=ends[tp], found=found.get(tp), now_ms=now_ms
+            )
             for stage in self._stages
             for tp in partitions[stage.topic]
         ]
@@ -225,7 +227,8 @@ class LagMeter:
             raise LagError(await why_not(self._settings, error, self._rights)) from error
         now_ms = self._now_ms()
         lags = [
-            lag_of(stage, tp, committed=starts[tp], end=ends[tp], found=found.get(tp), now_ms=now_ms) for tp in starts
+            lag_of(stage, tp, committed=starts[tp], begin=0, end=ends[tp], found=found.get(tp), now_ms=now_ms)
+            for tp in starts
         ]
         return [msgspec.structs.replace(lag, lag_event_s=None) for lag in lags]
 

@@ -71,8 +71,38 @@ async def fetch_members(admin: AIOKafkaAdminClient, settings: Settings) -> list[
     aiokafka.errors.KafkaError
         A coordinator does not answer.
     """
-    topics = {"user": settings.topic_events, "item": settings.topic_item_updates}
+    topics = _topics(settings)
     found: list[Member] = []
+    for stage, described in await _describe(admin, settings):
+        found += members_of(described, stage, topics[stage])
+    return sorted(found, key=lambda member: (member.stage != "user", member.address))
+
+
+async def fetch_strangers(admin: AIOKafkaAdminClient, settings: Settings) -> dict[str, list[int]]:
+    """Return the members of both stages' groups that are no workers, and the partitions that they hold, if any.
+
+    Raises
+    ------
+    aiokafka.errors.KafkaError
+        A coordinator does not answer.
+    """
+    topics = _topics(settings)
+    found: dict[str, list[int]] = {}
+    for stage, described in await _describe(admin, settings):
+        for _member_id, client, host, _metadata, assignment in described:
+            partitions = sorted(_partitions(assignment, topics[stage]))
+            if partitions and not client.startswith(CLIENT_ID_PREFIX):
+                found[f"{client} at {host.removeprefix('/')} in group {settings.app_id}.{stage}"] = partitions
+    return found
+
+
+def _topics(settings: Settings) -> dict[str, str]:
+    return {"user": settings.topic_events, "item": settings.topic_item_updates}
+
+
+async def _describe(admin: AIOKafkaAdminClient, settings: Settings) -> list[tuple[str, Iterable[tuple[Any, ...]]]]:
+    """Return the described members of each stage's group."""
+    found: list[tuple[str, Iterable[tuple[Any, ...]]]] = []
     for stage in STAGES:
         for response in await admin.describe_consumer_groups([f"{settings.app_id}.{stage}"]):
             for group in response.groups:
@@ -80,8 +110,8 @@ async def fetch_members(admin: AIOKafkaAdminClient, settings: Settings) -> list[
                 if error is not NoError:
                     message = f"group {group[1]}"
                     raise error(message)
-                found += members_of(group[5], stage, topics[stage])
-    return sorted(found, key=lambda member: (member.stage != "user", member.address))
+                found.append((stage, group[5]))
+    return found
 
 
 def members_of(described: Iterable[tuple[Any, ...]], stage: str, topic: str) -> list[Member]:

@@ -65,7 +65,7 @@ class Stage(NamedTuple):
 
 
 def lag_of(
-    stage: Stage, tp: TopicPartition, *, committed: int, end: int, found: Found | None, now_ms: int
+    stage: Stage, tp: TopicPartition, *, committed: int, begin: int, end: int, found: Found | None, now_ms: int
 ) -> PartitionLag:
     """Return the lag of a partition.
 
@@ -77,8 +77,8 @@ def lag_of(
         Topic and number.
     committed
         Offset of the next record to process; -1 if nothing was ever committed.
-    end
-        Last stable offset.
+    begin, end
+        First offset that is still there, last stable offset.
     found
         What was found from the committed offset on; None if nothing was looked for.
     now_ms
@@ -96,6 +96,11 @@ def lag_of(
         problem = (
             f"committed offset {committed} lies beyond the end {end}: the topic was recreated or truncated; "
             "the worker will say how to reset"
+        )
+    if 0 <= committed < begin:
+        problem = (
+            f"{begin - committed:,} records from offset {committed} on were deleted before they were read: raise "
+            f"retention.ms of {tp.topic}, or start workers sooner"
         )
     return PartitionLag(
         stage=stage.name,

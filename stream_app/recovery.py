@@ -61,6 +61,8 @@ class Opened:
     """Next input offset to read."""
     replayed: Replayed
     took_ms: float
+    is_told: bool = True
+    """Whether the group has the committed offset; where it has not, lag would be wrong until the next commit."""
 
     def report(self) -> dict[str, Any]:
         """Return the figures of the recovery, for the log."""
@@ -132,7 +134,7 @@ async def open_task(
             await call(store.close)
             store = await _open_store(settings, spec, partition, call, rebuild=True)
             replayed = await _replay(settings, spec, partition, changelog, store, call, progress)
-        offset = await _start_offset(settings, spec, partition, source, changelog, store.checkpoint)
+        offset, is_told = await _start_offset(settings, spec, partition, source, changelog, store.checkpoint)
         processor: Processor = await call(spec.open_processor, partition, source.n_partitions, store)
         await call(processor.restore, store.checkpoint)
     except BaseException:
@@ -140,7 +142,7 @@ async def open_task(
         raise
     took_ms = (time.monotonic() - started) * 1000
     ids = (source.topic_id, changelog.topic_id)
-    return Opened(producer, store, processor, source.n_partitions, *ids, offset, offset, replayed, took_ms)
+    return Opened(producer, store, processor, source.n_partitions, *ids, offset, offset, replayed, took_ms, is_told)
 
 
 def encode_checkpoint(spec: StageSpec, partition: int, opened: Opened, state: dict[str, Any]) -> bytes:
@@ -291,8 +293,11 @@ async def _start_offset(
     source: TopicFacts,
     changelog: TopicFacts,
     raw: bytes | None,
-) -> int:
-    """Return the input offset to begin at: the checkpoint's, or the first one if there never was a commit."""
+) -> tuple[int, bool]:
+    """Return the input offset to begin at: the checkpoint's, or the first one if there never was a commit.
+
+    And whether the group has the same one: its offsets expire where no worker runs for a week, and others may set them.
+    """
     tp = TopicPartition(spec.input_topic, partition)
     async with started_consumer(settings, group_id=spec.group_id) as consumer:
         consumer.assign([tp])
@@ -301,10 +306,10 @@ async def _start_offset(
         if raw is not None:
             offset = check_checkpoint(raw, spec, partition, source, begin, end, remedy=start_over(settings))
             check_changelog(raw, spec.name, partition, spec.changelog_topic, changelog, settings)
-            return offset
+            return offset, await consumer.committed(tp) == offset
         committed = await consumer.committed(tp)
     check_no_checkpoint(settings, spec, partition, committed)
-    return int(begin)
+    return int(begin), True
 
 
 def check_no_checkpoint(settings: Settings, spec: StageSpec, partition: int, committed: int | None) -> None:

@@ -12,7 +12,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import ConsumerStoppedError, KafkaError
 from mode import Service
 
-from stream_app.changelog import RecoveryError, start_over
+from stream_app.changelog import RecoveryError, start_anew, start_over
 from stream_app.kafka import client_options, stop_consumer
 from stream_app.members import client_id
 from stream_app.record_size import LARGE_TOPIC_BYTES
@@ -71,6 +71,7 @@ class StageService(Service):
         self._consumer: AIOKafkaConsumer | None = None
         self._context: TaskContext | None = None
         self._topic_ids: dict[str, str] = {}
+        self._n_partitions: dict[str, int] = {}
         self._tasks_open: dict[int, Task] = {}
         self._has_assignment = False
 
@@ -206,11 +207,19 @@ class StageService(Service):
         if self._context is None:
             return
         for topic in (self._spec.input_topic, self._spec.changelog_topic):
-            topic_id = (await self._context.facts.get(topic)).topic_id
+            facts = await self._context.facts.get(topic)
+            topic_id, n_before = facts.topic_id, self._n_partitions.setdefault(topic, facts.n_partitions)
             if topic_id is not None and self._topic_ids.setdefault(topic, topic_id) != topic_id:
                 message = (
                     f"topic {topic}: it was deleted and made anew while the worker ran (id {self._topic_ids[topic]} is "
                     f"now {topic_id}). To go on, {start_over(self._settings)}"
+                )
+                raise RecoveryError(message)
+            if facts.n_partitions != n_before:
+                message = (
+                    f"topic {topic}: it has {facts.n_partitions} partitions and had {n_before} when the worker "
+                    "started: events of a user may go to another one than before. To go on, "
+                    f"{start_anew(self._settings)}"
                 )
                 raise RecoveryError(message)
 

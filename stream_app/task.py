@@ -226,6 +226,8 @@ class Task:
         settings, spec = self._context.settings, self._context.spec
         meters = spec.meters
         rhythm = Rhythm(spec.commit_interval_ms / 1000, settings.longest_interval_ms / 1000)
+        if not opened.is_told:
+            await self._commit(opened)
         while not self._stopping:
             records = await self._poll(_poll_ms(rhythm.due_s))
             if records:

@@ -60,6 +60,7 @@ class UserProcessor(UserState):
             key, value, headers = encode_reject(records[rejection.index], rejection)
             self._interval.reject(Output(self._settings.topic_rejects, self.partition, key, value, headers))
             self.tally.note_reject(rejection.code)
+        self._rejects.note([rejection.code for rejection in decoded.rejections], now_ms)
         run: list[tuple[Event, int]] = []
         for event, index in zip(decoded.events, decoded.index, strict=True):
             if event.type == "forget":

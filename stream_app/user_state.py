@@ -35,6 +35,7 @@ from stream_app.policy_task import POLICY_KEY, PartitionPolicy
 from stream_app.policy_view import PolicyView
 from stream_app.quality import OnlineQuality
 from stream_app.records import EventLimits
+from stream_app.reject_log import RejectLog
 from stream_app.relearning import DriftLog, Relearning, RelearnParams
 from stream_app.shared_rankers import SharedRankers
 from stream_app.tally import Tally
@@ -114,6 +115,7 @@ class UserState:
         self.quality = OnlineQuality()
         self.relearning = Relearning(self._learn, RelearnParams(n_events=settings.relearn_events))
         self._drifts = DriftLog(partition)
+        self._rejects = RejectLog(partition)
         self.tally = Tally()
         self._interval = Interval()
         self.newest = NewestSlates(settings.web_cached_slates)

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from datetime import UTC, datetime
 
 from stream_app.cli import CommandError
 
@@ -19,6 +20,18 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def local_time(moment_ms: int) -> str:
+    """Return the time of day of a moment, here; one that no calendar has as its number.
+
+    >>> local_time(99_999_999_999_999_999)
+    '99999999999999999'
+    """
+    try:
+        return f"{datetime.fromtimestamp(moment_ms / 1_000, tz=UTC).astimezone():%H:%M:%S}"
+    except (ValueError, OverflowError, OSError):
+        return str(moment_ms)
 
 
 def check_text(text: str, what: str) -> None:

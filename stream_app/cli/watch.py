@@ -76,20 +76,16 @@ def render(watched: "WatchedSlate", width: int = WIDE) -> "RenderableType":
     width
         Columns of the terminal; in a narrow one a category is the last level of its path.
     """
-    from datetime import UTC, datetime
-
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text
 
-    from stream_app.cli.terminal import printable
+    from stream_app.cli.terminal import local_time, printable
     from stream_app.watch import explain
 
     slate = watched.slate
-    at = datetime.fromtimestamp(slate.emitted_at_ms / 1_000, tz=UTC).astimezone()
-    head = Text.assemble(
-        ("user ", "dim"), (printable(slate.user_id), "bold cyan"), (f"  {at:%H:%M:%S}  now in: ", "dim")
-    )
+    at = local_time(slate.emitted_at_ms)
+    head = Text.assemble(("user ", "dim"), (printable(slate.user_id), "bold cyan"), (f"  {at}  now in: ", "dim"))
     head.append(printable(", ".join(slate.context_categories)) or "no category yet", style="yellow")
     table = Table(box=None, show_header=False, padding=(0, 1), pad_edge=False, expand=width < WIDE)
     table.add_column(justify="right", style="dim")

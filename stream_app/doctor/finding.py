@@ -32,7 +32,7 @@ CHECKS: Final = {
     "rights": "what the user may do with topics and groups",
     "transactions": "whether a transaction can be begun, with the timeout that is set",
     "offsets": "committed offsets against what the topics hold",
-    "workers": "whether the workers that run, and this shell, have the same settings where they must",
+    "workers": "whether workers alone are in their groups, with the same settings as this shell where they must be",
     "state": "the newest checkpoint of each partition, and pages beside it: what a worker would refuse to go on from",
     "clock": "this machine's clock against the broker's (with `--probe`) and against the newest events",
 }

@@ -1,12 +1,12 @@
-"""Checks that the workers of the application have the same settings where they must."""
+"""Checks that workers alone are in the groups of the application, with the same settings where they must be."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from stream_app.doctor.finding import Finding, ok, warning
+from stream_app.doctor.finding import Finding, error, ok, warning
 from stream_app.kafka import started_admin
-from stream_app.members import fetch_members
+from stream_app.members import fetch_members, fetch_strangers
 from stream_app.shared_settings import REMEDY, differing, digests, variables
 
 if TYPE_CHECKING:
@@ -17,9 +17,19 @@ if TYPE_CHECKING:
 
 
 async def check_workers(settings: Settings) -> list[Finding]:
-    """Ask the groups what their members told of their settings."""
+    """Ask the groups who is in them, and what the workers among them told of their settings."""
     async with started_admin(settings) as admin:
-        return judge_workers(await fetch_members(admin, settings), digests(settings))
+        strangers = judge_strangers(await fetch_strangers(admin, settings))
+        return [*strangers, *judge_workers(await fetch_members(admin, settings), digests(settings))]
+
+
+def judge_strangers(strangers: Mapping[str, Sequence[int]]) -> list[Finding]:
+    """Judge the members of the groups that are no workers, each with the partitions that it holds."""
+    remedy = "give that consumer a group of its own: nothing of those partitions is learned while it holds them"
+    return [
+        error("workers", f"{who} holds partitions {', '.join(map(str, held))}", "workers alone in their groups", remedy)
+        for who, held in sorted(strangers.items())
+    ]
 
 
 def judge_workers(members: Sequence[Member], mine: Mapping[str, str]) -> list[Finding]:

@@ -260,6 +260,24 @@ def test_a_committed_offset_beyond_the_end_is_a_problem(topics: Settings) -> Non
     assert "recreated" in found.problem
 
 
+def test_what_was_deleted_unread_is_a_problem(topics: Settings) -> None:
+    """Records that retention took away before they were read are told, not passed over."""
+    events = topics.topic_events
+    harness.send(topics, [(b"ann", b"{}")] * 5, topic=events, partition=0)
+
+    async def measure() -> PartitionLag:
+        async with Transactions(topics) as broker, meter_of(topics) as meter:
+            await broker.commit(f"{topics.app_id}.user", events, 1)
+            return first(await meter.measure(), "user")
+
+    assert asyncio.run(measure()).problem is None
+    harness.delete_records(topics, events, 0, 3)
+    found = asyncio.run(measure())
+    assert found.lag_events == 2
+    assert found.problem is not None
+    assert found.problem.startswith("2 records from offset 1 on were deleted before they were read: raise retention.ms")
+
+
 def test_a_missing_topic_names_the_command(app_settings: Settings) -> None:
     """The error says how to make the topic, and does not make it by asking."""
     for _ in range(2):

@@ -7,6 +7,7 @@ import json
 from typing import TYPE_CHECKING
 
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberMetadata
+from confluent_kafka import Consumer
 from structlog.testing import capture_logs
 
 from stream_app.doctor.workers import check_workers, judge_workers
@@ -115,3 +116,23 @@ def test_two_workers_with_different_settings_are_told(app_settings: Settings, tm
         harness.wait_for(lambda: len(a.owned()) == 4, "worker a to own all")
         (found,) = asyncio.run(check_workers(settings))
         assert (found.severity, found.found) == ("ok", "1 worker, with these settings")
+
+
+def test_a_stranger_in_a_group_is_found(app_settings: Settings) -> None:
+    """A consumer that took a worker's group for its own holds partitions that nobody learns from: that is broken."""
+    harness.make_topics(app_settings)
+    group = f"{app_settings.app_id}.user"
+    stranger = Consumer(
+        {"bootstrap.servers": app_settings.bootstrap_servers, "group.id": group, "client.id": "dashboard"}
+    )
+    try:
+        stranger.subscribe([app_settings.topic_events])
+        harness.wait_for(lambda: stranger.poll(0.1) is None and len(stranger.assignment()) == 4, "it to own all")
+        found, workers = asyncio.run(check_workers(app_settings))
+    finally:
+        stranger.close()
+    assert found.severity == "error"
+    assert found.found.startswith("dashboard at ")
+    assert found.found.endswith(f"in group {group} holds partitions 0, 1, 2, 3")
+    assert "a group of its own" in found.remedy
+    assert workers.found == "no worker runs"

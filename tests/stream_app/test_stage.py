@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from aiokafka import AIOKafkaConsumer
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
 
 from stream_app.broker import EmbeddedBroker
 from stream_app.kafka import client_options
@@ -215,6 +215,27 @@ def test_wrong_partition_count_stops_the_worker(app_settings: Settings, tmp_path
         assert worker.wait() == 1
         last = worker.log.splitlines()[-1]
         assert f"topic {app_settings.topic_user_state}: has 5 partitions" in last
+
+
+def test_more_partitions_stop_the_worker(settings: Settings, tmp_path: Path) -> None:
+    """Partitions that are added while a worker runs end it within seconds: users would move to others."""
+
+    async def grow() -> None:
+        admin = AIOKafkaAdminClient(**client_options(settings))
+        await admin.start()
+        try:
+            await admin.create_partitions({settings.topic_events: NewPartitions(harness.N_PARTITIONS + 2)})
+        finally:
+            await admin.close()
+
+    with Worker(settings, tmp_path / "log") as worker:
+        worker.wait_counted(harness.send_numbered(settings, 100).total())
+        asyncio.run(grow())
+        assert worker.wait() == 1
+        last = worker.log.splitlines()[-1]
+        assert f"topic {settings.topic_events}: it has 6 partitions and had 4" in last
+        assert "CROSSAISLE_APP_ID" in last
+        assert "put the topic back" not in last
 
 
 def test_taken_web_port_stops_the_worker(settings: Settings, tmp_path: Path) -> None:

@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient
 from prometheus_client.parser import text_string_to_metric_families
 
 from stream_app.broker import EmbeddedBroker
 from stream_app.inspect import UnknownIdError, inspect_item, inspect_user
+from stream_app.lag import measure_lag
 from stream_app.records import REJECT_CODES, EventLimits, Reject, decode_catalog, decode_reject
 from tests.conftest import fresh_settings
 from tests.stream_app import harness, odd_headers, shop
@@ -354,6 +356,28 @@ def test_what_producers_may_do(settings: Settings, tmp_path: Path) -> None:
     shop.check_learned_once(settings, market)
     for topic in (settings.topic_catalog, settings.topic_events):
         assert [(r.code, r.headers) for r in _rejects_of(settings, topic)] == [("not_json", [("trac\ufffd", b"\xff")])]
+
+
+def test_offsets_that_the_group_has_lost_are_told_again(settings: Settings, tmp_path: Path) -> None:
+    """Where the groups' offsets have expired, lag is right again once a worker runs, without any new event."""
+    market = Shop()
+    harness.send(settings, shop.catalogue(), topic=settings.topic_catalog)
+    with Worker(settings, tmp_path / "log", REAL_WORKER) as worker:
+        harness.send(settings, market.events(300))
+        shop.wait_learned(settings, 300, worker)
+        assert worker.terminate() == 0, worker.log
+    admin = AdminClient({"bootstrap.servers": settings.bootstrap_servers})
+    for future in admin.delete_consumer_groups([f"{settings.app_id}.{stage}" for stage in ("user", "item")]).values():
+        future.result(30)
+
+    def lag() -> int:
+        return sum(part.lag_events for part in asyncio.run(measure_lag(settings)))
+
+    assert lag() > 300
+    with Worker(settings, tmp_path / "log", REAL_WORKER) as worker:
+        harness.wait_for(lambda: lag() == 0, "lag to be told")
+        assert worker.terminate() == 0, worker.log
+    shop.check_learned_once(settings, market)
 
 
 def test_termination_while_kernels_compile(settings: Settings, tmp_path: Path) -> None:
