@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from aiokafka import AIOKafkaProducer, TopicPartition
-from aiokafka.errors import KafkaError, MessageSizeTooLargeError
+from aiokafka.errors import IllegalOperation, KafkaError, MessageSizeTooLargeError
 
 from stream_app import faults
 from stream_app.kafka import client_options, forget
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from stream_app.processor import Output
     from stream_app.settings import Settings
 
+_AFTERWARDS = (AssertionError, IllegalOperation)
+"""What aiokafka raises for anything that is asked of a transaction after it has failed."""
 _STOP_TIMEOUT_S = 1.0
 _RETRY_MS = 20
 """Wait before a request is repeated. A broker refuses one now and then while it still writes down what the one before
@@ -81,11 +83,11 @@ class TaskProducer:
         aiokafka.errors.KafkaError
             The transaction failed: discard the producer and recover.
         """
-        await self._begin()
         try:
+            await self._begin()
             for tp, records in _by_partition(outputs).items():
                 self._ahead += [(tp, future, n) for future, n in await self._submit_all(tp, (), records)]
-        except AssertionError as error:
+        except _AFTERWARDS as error:
             raise (self._first_failure() or error) from error
 
     async def _begin(self) -> None:
@@ -125,11 +127,11 @@ class TaskProducer:
         """
         try:
             return await self._commit(outputs, offsets, group_id, packed or {})
-        except AssertionError as error:
+        except _AFTERWARDS as error:
             raise (self._first_failure() or error) from error
 
     def _first_failure(self) -> KafkaError | None:
-        """Return what made the transaction fail first: what is asked of it afterwards, aiokafka only asserts."""
+        """Return what made the transaction fail first: afterwards aiokafka only says that it cannot be asked."""
         waiter: asyncio.Future[Any] | None = self._producer._txn_manager.wait_for_transaction_end()  # noqa: SLF001
         if waiter is None or not waiter.done() or waiter.cancelled():
             return None

@@ -9,7 +9,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import KafkaError, MessageSizeTooLargeError, ProducerFenced
+from aiokafka.errors import (
+    KafkaError,
+    MessageSizeTooLargeError,
+    ProducerFenced,
+    TransactionalIdAuthorizationFailed,
+)
 
 from stream_app import transaction
 from stream_app.kafka import client_options
@@ -186,6 +191,27 @@ def test_a_refusal_of_what_was_sent_ahead_ends_the_commit(settings: Settings) ->
         await producer.send([Output(topic, 1, None, bytes(5_000))])
         with pytest.raises(KafkaError):
             await producer.commit([Output(topic, 0, None, b"1")], {}, "group")
+        await producer.discard()
+        await (await TaskProducer.start(settings, "id")).discard()
+
+    asyncio.run(run())
+    assert harness.read_committed(settings, topic) == []
+
+
+@pytest.mark.parametrize("abortable", [True, False])
+def test_what_failed_first_is_what_is_raised(settings: Settings, abortable: bool) -> None:
+    """Between two requests a transaction may fail: what comes next raises why, not that it cannot be asked for."""
+    topic = settings.topic_recommendations
+
+    async def run() -> None:
+        producer = await TaskProducer.start(settings, "id")
+        await producer.send([])
+        manager = producer._producer._txn_manager
+        (manager.error_transaction if abortable else manager.fatal_error)(TransactionalIdAuthorizationFailed("id"))
+        with pytest.raises(TransactionalIdAuthorizationFailed):
+            await producer.send([Output(topic, 0, None, b"more")])
+        with pytest.raises(TransactionalIdAuthorizationFailed):
+            await producer.commit([Output(topic, 0, None, b"rest")], {}, "group")
         await producer.discard()
         await (await TaskProducer.start(settings, "id")).discard()
 
