@@ -140,10 +140,14 @@ def test_a_right_that_is_taken_away_ends_the_worker(
     _until_all_is_granted(settings)
     market = Shop()
     with harness.Worker(settings, tmp_path / "log", REAL_WORKER) as worker:
+
+        def has_ended() -> bool:
+            harness.send(everything, market.events(20))
+            return worker.process.poll() is not None
+
         shop.wait_ready(worker)
         with denied(everything, kind, name, operation):
-            while worker.process.poll() is None:
-                harness.send(everything, market.events(20))
+            harness.wait_for(has_ended, "the worker to end", 120)
             assert worker.wait() == 1
     assert remedy in next(line for line in worker.log.splitlines() if line.startswith("error: "))
     assert "Traceback" not in worker.log
