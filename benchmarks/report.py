@@ -43,7 +43,7 @@ def _b1(figures: dict[str, Any]) -> str:
                 f"{rate / raw:.3f}",
                 f"{found['cpu_us_per_event']:.0f}",
                 f"{found['rss_mb']:.0f}",
-                f"{found['slates_per_event']:.2f}" if "slates_per_event" in found else "",
+                f"{found['slates_per_event']:.2f}",
             ]
         )
     head = ["", "events/s", "share of the limit", "CPU µs per event", "MB", "slates per event"]

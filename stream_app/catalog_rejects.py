@@ -17,10 +17,12 @@ from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError, ProducerFenced
 from mode import Service
 
+from stream_app.joined_catalog import widen
 from stream_app.kafka import started_consumer
 from stream_app.processor import Output
 from stream_app.record_size import LARGE_TOPIC_BYTES, content_bytes
 from stream_app.records import EventLimits, decode_catalog, encode_reject
+from stream_app.reject_log import where_rejects_are
 from stream_app.rights import final_error
 from stream_app.transaction import TaskProducer
 
@@ -96,12 +98,10 @@ class CatalogRejects(Service):
         """Take over where the tail has met bad records."""
         bad = await asyncio.get_running_loop().run_in_executor(self._executor, self._take)
         for partition, (first, last) in bad.places.items():
-            tp = TopicPartition(self._settings.topic_catalog, partition)
-            before = self._waiting.get(tp, (first, last))
-            self._waiting[tp] = (min(first, before[0]), max(last, before[1]))
+            widen(self._waiting, TopicPartition(self._settings.topic_catalog, partition), first, last)
         n_met = sum(bad.by_code.values())
         if n_met > self._n_met:
-            remedy = f"read topic {self._settings.topic_rejects}: each record is there with a sentence"
+            remedy = where_rejects_are(self._settings.topic_rejects)
             self._log.warning("catalog_rejected", n_records=n_met - self._n_met, by_code=bad.by_code, remedy=remedy)
         self._n_met = n_met
 
@@ -120,9 +120,7 @@ class CatalogRejects(Service):
         tp, (first, last) = next(iter(self._waiting.items()))
         producer = await TaskProducer.start(self._settings, self._group_id)
         try:
-            async with started_consumer(self._settings, group_id=self._group_id) as consumer:
-                begin = max(first, await consumer.committed(tp) or 0)
-            portion = await self._portion(tp, begin, last) if begin <= last else _Portion([], begin)
+            portion = await self._portion(tp, first, last)
             if portion.outputs:
                 await producer.commit(portion.outputs, {tp: portion.next_offset}, self._group_id)
         finally:
@@ -133,14 +131,18 @@ class CatalogRejects(Service):
             self._waiting[tp] = (portion.next_offset, last)
         return len(portion.outputs)
 
-    async def _portion(self, tp: TopicPartition, begin: int, last: int) -> _Portion:
-        """Read on from ``begin``, to ``last`` at the most, and return what is bad of that."""
+    async def _portion(self, tp: TopicPartition, first: int, last: int) -> _Portion:
+        """Read on from what has been reported, to ``last`` at the most, and return what is bad of that."""
         outputs: list[Output] = []
         n_read, n_bytes = 0, 0
         async with started_consumer(
-            self._settings, auto_offset_reset="earliest", max_partition_fetch_bytes=LARGE_TOPIC_BYTES
+            self._settings,
+            group_id=self._group_id,
+            auto_offset_reset="earliest",
+            max_partition_fetch_bytes=LARGE_TOPIC_BYTES,
         ) as consumer:
             consumer.assign([tp])
+            begin = max(first, await consumer.committed(tp) or 0)
             consumer.seek(tp, begin)
             while begin <= last and n_read < _MOST_READ_AT_ONCE:
                 records = await self._read(consumer, tp)

@@ -25,6 +25,7 @@ BOOLEAN_COLUMNS = frozenset({"available"})
 
 _WHOLE_NUMBERS = frozenset({"event_time_ms", "position", "n_sold"})
 """Columns of whole numbers: a table with gaps often has them with a point."""
+_WHOLE_COLUMNS = ID_COLUMNS | _WHOLE_NUMBERS
 _INTEGER = re.compile(r"[+-]?[0-9]+")
 _BOOLEANS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
@@ -81,7 +82,7 @@ def _is_whole(number: float | Decimal) -> bool:
 
 def parquet_value(name: str, value: Any) -> Any:
     """Convert a Parquet value: ids to text, whole numbers in integer columns to integers, all their digits kept."""
-    if isinstance(value, float | Decimal) and name in ID_COLUMNS | _WHOLE_NUMBERS and _is_whole(value):
+    if isinstance(value, float | Decimal) and name in _WHOLE_COLUMNS and _is_whole(value):
         value = int(value)
     if isinstance(value, Decimal):
         value = float(value)

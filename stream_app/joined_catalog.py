@@ -3,7 +3,7 @@
 import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import msgspec
 import numpy as np
@@ -23,6 +23,8 @@ from stream_app.records import CatalogEntry, EventLimits, decode_catalog, path_l
 if TYPE_CHECKING:
     from stream_app.records import KafkaRecord
     from stream_app.settings import Settings
+
+_Place = TypeVar("_Place")
 
 _NO_ATTRIBUTES = (0,) * N_ATTRIBUTES
 
@@ -46,6 +48,12 @@ class BadRecords(NamedTuple):
     """First and last offset by partition, of those met since it was asked before; readable ones may lie between."""
     by_code: dict[str, int]
     """How many have been met in all."""
+
+
+def widen(places: "dict[_Place, tuple[int, int]]", place: "_Place", first: int, last: int) -> None:
+    """Let what is noted of a place, its first and its last offset, hold these two as well."""
+    before = places.get(place, (first, last))
+    places[place] = (min(first, before[0]), max(last, before[1]))
 
 
 class _Listing(NamedTuple):
@@ -98,8 +106,7 @@ class JoinedCatalog(EntityArrays):
         decoded = decode_catalog(records, limits=self._limits)
         for rejection in decoded.rejections:
             record = records[rejection.index]
-            first, last = self._bad.get(record.partition, (record.offset, record.offset))
-            self._bad[record.partition] = (min(first, record.offset), max(last, record.offset))
+            widen(self._bad, record.partition, record.offset, record.offset)
         self.catalog_rejects.update(r.code for r in decoded.rejections)
         latest = dict(decoded.entries)
         if not latest:

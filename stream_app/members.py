@@ -18,7 +18,7 @@ from aiokafka.errors import NoError, for_code
 from stream_app.shared_settings import digests_told
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from aiokafka.admin import AIOKafkaAdminClient
 
@@ -38,6 +38,17 @@ class Member(NamedTuple):
     """Partitions of the stage's input that it owns; empty while the group shares them out."""
     settings: Mapping[str, str] = MappingProxyType({})
     """Digests of its shared settings by name; empty while the group shares out partitions, or when it tells none."""
+
+
+class Group(NamedTuple):
+    """The group of one stage, as its coordinator describes it."""
+
+    stage: str
+    name: str
+    topic: str
+    """That it reads."""
+    described: Sequence[tuple[Any, ...]]
+    """Per member: member id, client id, client host, metadata, assignment."""
 
 
 def is_loopback(host: str) -> bool:
@@ -71,38 +82,19 @@ async def fetch_members(admin: AIOKafkaAdminClient, settings: Settings) -> list[
     aiokafka.errors.KafkaError
         A coordinator does not answer.
     """
-    topics = _topics(settings)
-    found: list[Member] = []
-    for stage, described in await _describe(admin, settings):
-        found += members_of(described, stage, topics[stage])
-    return sorted(found, key=lambda member: (member.stage != "user", member.address))
+    return workers_among(await describe_groups(admin, settings))
 
 
-async def fetch_strangers(admin: AIOKafkaAdminClient, settings: Settings) -> dict[str, list[int]]:
-    """Return the members of both stages' groups that are no workers, and the partitions that they hold, if any.
+async def describe_groups(admin: AIOKafkaAdminClient, settings: Settings) -> list[Group]:
+    """Return who is in the group of either stage.
 
     Raises
     ------
     aiokafka.errors.KafkaError
         A coordinator does not answer.
     """
-    topics = _topics(settings)
-    found: dict[str, list[int]] = {}
-    for stage, described in await _describe(admin, settings):
-        for _member_id, client, host, _metadata, assignment in described:
-            partitions = sorted(_partitions(assignment, topics[stage]))
-            if partitions and not client.startswith(CLIENT_ID_PREFIX):
-                found[f"{client} at {host.removeprefix('/')} in group {settings.app_id}.{stage}"] = partitions
-    return found
-
-
-def _topics(settings: Settings) -> dict[str, str]:
-    return {"user": settings.topic_events, "item": settings.topic_item_updates}
-
-
-async def _describe(admin: AIOKafkaAdminClient, settings: Settings) -> list[tuple[str, Iterable[tuple[Any, ...]]]]:
-    """Return the described members of each stage's group."""
-    found: list[tuple[str, Iterable[tuple[Any, ...]]]] = []
+    topics = {"user": settings.topic_events, "item": settings.topic_item_updates}
+    found: list[Group] = []
     for stage in STAGES:
         for response in await admin.describe_consumer_groups([f"{settings.app_id}.{stage}"]):
             for group in response.groups:
@@ -110,7 +102,24 @@ async def _describe(admin: AIOKafkaAdminClient, settings: Settings) -> list[tupl
                 if error is not NoError:
                     message = f"group {group[1]}"
                     raise error(message)
-                found.append((stage, group[5]))
+                found.append(Group(stage, group[1], topics[stage], group[5]))
+    return found
+
+
+def workers_among(groups: Iterable[Group]) -> list[Member]:
+    """Return the workers in groups, by stage and address; members that are no workers are passed over."""
+    found = [member for group in groups for member in members_of(group.described, group.stage, group.topic)]
+    return sorted(found, key=lambda member: (member.stage != "user", member.address))
+
+
+def strangers_among(groups: Iterable[Group]) -> dict[str, list[int]]:
+    """Return the members of groups that are no workers, in words, and the partitions that they hold, if any."""
+    found: dict[str, list[int]] = {}
+    for group in groups:
+        for _member_id, client, host, _metadata, assignment in group.described:
+            partitions = sorted(_partitions(assignment, group.topic))
+            if partitions and not client.startswith(CLIENT_ID_PREFIX):
+                found[f"{client} at {host.removeprefix('/')} in group {group.name}"] = partitions
     return found
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from operators.ope import (
     Estimate,
     Estimator,
@@ -109,10 +107,7 @@ def evaluate_log(source: FileLog, estimators: Sequence[Estimator] | None, params
     if source.group is None and source.groups is not None and params.reward_range is not None:
         low, high = params.reward_range  # by position, the other slots count 0
         within = replace(params, reward_range=(min(low, 0.0), max(high, 0.0)))
-    for group, log in source.parts():
-        n_slots = log.n_slots
-        if group is not None and source.group is None:
-            n_slots = int(np.count_nonzero(log.position == int(group)))
+    for group, log, n_slots in source.parts():
         for estimator in estimators or tuple(Estimator):
             try:
                 check_reward_range(source.log, estimator, params)

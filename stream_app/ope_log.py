@@ -73,13 +73,16 @@ class FileLog:
         """Return ``file:line`` of a row, or the file if it is all of them."""
         return f"{self.path}" if row is None else f"{self.path}:{self.lines[row]}"
 
-    def parts(self) -> list[tuple[str | None, SlateLog]]:
-        """Return the log of each group; without groups the whole log, under None."""
+    def parts(self) -> list[tuple[str | None, SlateLog, int]]:
+        """Return the log of each group, and how many slots count in it; without groups the whole log, under None."""
         if self.groups is None:
-            return [(None, self.log)]
+            return [(None, self.log, self.log.n_slots)]
         if self.group is None:
-            return [(label, self.log.only_position(int(label))) for label in self.groups]
-        return [(label, self.log.only(self.group == k)) for k, label in enumerate(self.groups)]
+            at = [(label, int(label)) for label in self.groups]
+            position = self.log.position
+            return [(label, self.log.only_position(k), int(np.count_nonzero(position == k))) for label, k in at]
+        logs = ((label, self.log.only(self.group == k)) for k, label in enumerate(self.groups))
+        return [(label, log, log.n_slots) for label, log in logs]
 
 
 def read_log(path: Path, *, group_by: str | None = None, on_progress: Callable[[float], None] | None = None) -> FileLog:

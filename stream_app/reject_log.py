@@ -15,11 +15,24 @@ EVERY_MS: Final = 60_000
 log = structlog.get_logger(__name__)
 
 
-class RejectLog:
-    """Counts the rejects of a partition between two lines of the log."""
+def where_rejects_are(topic: str) -> str:
+    """Return the sentence that tells an operator where rejected records are to be read."""
+    return f"read topic {topic}: each record is there with a sentence"
 
-    def __init__(self, partition: int) -> None:
-        self._partition = partition
+
+class RejectLog:
+    """Counts the rejects of a partition between two lines of the log.
+
+    Parameters
+    ----------
+    partition
+        Of the events.
+    topic
+        Of the rejects.
+    """
+
+    def __init__(self, partition: int, topic: str) -> None:
+        self._partition, self._topic = partition, topic
         self._waiting: Counter[str] = Counter()
         self._told_ms: int | None = None
 
@@ -28,7 +41,7 @@ class RejectLog:
         self._waiting.update(codes)
         if not self._waiting or (self._told_ms is not None and 0 <= now_ms - self._told_ms < EVERY_MS):
             return
-        remedy = "read topic rejects: each record is there with a sentence"
+        remedy = where_rejects_are(self._topic)
         if "bad_time" in self._waiting:
             remedy += "; of bad_time see whether this machine's clock is right: crossaisle doctor --probe"
         log.warning(

@@ -115,7 +115,7 @@ class UserState:
         self.quality = OnlineQuality()
         self.relearning = Relearning(self._learn, RelearnParams(n_events=settings.relearn_events))
         self._drifts = DriftLog(partition)
-        self._rejects = RejectLog(partition)
+        self._rejects = RejectLog(partition, settings.topic_rejects)
         self.tally = Tally()
         self._interval = Interval()
         self.newest = NewestSlates(settings.web_cached_slates)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from stream_app.doctor.finding import Finding, error, ok, warning
 from stream_app.kafka import started_admin
-from stream_app.members import fetch_members, fetch_strangers
+from stream_app.members import describe_groups, strangers_among, workers_among
 from stream_app.shared_settings import REMEDY, differing, digests, variables
 
 if TYPE_CHECKING:
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 async def check_workers(settings: Settings) -> list[Finding]:
     """Ask the groups who is in them, and what the workers among them told of their settings."""
     async with started_admin(settings) as admin:
-        strangers = judge_strangers(await fetch_strangers(admin, settings))
-        return [*strangers, *judge_workers(await fetch_members(admin, settings), digests(settings))]
+        groups = await describe_groups(admin, settings)
+    return [*judge_strangers(strangers_among(groups)), *judge_workers(workers_among(groups), digests(settings))]
 
 
 def judge_strangers(strangers: Mapping[str, Sequence[int]]) -> list[Finding]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from river import metrics
 
-from stream_app.evaluation.measures import clustered_error
+from stream_app.evaluation.measures import mean_and_error
 from stream_app.evaluation.protocol import LIKED_STARS
 
 if TYPE_CHECKING:
@@ -79,11 +79,6 @@ class RatingMeasures:
         return {
             "n": self._n,
             **{name: None if undefined.get(name) else round(float(metric.get()), 6) for name, metric in named.items()},
-            "mae_se": _error_of_mean(np.abs(errors), users),
-            "mse_se": _error_of_mean(errors**2, users),
+            "mae_se": mean_and_error(np.abs(errors), users)["se"],
+            "mse_se": mean_and_error(errors**2, users)["se"],
         }
-
-
-def _error_of_mean(values: Floats, users: Int32s) -> float | None:
-    se = clustered_error(values - values.mean(), users)
-    return None if se is None else round(se, 6)
