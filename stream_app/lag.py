@@ -7,7 +7,7 @@ The lag in event time is how much later the newest record happened than the firs
 a year of purchases may be a second behind by the clock and a week behind in its own time.
 
 "The end" is the last stable offset: records of a transaction that is still open cannot be read by a worker, and count
-once it is committed.
+once it is committed. How many wait there, and for how long, is told beside the lag (:mod:`stream_app.held`).
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
+from stream_app.held import HeldFinder
 from stream_app.kafka import client_options, stop_consumer
 from stream_app.lag_records import RecordFinder
-from stream_app.partition_lag import PartitionLag, Stage, lag_of
+from stream_app.partition_lag import NOTHING_HELD, PartitionLag, Stage, lag_of
 from stream_app.rights import Kind, Operation, Right, reading
 from stream_app.unreachable import why_missing, why_not
 
@@ -79,9 +80,11 @@ class LagMeter:
         )
         self._admin: AIOKafkaAdminClient | None = None
         self._consumer: AIOKafkaConsumer | None = None
+        self._uncommitted: AIOKafkaConsumer | None = None
         self._partitions: dict[str, list[TopicPartition]] = {}
         self._partitions_s = float("-inf")
         self._finder: RecordFinder | None = None
+        self._held: HeldFinder | None = None
 
     async def __aenter__(self) -> Self:
         """Connect."""
@@ -103,19 +106,22 @@ class LagMeter:
         options = client_options(self._settings)
         timeout_ms = int(CONNECT_TIMEOUT_S * 1_000)
         self._admin = AIOKafkaAdminClient(**options, request_timeout_ms=timeout_ms)
-        self._consumer = AIOKafkaConsumer(
-            **options,
-            request_timeout_ms=timeout_ms,
-            isolation_level="read_committed",
-            enable_auto_commit=False,
-            auto_offset_reset="earliest",
-            max_partition_fetch_bytes=_PROBE_BYTES,
-            fetch_max_wait_ms=_FETCH_WAIT_MS,
+        self._consumer, self._uncommitted = (
+            AIOKafkaConsumer(
+                **options,
+                request_timeout_ms=timeout_ms,
+                isolation_level=level,
+                enable_auto_commit=False,
+                auto_offset_reset="earliest",
+                max_partition_fetch_bytes=_PROBE_BYTES,
+                fetch_max_wait_ms=_FETCH_WAIT_MS,
+            )
+            for level in ("read_committed", "read_uncommitted")
         )
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
-                await self._admin.start()
-                await self._consumer.start()
+                for client in (self._admin, self._consumer, self._uncommitted):
+                    await client.start()
         except (KafkaError, OSError) as error:  # TimeoutError is an OSError
             await self.stop()
             raise LagError(await why_not(self._settings, error, self._rights)) from error
@@ -123,6 +129,7 @@ class LagMeter:
             await self.stop()
             raise
         self._finder = RecordFinder(self._consumer)
+        self._held = HeldFinder(self._consumer, self._uncommitted)
 
     @property
     def _rights(self) -> list[Right]:
@@ -144,12 +151,14 @@ class LagMeter:
         Raises
         ------
         aiokafka.errors.KafkaError
-            A task of the consumer had failed before; all is closed nevertheless.
+            A task of a consumer had failed before; all is closed nevertheless.
         """
-        consumer, admin = self._consumer, self._admin
-        self._consumer = self._admin = None
+        consumers, admin = (self._consumer, self._uncommitted), self._admin
+        self._consumer = self._uncommitted = self._admin = None
         problem: KafkaError | None = None
-        if consumer is not None:
+        for consumer in consumers:
+            if consumer is None:
+                continue
             try:  # a cancelled stop ends here: closing the other connection could hang, too
                 await stop_consumer(consumer)
             except KafkaError as error:
@@ -167,16 +176,17 @@ class LagMeter:
         LagError
             The meter is not started, the broker does not answer, or a topic is missing.
         """
-        admin, consumer, finder = self.admin, self._consumer, self._finder
-        assert consumer is not None  # noqa: S101 - both come with the connection that `admin` has just checked
+        admin, consumer, finder, held = self.admin, self._consumer, self._finder, self._held
+        assert consumer is not None  # noqa: S101 - all come with the connection that `admin` has just checked
         assert finder is not None  # noqa: S101
+        assert held is not None  # noqa: S101
         try:
-            return await self._measure(consumer, admin, finder)
+            return await self._measure(consumer, admin, finder, held)
         except KafkaError as error:
             raise LagError(await why_not(self._settings, error, self._rights)) from error
 
     async def _measure(
-        self, consumer: AIOKafkaConsumer, admin: AIOKafkaAdminClient, finder: RecordFinder
+        self, consumer: AIOKafkaConsumer, admin: AIOKafkaAdminClient, finder: RecordFinder, held_finder: HeldFinder
     ) -> list[PartitionLag]:
         partitions = await self._all_partitions(admin)
         everything = [tp for stage in self._stages for tp in partitions[stage.topic]]
@@ -189,10 +199,18 @@ class LagMeter:
         starts = {tp: max(committed[tp], begins[tp]) for tp in everything}
         ranges = {tp: (starts[tp], ends[tp]) for tp in everything if starts[tp] < ends[tp]}
         found = await finder.find(ranges, PROBE_TIMEOUT_S)
+        held = await held_finder.find(ends, self._now_ms)
         now_ms = self._now_ms()
         return [
             lag_of(
-                stage, tp, committed=committed[tp], begin=begins[tp], end=ends[tp], found=found.get(tp), now_ms=now_ms
+                stage,
+                tp,
+                committed=committed[tp],
+                begin=begins[tp],
+                end=ends[tp],
+                found=found.get(tp),
+                now_ms=now_ms,
+                held=held.get(tp, NOTHING_HELD),
             )
             for stage in self._stages
             for tp in partitions[stage.topic]

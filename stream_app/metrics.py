@@ -65,6 +65,14 @@ _LAGS: dict[str, tuple[str, Callable[["PartitionLag"], float | None]]] = {
         "How much later the newest record happened than the oldest one to process",
         lambda lag: lag.lag_event_s,
     ),
+    "crossaisle_held_events": (
+        "Offsets that nobody can read before a transaction has ended, not part of the lag",
+        lambda lag: lag.held_events,
+    ),
+    "crossaisle_held_seconds": (
+        "Age of the first of them, by the wall clock; 0 while transactions end as they should",
+        lambda lag: lag.held_s,
+    ),
 }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
@@ -10,6 +10,10 @@ if TYPE_CHECKING:
     from aiokafka import TopicPartition
 
     from stream_app.lag_records import Found
+
+
+HELD_TOO_LONG_S: Final = 60.0
+"""From this age on an open transaction is a problem: as long as Kafka lets a producer take that sets no other time."""
 
 
 class PartitionLag(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,12 +38,19 @@ class PartitionLag(msgspec.Struct, frozen=True, kw_only=True):
     lag_event_s
         How much later the newest readable record happened than the first uncommitted one, by the events' own times, in
         seconds; 0 when there is none; None when a time could not be read.
+    held_events
+        Offsets from ``end`` on that nobody who reads committed records can read yet: the first of them belongs to a
+        transaction that has not ended. Not part of the lag.
+    held_s
+        Age of the first of them by the wall clock, in seconds; 0 when there is none, or when transactions end as they
+        should; None when it could not be read in time.
     position
         Offset of the next record that the owner will read, as it says; None where it was not asked or did not answer.
     owner
         Address of the worker that owns the partition; None where nobody does or the group was not asked.
     problem
-        A sentence with a remedy when the committed offset does not fit the topic, else None.
+        A sentence with a remedy when the committed offset does not fit the topic or a transaction is held open, else
+        None.
     """
 
     stage: str
@@ -51,9 +62,21 @@ class PartitionLag(msgspec.Struct, frozen=True, kw_only=True):
     lag_events: int
     lag_s: float | None
     lag_event_s: float | None = None
+    held_events: int = 0
+    held_s: float | None = 0.0
     position: int | None = None
     owner: str | None = None
     problem: str | None = None
+
+
+class Held(NamedTuple):
+    """What waits for the end of a transaction: offsets after the last stable one, and the first one's age."""
+
+    n_offsets: int
+    age_s: float | None
+
+
+NOTHING_HELD: Final = Held(0, 0.0)
 
 
 class Stage(NamedTuple):
@@ -65,7 +88,15 @@ class Stage(NamedTuple):
 
 
 def lag_of(
-    stage: Stage, tp: TopicPartition, *, committed: int, begin: int, end: int, found: Found | None, now_ms: int
+    stage: Stage,
+    tp: TopicPartition,
+    *,
+    committed: int,
+    begin: int,
+    end: int,
+    found: Found | None,
+    now_ms: int,
+    held: Held = NOTHING_HELD,
 ) -> PartitionLag:
     """Return the lag of a partition.
 
@@ -83,8 +114,15 @@ def lag_of(
         What was found from the committed offset on; None if nothing was looked for.
     now_ms
         Wall clock in milliseconds since 1970.
+    held
+        What waits behind the end.
     """
     problem = None
+    if held.age_s is not None and held.age_s >= HELD_TOO_LONG_S:
+        problem = (
+            f"a transaction has been open at offset {end} for {held.age_s:,.0f} s, and nobody reads beyond it "
+            "before it ends: stop or repair its producer, or let kafka-transactions.sh find-hanging and abort it"
+        )
     lag_events = 0
     age_s: float | None = 0.0
     event_s: float | None = 0.0
@@ -112,5 +150,7 @@ def lag_of(
         lag_events=lag_events,
         lag_s=age_s,
         lag_event_s=event_s,
+        held_events=held.n_offsets,
+        held_s=held.age_s,
         problem=problem,
     )

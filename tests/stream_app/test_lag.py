@@ -222,6 +222,60 @@ def test_records_of_an_open_transaction_are_no_lag_yet(topics: Settings) -> None
     assert asyncio.run(measure()) == [0, 2]
 
 
+@pytest.mark.parametrize("at_once", [True, False], ids=["first question", "asked before"])
+def test_a_transaction_that_is_held_open_is_a_problem(topics: Settings, *, at_once: bool) -> None:
+    """Whoever waits for committed records learns that somebody's transaction keeps them back, and until it ends."""
+
+    async def measure() -> list[PartitionLag]:
+        topic = topics.topic_events
+        async with Transactions(topics) as broker, LagMeter(topics, now_ms=lambda: NOW_MS + 75_000) as meter:
+            await broker.producer.begin_transaction()
+            await broker.producer.send_and_wait(topic, b"{}", partition=0, timestamp_ms=NOW_MS)
+            async with AIOKafkaProducer(bootstrap_servers=topics.bootstrap_servers) as other:
+                await other.send_and_wait(topic, b"{}", partition=0, timestamp_ms=NOW_MS)
+            if not at_once:
+                await meter.measure()
+            held = first(await meter.measure(), "user")
+            await broker.producer.commit_transaction()
+            await broker.wait_for_end(topic, 3)
+            return [held, first(await meter.measure(), "user")]
+
+    held, free = asyncio.run(measure())
+    assert (held.end, held.lag_events, held.held_events, held.held_s) == (0, 0, 2, 75.0)
+    assert held.problem is not None
+    assert "open at offset 0 for 75 s" in held.problem
+    assert (free.end, free.lag_events, free.held_events, free.held_s, free.problem) == (3, 3, 0, 0.0, None)
+
+
+@pytest.mark.parametrize("at_once", [True, False], ids=["first question", "asked before"])
+def test_transactions_that_end_hold_nothing_whatever_their_records_times(topics: Settings, *, at_once: bool) -> None:
+    """A producer that replays last year in short transactions is no problem: the stable end moves."""
+
+    async def measure() -> PartitionLag:
+        topic = topics.topic_events
+        async with Transactions(topics) as broker, LagMeter(topics, now_ms=lambda: NOW_MS + 9_000_000) as meter:
+            if not at_once:
+                await meter.measure()
+            ended = asyncio.Event()
+
+            async def keep_writing() -> None:
+                while not ended.is_set():
+                    async with broker.producer.transaction():
+                        await broker.producer.send_and_wait(topic, b"{}", partition=0, timestamp_ms=NOW_MS)
+                        await asyncio.sleep(0.05)
+
+            writing = asyncio.ensure_future(keep_writing())
+            await asyncio.sleep(0.3)
+            found = first(await meter.measure(), "user")
+            ended.set()
+            await writing
+            return found
+
+    found = asyncio.run(measure())
+    assert found.end > 0
+    assert (found.held_s, found.problem) == (0.0, None)
+
+
 def test_a_clock_behind_the_producers_gives_no_negative_age(topics: Settings) -> None:
     """A record from the future is 0 seconds old."""
 
