@@ -21,8 +21,10 @@ from prometheus_client.core import (
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
+from stream_app.columns import TYPES
 from stream_app.meters import Histogram, StageMeters
 from stream_app.policy_metrics import ArmReport, arm_reports, policy_metrics
+from stream_app.records import REJECT_CODES
 
 if TYPE_CHECKING:
     from stream_app.observer import Observation
@@ -209,15 +211,15 @@ class WorkerCollector(Collector):
             "crossaisle_rejects", "Events sent to the rejects topic, by code", labels=["partition", "code"]
         )
         for user in users:
-            for kind, n in sorted(user.tally.by_type.items()):
+            for kind, n in _from_zero(TYPES, user.tally.by_type):
                 self._add_risen(events, [str(user.partition), kind], float(n))
-            for code, n in sorted(user.tally.rejects_by_code.items()):
+            for code, n in _from_zero(REJECT_CODES, user.tally.rejects_by_code):
                 self._add_risen(rejects, [str(user.partition), code], float(n))
         yield from (events, rejects)
         catalog = CounterMetricFamily(
             "crossaisle_catalog_rejects", "Catalogue records met that could not be read, by code", labels=["code"]
         )
-        for code, n in sorted(self.replica.catalog_rejects.items()) if self.replica is not None else ():
+        for code, n in _from_zero(REJECT_CODES, self.replica.catalog_rejects) if self.replica is not None else ():
             catalog.add_metric([code], float(n))
         yield catalog
         embeddings = GaugeMetricFamily(
@@ -332,6 +334,14 @@ class Metrics:
         """Return all metrics and their content type: OpenMetrics if the ``Accept`` header asks for it, else text."""
         encode, content_type = choose_encoder(accept)
         return encode(self._registry), content_type
+
+
+def _from_zero(names: Iterable[str], counts: Mapping[str, int]) -> list[tuple[str, int]]:
+    """Return the counts by name, with a 0 for each of the names that has none.
+
+    Prometheus sees no rise in a series that begins with its first value: all of them are there before anything happens.
+    """
+    return sorted({**dict.fromkeys(names, 0), **counts}.items())
 
 
 def _summed(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:

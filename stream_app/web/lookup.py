@@ -40,6 +40,7 @@ PEER_TIMEOUT_S: Final = 2.0
 MAX_WAITING: Final = 64
 
 _OK = 200
+_REFUSED = frozenset({401, 403})
 
 T = TypeVar("T")
 _partitioner = DefaultPartitioner()
@@ -51,6 +52,22 @@ class Answer(NamedTuple):
     status: int
     body: bytes
     worker: str
+
+    @property
+    def is_refusal(self) -> bool:
+        """Whether that worker takes this one for a stranger: it has another token, or none."""
+        return self.status in _REFUSED
+
+    @property
+    def problem(self) -> ProblemError | None:
+        """The problem that the worker answers with, None where it has an answer."""
+        if self.status == _OK:
+            return None
+        found = decode_or_none(msgspec.json.decode, self.body)
+        code = found.get("code") if isinstance(found, dict) else None
+        if not isinstance(found, dict) or code not in PROBLEMS or not isinstance(found.get("detail"), str):
+            return ProblemError("not_ready", f"worker {self.worker} answers with status {self.status}; see its log")
+        return ProblemError(code, found["detail"])
 
 
 def path_part(user_id: str) -> str:
@@ -131,6 +148,8 @@ class Lookup:
     async def anywhere(self, user_id: str, path: str, here: Callable[[], Awaitable[bytes]]) -> Answer:
         """Answer here if this worker owns the user, else with what the owner answers.
 
+        A problem that the owner answers with is raised here, as if it were this worker's.
+
         Parameters
         ----------
         path
@@ -141,29 +160,33 @@ class Lookup:
         Raises
         ------
         ProblemError
-            Nobody knows the user, or somebody who may know does not answer.
+            Nobody knows the user, they have no slate, or somebody who may know does not answer.
         """
         n_partitions = self._n_partitions()
         owner = self._observer.owner(partition_of(user_id, n_partitions)) if n_partitions else None
         others = [address for address in self._observer.addresses() if address != self.address]
         if owner is not None and owner in others:
-            answer = await self._ask(owner, path)
-            if answer is not None and not _is_unknown(answer):
-                return answer
+            asked = [await self._ask(owner, path)]
+            found = _first_known(asked)
+            if found is not None:
+                return found
             others.remove(owner)
-            silent = answer is None
         else:
-            silent = False
+            asked = []
         try:
-            return Answer(200, await here(), self.address)
+            return Answer(_OK, await here(), self.address)
         except ProblemError as problem:
             if problem.code != "unknown_user":
                 raise
-        answers = await asyncio.gather(*(self._ask(address, path) for address in others))
-        for answer in answers:
-            if answer is not None and not _is_unknown(answer):
-                return answer
-        if silent or None in answers or not self._is_owned(n_partitions):
+        asked += await asyncio.gather(*(self._ask(address, path) for address in others))
+        found = _first_known(asked)
+        if found is not None:
+            return found
+        refusals = [answer.worker for answer in asked if answer is not None and answer.is_refusal]
+        if refusals:
+            detail = f"worker {refusals[0]} refuses this one's token: give all workers the same CROSSAISLE_WEB_TOKEN"
+            raise ProblemError("not_ready", detail)
+        if None in asked or not self._is_owned(n_partitions):
             detail = "the partition of this user has no owner, or its owner does not answer; try again in a second"
             raise ProblemError("not_ready", detail)
         raise ProblemError("unknown_user", self._unknown(user_id))
@@ -186,8 +209,12 @@ class Lookup:
             return False
 
     async def peer(self, address: str, path: str, timeout_s: float = PEER_TIMEOUT_S) -> bytes | None:
-        """Return what another worker answers with 200 or 503, None if it does not answer."""
-        answer = await self._ask(address, path, timeout_s)
+        """Return what another worker answers with 200 or 503, None if it does not answer.
+
+        The path is one that is open to everybody: the worker's address is what a member of the group says it is, and
+        is not given the token unasked.
+        """
+        answer = await self._ask(address, path, timeout_s, with_token=False)
         return answer.body if answer is not None and answer.status in {200, 503} else None
 
     async def in_turn(self, executor: Executor, function: Callable[..., T], *args: Any) -> T | None:
@@ -244,12 +271,14 @@ class Lookup:
             p in mine or self._observer.owner(p) not in {None, self.address} for p in range(n_partitions)
         )
 
-    async def _ask(self, address: str, path: str, timeout_s: float = PEER_TIMEOUT_S) -> Answer | None:
+    async def _ask(
+        self, address: str, path: str, timeout_s: float = PEER_TIMEOUT_S, *, with_token: bool = True
+    ) -> Answer | None:
         if self._session is None:
             self._session = aiohttp.ClientSession()
         headers = {HOP_HEADER: "1"}
         token = self._settings.web_token
-        if token is not None:
+        if token is not None and with_token:
             headers["Authorization"] = f"Bearer {token.get_secret_value()}"
         try:
             async with self._session.get(
@@ -267,9 +296,20 @@ class Lookup:
         return f"user {user_id!r}: no event was learned, or the user was forgotten; ask with fallback=popular"
 
 
-def _is_unknown(answer: Answer) -> bool:
-    status, _ = PROBLEMS["unknown_user"]
-    if answer.status != status:
-        return False
-    problem = decode_or_none(msgspec.json.decode, answer.body)
-    return isinstance(problem, dict) and problem.get("code") == "unknown_user"
+def _first_known(answers: Sequence[Answer | None]) -> Answer | None:
+    """Return the first answer of a worker that knows the user.
+
+    Raises
+    ------
+    ProblemError
+        The worker knows the user, but has no answer.
+    """
+    for answer in answers:
+        if answer is None or answer.is_refusal:
+            continue
+        problem = answer.problem
+        if problem is None:
+            return answer
+        if problem.code != "unknown_user":
+            raise problem
+    return None

@@ -218,7 +218,6 @@ def _json(value: Any, status: int = 200) -> web.Response:
 
 
 def _raw(answer: Answer) -> web.Response:
-    content_type = _JSON if answer.status == web.HTTPOk.status_code else "application/problem+json"
-    response = web.Response(body=answer.body, status=answer.status, content_type=content_type)
+    response = web.Response(body=answer.body, status=answer.status, content_type=_JSON)
     response.headers["X-Crossaisle-Worker"] = answer.worker
     return response

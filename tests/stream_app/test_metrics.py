@@ -9,13 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
+from stream_app.columns import TYPES
 from stream_app.metrics import Metrics
 from stream_app.observer import Observation
 from stream_app.partition_lag import PartitionLag
 from stream_app.policy_view import PolicyView
+from stream_app.records import REJECT_CODES
 from stream_app.records.policy import ArmState, EstimateState, GroupState, PolicyState, StandingState
 from stream_app.settings import Settings
 from tests.stream_app.test_user_stage import NOW_MS, World, event
@@ -156,6 +159,84 @@ def test_the_rules_are_valid() -> None:
     command = [str(PROMTOOL), "check", "rules", "--lint-fatal", str(RULES)]
     done = subprocess.run(command, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+CAME_AT_ONCE = "_x2 100x20"
+"""What Prometheus has of a worker that read all of the catalogue before the first scrape."""
+RAISED: dict[str, tuple[dict[str, str], str, dict[str, str]]] = {
+    "every event is rejected from the first one on": (
+        {
+            'crossaisle_rejects_total{partition="0", code="key_mismatch"}': "0+60x40",
+            'crossaisle_events_total{partition="0", type="view"}': "0x40",
+        },
+        "CrossaisleManyRejects",
+        {"severity": "warning"},
+    ),
+    "bad records of the catalogue, all before the first scrape": (
+        {'crossaisle_catalog_rejects_total{code="not_json", instance="a"}': CAME_AT_ONCE},
+        "CrossaisleCatalogRejects",
+        {"severity": "info", "code": "not_json"},
+    ),
+    "bad records of the catalogue, later": (
+        {'crossaisle_catalog_rejects_total{code="not_json", instance="a"}': "0x5 3x20"},
+        "CrossaisleCatalogRejects",
+        {"severity": "info", "code": "not_json"},
+    ),
+    "a transaction that is held open": (
+        {'crossaisle_held_seconds{stage="user", partition="1", instance="a"}': "0+60x30"},
+        "CrossaisleTransactionHeld",
+        {"severity": "critical", "stage": "user", "partition": "1"},
+    ),
+    "a stage that is behind": (
+        {'crossaisle_lag_seconds{stage="user", partition="1", instance="a"}': "0+20x30"},
+        "CrossaisleBehind",
+        {"severity": "critical", "stage": "user", "partition": "1"},
+    ),
+}
+QUIET = {
+    'crossaisle_rejects_total{partition="0", code="key_mismatch"}': "0+1x40",
+    'crossaisle_events_total{partition="0", type="view"}': "0+60x40",
+    'crossaisle_catalog_rejects_total{code="not_json", instance="a"}': "0x40",
+    'crossaisle_held_seconds{stage="user", partition="1", instance="a"}': "0x40",
+    'crossaisle_lag_seconds{stage="user", partition="1", instance="a"}': "0.2x40",
+}
+
+
+@needs_promtool
+@pytest.mark.parametrize("case", [*RAISED, None], ids=[*RAISED, "nothing"])
+def test_alerts_are_raised_when_they_should(case: str | None, tmp_path: Path) -> None:
+    """Prometheus' own evaluation of series as a worker exposes them, twenty minutes later."""
+    series, alert, labels = RAISED[case] if case is not None else (QUIET, "", {})
+    names = [alert] if case is not None else sorted({alert for _, alert, _ in RAISED.values()})
+    expected = [{"exp_labels": labels}] if case is not None else []
+    checks = [{"eval_time": "20m", "alertname": name, "exp_alerts": expected} for name in names]
+    test = {
+        "interval": "1m",
+        "input_series": [{"series": name, "values": values} for name, values in series.items()],
+        "alert_rule_test": checks,
+    }
+    rules = yaml.safe_load(RULES.read_text())
+    for group in rules["groups"]:
+        for rule in group["rules"]:
+            rule.pop("annotations", None)  # promtool compares them word by word
+    (tmp_path / "rules.yml").write_text(yaml.safe_dump(rules))
+    (tmp_path / "test.yml").write_text(yaml.safe_dump({"rule_files": ["rules.yml"], "tests": [test]}))
+    done = subprocess.run(
+        [str(PROMTOOL), "test", "rules", "test.yml"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_what_has_not_happened_yet_is_counted_as_0() -> None:
+    """Every type and code is there from the start: Prometheus sees no rise in a series that begins with its first."""
+    found = Metrics(lambda: {"ready": True, "stages": {}})
+    world = World()
+    found.collector.set_processors(lambda stage: {0: world.users} if stage == "user" else {})
+    found.collector.set_replica(world.replica)
+    page = samples(found.render()[0])
+    assert {page["crossaisle_rejects_total", (("code", code), ("partition", "0"))] for code in REJECT_CODES} == {0}
+    assert {page["crossaisle_events_total", (("partition", "0"), ("type", kind))] for kind in TYPES} == {0}
+    assert {page["crossaisle_catalog_rejects_total", (("code", code),)] for code in REJECT_CODES} == {0}
 
 
 def test_rules_and_dashboard_use_metrics_that_there_are(metrics: Metrics) -> None:
