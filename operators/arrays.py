@@ -57,7 +57,9 @@ class Entities(NamedTuple):
 
     ``category`` is the dense category number of an item row (-1 unknown), ``available`` 1 where it may be recommended;
     ``category_rows`` maps dense numbers to entity rows, ``category_of_row`` back; ``category_vectors`` says which of
-    :data:`operators.weights.N_CATEGORY_VECTORS` vectors each of them has, the same one in every worker.
+    :data:`operators.weights.N_CATEGORY_VECTORS` vectors each of them has, the same one in every worker; ``shared``
+    lists those that are candidates for everybody, shape ``(N_SHARED_CATEGORIES,)``, of which the first ``n_categories``
+    count.
     ``scan`` lists popular items, ``scan_factors`` their target factors and, in the last row, biases side by side, shape
     ``(N_FACTORS + 1, scan.size)``. ``totals`` holds the numbers of interactions, of items, and of items with a content
     vector, float64.
@@ -90,6 +92,7 @@ class Entities(NamedTuple):
     scan_factors: Floats
     totals: np.ndarray
     n_categories: Int32s
+    shared: Int32s
     serving: Rows
     tags: Int32s
     attribute_totals: np.ndarray

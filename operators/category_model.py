@@ -20,13 +20,12 @@ _FAST, _SLOW = (-1.0 / (days * DAY_S) for days in (FAST_DAYS, SLOW_DAYS))
 """What the exponents of two lose in a second."""
 _N_LOGS_USER = 7
 """Logarithms among the features of a category that the user had."""
-N_SHARED = 128
-"""Categories of the whole catalogue that are always candidates: the first ones the catalogue brought."""
 
 
 @inner_kernel
-def _add(work: Work, n: int, category: int) -> int:
-    if category < 0 or n >= MAX_CATEGORY_CANDIDATES or work.category_position[category] >= 0:
+def _add(work: Work, n: int, category: int, room: int) -> int:
+    """Add a category to the ``n`` listed ones unless it is one of them, or ``room`` are listed; return how many."""
+    if category < 0 or n >= room or work.category_position[category] >= 0:
         return n
     work.category_position[category] = n
     work.category_list[n] = category
@@ -45,31 +44,33 @@ def collect_categories(users: Users, u: int, entities: Entities, work: Work, n_c
     """List the candidate categories in ``work.category_list``: the user's, the context's neighbours, the shared ones.
 
     ``work.category_position`` maps dense category numbers to positions in the list until
-    :func:`forget_categories` is called.
+    :func:`forget_categories` is called. There is always room for the categories of the context: what is not listed
+    counts as outside of it, and would be recommended.
     """
     header = users.headers[u]
-    n = 0
+    n, room = 0, MAX_CATEGORY_CANDIDATES - n_context
     at = header.heads[USER_CATEGORIES]
     left = header.n_categories
     while at > 0 and left > 0:
         for k in range(min(N_USER_SLOTS, left)):
             row = users.categories[at].entity[k]
             if row > 0:
-                n = _add(work, n, entities.category_of_row[row])
+                n = _add(work, n, entities.category_of_row[row], room)
         left -= N_USER_SLOTS
         at = users.categories[at].next
     for k in range(n_context):
-        n = _add(work, n, work.category_context[k])
+        room += 1
+        n = _add(work, n, work.category_context[k], room)
         entity = entities.headers[entities.category_rows[work.category_context[k]]]
         page = entity.heads[ENTITY_NEIGHBOURS]
         rest = entity.n_neighbours
         while page > 0 and rest > 0:
             for j in range(min(N_SLOTS, rest)):
-                n = _add(work, n, entities.category_of_row[entities.neighbours[page].rows[j]])
+                n = _add(work, n, entities.category_of_row[entities.neighbours[page].rows[j]], room)
             rest -= N_SLOTS
             page = entities.neighbours[page].next
-    for category in range(min(N_SHARED, entities.n_categories[0])):
-        n = _add(work, n, category)
+    for k in range(min(entities.shared.shape[0], entities.n_categories[0])):
+        n = _add(work, n, entities.shared[k], room)
     return n
 
 

@@ -111,7 +111,7 @@ def learn_discovery(
         The sample: numbers of candidates with features, the true one first, and the logarithms of their inverse
         inclusion probabilities. Those that are no discoveries are passed over.
     logits
-        The blend's, without ``lift``, shape ``(m,)``.
+        Of blend and perceptron, without ``lift`` and without what reactions teach, shape ``(m,)``.
     weight
         Importance of the event, above 0, dimensionless.
     memory

@@ -1,18 +1,19 @@
 """Slates that a user was shown, kept in the user's pages until they are replaced, and the rewards they earn.
 
 An event is attributed to at most one slate: the one that it names, or else the last one of the user's pending slates
-that holds its item and was touched at most a window before it. A slate is touched when it is made, and again by
-each impression; two windows after it was made it earns nothing more. Each slot is rewarded at most once per type of
-event: the slot's mask has a bit for every type.
+that holds its item and was touched at most a window before it. A slate is touched when it is made, and again by each
+impression of it, also a repeated one; two windows after it was made it earns nothing more. Each slot is rewarded at
+most once per type of event: the slot's mask has a bit for every type.
 
-A slate counts as one observation from the moment it is made; what it earns is added as it comes, and its square
-is kept right: if a slate's reward goes from ``a`` to ``b``, the sums grow by ``b - a`` and ``b**2 - a**2``. The sums
+A slate counts as one observation from the moment it is made; what it earns is added as it comes, and its square is
+kept right: if a slate's reward goes from ``a`` to ``b``, the sums grow by ``b - a`` and ``b**2 - a**2``. The sums
 that the bandit learns from are weighted by ``2 ** ((t - as_of) / half-life)``, with the time of the slate for all of
-its rewards, as in forward decay [1]_, but always as of the newest slate: it weighs 1 and all others less, so that a sum
-of weights is a number of slates. The sums for comparing groups have no weights. They are kept by window-long periods of
-the slates' times and become final :data:`N_OPEN` periods later, when no event can change them: every slate is counted
-then, whatever it earned and whether or not its user came back. The same periods hold the sums of
-:mod:`operators.standing`, which say what each arm would earn if it filled all slates.
+its rewards, as in forward decay [1]_, but always as of the newest slate: it weighs 1 and all others less, so that a
+sum of weights is a number of slates. The sums for comparing groups have no weights. They are kept by window-long
+periods of the slates' times and become final :data:`N_OPEN` periods later, when no event can change them: every slate
+is counted then, whatever it earned and whether or not its user came back. Only slates of users who are so far behind,
+because their events come that late, are in no period. The same periods hold the sums of :mod:`operators.standing`,
+which say what each arm would earn if it filled all slates.
 
 References
 ----------
@@ -256,7 +257,7 @@ def find_exposure(users: Users, u: int, e: Row, window_s: int) -> tuple[np.int64
         age = now_s - made_s
         slot = np.int64(-1) if other or age < 0 else np.int64(_slot_of(page, item))
         touch = seen_s if made_s < seen_s <= now_s else made_s
-        in_time = e.type == TYPE_IMPRESSION or (now_s - touch <= window_s and age <= 2 * window_s)
+        in_time = age <= 2 * window_s and (e.type == TYPE_IMPRESSION or now_s - touch <= window_s)
         newer = touch > best_touch or (touch == best_touch and page.offset > best_offset)
         if slot >= 0 and in_time and newer:
             best, best_slot, best_touch, best_offset = at, slot, touch, np.uint64(page.offset)
@@ -312,6 +313,9 @@ def attribute_batch(events: Rows, skip: UInt8s, users: Users, sums: PolicySums, 
             continue
         page = users.exposures[at]
         bit = np.uint16(1 << e.type)
+        if e.type == TYPE_IMPRESSION:  # the same items may be shown again: the slate is then seen anew
+            page.seen_s = max(page.seen_s, e.t_s)
+            page.dirty = 1
         if page.mask[slot] & bit:
             continue
         n += 1
@@ -320,8 +324,6 @@ def attribute_batch(events: Rows, skip: UInt8s, users: Users, sums: PolicySums, 
         for j in range(np.int64(page.n)):
             unseen = unseen and page.mask[j] == 0
         page.mask[slot] |= bit
-        if e.type == TYPE_IMPRESSION:
-            page.seen_s = max(page.seen_s, e.t_s)
         before = np.float64(page.reward)  # in a kernel float() of a float32 is one, too
         page.reward = np.float32(min(max(before + np.float64(e.reward), -params.cap), params.cap))
         after = np.float64(page.reward)

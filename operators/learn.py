@@ -103,9 +103,10 @@ def learn_batch(
                 e, as_of_s, users, entities, globals_, pool, work, acc, params, slate, choice, draws, at, lists
             )
         elif e.weight < 0.0:
-            enter_session(users, e.user, e.session, e.t_s, params.session_gap_s)
+            is_present = enter_session(users, e.user, e.session, e.t_s, params.session_gap_s)
             dislike_item(users, e.user, e.row, e.t_s)
-            add_context(users, e.user, e.row, e.t_s)
+            if is_present:
+                add_context(users, e.user, e.row, e.t_s)
         header.n_events += 1
         header.last_s = max(header.last_s, e.t_s)
 
@@ -129,7 +130,7 @@ def _learn_interaction(
 ) -> tuple[float, float]:
     u = e.user
     header = users.headers[u]
-    enter_session(users, u, e.session, e.t_s, params.session_gap_s)
+    is_present = enter_session(users, u, e.session, e.t_s, params.session_gap_s)
     now_s = int(max(header.last_s, e.t_s))
     loss_auc = _learn_ranking(
         e, now_s, users, entities, globals_, pool, work, acc, params, slate, choice, draws, at, lists
@@ -138,7 +139,7 @@ def _learn_interaction(
     category_row = entities.category_rows[category] if category >= 0 else -1
     _pair_up(e, header, category_row, entities, acc, params)
     log_gap = _log_gap(users, u, e.row, e.t_s)
-    had = add_item(users, u, e.row, e.t_s, e.weight, e.type == TYPE_PURCHASE)
+    had = add_item(users, u, e.row, e.t_s, e.weight, e.type == TYPE_PURCHASE, slate.bought_rest_s)
     header.n_decayed = header.n_decayed * REPEAT_MEMORY + 1.0
     header.n_repeat_decayed = header.n_repeat_decayed * REPEAT_MEMORY + (1.0 if had else 0.0)
     _count(acc, e.row, e.t_s, as_of_s, e.weight, had)
@@ -148,7 +149,8 @@ def _learn_interaction(
         had_category = add_category(users, u, category_row, e.t_s, e.weight)
         _count(acc, category_row, e.t_s, as_of_s, e.weight, had_category)
     add_recent(header, e.row)
-    add_context(users, u, e.row, e.t_s)
+    if is_present:
+        add_context(users, u, e.row, e.t_s)
     for k in range(header.n_shown):
         if header.shown[k] == e.row:
             header.shown_times[k] = 0

@@ -20,6 +20,8 @@ MAX_ITEMS = 512
 MAX_CATEGORIES = 256
 """Categories kept per user."""
 MAX_CONTEXT = 256
+N_SHARED_CATEGORIES = 128
+"""Categories that are candidates for everybody: the most popular ones, or all, where there are no more."""
 """Items of one session kept per user."""
 MAX_NEIGHBOURS = 64
 """Co-occurring entities kept per entity."""

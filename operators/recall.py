@@ -164,6 +164,8 @@ def _new(entities: Entities, work: Work, n: int, n_categories: int, least: float
         category = work.category_list[k]
         if log_p[k] < least or newest[category].n == 0 or work.category_features[k, 10] > 0.0:
             continue
+        if m + N_NEW_PER_CATEGORY > rows.shape[0]:  # categories of which nothing is known are all equally likely
+            break
         room = N_NEW_PER_CATEGORY if embedded else 1
         for j in range(newest[category].n):
             if room == 0 or newest[category].listed_s[j] < oldest_s:

@@ -96,18 +96,32 @@ def is_duplicate(users: Users, u: int, event_hash: np.uint64) -> bool:
     return False
 
 
+LATE_SESSION_S = 1_800
+"""An event of another session that is so much older than the user's newest one belongs to an earlier session."""
+
+
 @kernel
-def enter_session(users: Users, u: int, session: np.uint64, t_s: int, gap_s: int) -> None:
-    """Start a new session (context forgotten, serial up) when the event belongs to another one."""
+def enter_session(users: Users, u: int, session: np.uint64, t_s: int, gap_s: int) -> bool:
+    """Start a new session (context forgotten, serial up) when the event belongs to a later one.
+
+    Returns
+    -------
+    bool
+        Whether the event belongs to the session that is present now; one that comes late, of an earlier session, does
+        not, and changes nothing here.
+    """
     header = users.headers[u]
     if session != np.uint64(0):
         fresh = session != header.session
     else:
         fresh = header.session != np.uint64(0) or t_s > header.last_s + gap_s
     if fresh and header.n_events > 0:
+        if t_s + LATE_SESSION_S < header.last_s:
+            return False
         header.n_context = 0
         header.serial += 1
     header.session = session
+    return True
 
 
 @kernel
@@ -177,13 +191,40 @@ def add_recent(header: Row, item: int) -> None:
     header.recent[0] = item
 
 
+_NEW_S = 86_400.0
+"""What was taken up in so many seconds is not pushed out: what a user looks at today would push out one another."""
+_KEPT, _WANTED_GONE = 1e6, 1e7
+"""Added to a decayed count, which is at most 65,535, so that a slot goes after all others: one of today, a dislike."""
+
+
 @inner_kernel
-def _weakest(pages: Rows, head: int, n_slots: int, now_s: int) -> tuple[int, int]:
+def _strength(slow: int, passed: float) -> float:
+    return slow * decay(passed, SLOW_DAYS) + (_KEPT if passed < _NEW_S else 0.0)
+
+
+@inner_kernel
+def _weakest_item(pages: Rows, head: int, n_slots: int, now_s: int) -> tuple[int, int]:
+    best_page, best_k, best = head, 0, 1e30
+    at, left = head, n_slots
+    while at > 0 and left > 0:
+        page = pages[at]
+        for k in range(min(N_USER_SLOTS, left)):
+            value = _strength(page.slow[k], float(now_s) - page.last_s[k])
+            value += _WANTED_GONE if page.flags[k] & FLAG_DISLIKED else 0.0
+            if value < best:
+                best_page, best_k, best = at, k, value
+        left -= N_USER_SLOTS
+        at = page.next
+    return best_page, best_k
+
+
+@inner_kernel
+def _weakest_category(pages: Rows, head: int, n_slots: int, now_s: int) -> tuple[int, int]:
     best_page, best_k, best = head, 0, 1e30
     at, left = head, n_slots
     while at > 0 and left > 0:
         for k in range(min(N_USER_SLOTS, left)):
-            value = pages[at].slow[k] * decay(float(now_s) - pages[at].last_s[k], SLOW_DAYS)
+            value = _strength(pages[at].slow[k], float(now_s) - pages[at].last_s[k])
             if value < best:
                 best_page, best_k, best = at, k, value
         left -= N_USER_SLOTS
@@ -226,8 +267,17 @@ def _new_repeats(users: Users, u: int, item: Row, k: int) -> tuple[int, int]:
 
 
 @kernel
-def add_item(users: Users, u: int, item: int, t_s: int, weight: float, bought: bool) -> bool:
-    """Count an item's row for the user; return whether the user had it already. Taking it up ends a dislike of it."""
+def add_item(users: Users, u: int, item: int, t_s: int, weight: float, bought: bool, rest_s: int) -> bool:
+    """Count an item's row for the user; return whether the user had it already. Taking it up ends a dislike of it.
+
+    Parameters
+    ----------
+    bought
+        Whether the event is a purchase.
+    rest_s
+        For so many seconds after a purchase an item is not recommended, 0 if that does not matter. A slot knows when
+        the item was last taken up in any way: if that is longer ago, so is the purchase, and it is forgotten.
+    """
     header = users.headers[u]
     page, k = find_slot(users.items, header.heads[USER_ITEMS], header.n_items, item)
     had = bool(page > 0)
@@ -248,12 +298,17 @@ def add_item(users: Users, u: int, item: int, t_s: int, weight: float, bought: b
         p.flags[k] &= ~FLAG_DISLIKED & 0xFFFF
     if bought:
         p.flags[k] |= FLAG_BOUGHT
+    elif 0 < rest_s < passed:
+        p.flags[k] &= ~FLAG_BOUGHT & 0xFFFF
     return had
 
 
 @inner_kernel
 def _new_item(users: Users, u: int, item: int, t_s: int) -> tuple[int, int]:
-    """Return page and slot of an item that the user did not have; a full user loses the weakest one for it."""
+    """Return page and slot of an item that the user did not have; a full user loses the weakest one for it.
+
+    Items of the last day and disliked ones go only when there are no others.
+    """
     header = users.headers[u]
     if header.n_items < MAX_ITEMS:
         page, k = nth_slot(
@@ -261,7 +316,7 @@ def _new_item(users: Users, u: int, item: int, t_s: int) -> tuple[int, int]:
         )
         header.n_items += 1
     else:
-        page, k = _weakest(users.items, header.heads[USER_ITEMS], header.n_items, t_s)
+        page, k = _weakest_item(users.items, header.heads[USER_ITEMS], header.n_items, t_s)
     p = users.items[page]
     p.entity[k] = item
     p.last_s[k] = t_s
@@ -311,7 +366,7 @@ def add_category(users: Users, u: int, category: int, t_s: int, weight: float) -
             )
             header.n_categories += 1
         else:
-            page, k = _weakest(users.categories, header.heads[USER_CATEGORIES], header.n_categories, t_s)
+            page, k = _weakest_category(users.categories, header.heads[USER_CATEGORIES], header.n_categories, t_s)
         p = users.categories[page]
         p.entity[k] = category
         p.first_s[k] = t_s
@@ -336,7 +391,7 @@ def add_category(users: Users, u: int, category: int, t_s: int, weight: float) -
 @inner_kernel
 def dislike_item(users: Users, u: int, item: int, t_s: int) -> None:
     """Mark an item so that it is never recommended to this user again until they take it up again."""
-    add_item(users, u, item, t_s, 0.0, False)
+    add_item(users, u, item, t_s, 0.0, False, 0)
     header = users.headers[u]
     page, k = find_slot(users.items, header.heads[USER_ITEMS], header.n_items, item)
     users.items[page].flags[k] |= FLAG_DISLIKED

@@ -1,8 +1,8 @@
 """Open-addressing hash map from 64-bit ids to row numbers, readable and writable inside numba kernels.
 
 Keys are hashes already, so the slot is the key's own low bits after one multiplication. Empty slots hold row ``-1``.
-A removal rebuilds the map (evictions come in bulk), so probing never meets a tombstone. Two strings with the same
-64-bit hash share a row: with a million ids the probability of one such pair is about 3e-8.
+A removal moves what was pushed beyond the free slot back to where it belongs, so probing never meets a tombstone. Two
+strings with the same 64-bit hash share a row: with a million ids the probability of one such pair is about 3e-8.
 """
 
 import numpy as np
@@ -48,6 +48,32 @@ def find_many(keys: UInt64s, rows: Int32s, wanted: UInt64s, out: Int32s) -> None
 def _insert_many(keys: UInt64s, rows: Int32s, new_keys: UInt64s, new_rows: Int32s) -> None:
     for k in range(new_keys.shape[0]):
         insert(keys, rows, new_keys[k], new_rows[k])
+
+
+@kernel
+def _remove_many(keys: UInt64s, rows: Int32s, gone: UInt64s) -> int:
+    """Forget the ids in ``gone``; return how many of them there were."""
+    mask = np.uint64(keys.shape[0] - 1)
+    one = np.uint64(1)
+    n = 0
+    for k in range(gone.shape[0]):
+        hole = ((gone[k] * _MIX) >> _SHIFT) & mask
+        while rows[hole] >= 0 and keys[hole] != gone[k]:
+            hole = (hole + one) & mask
+        if rows[hole] < 0:
+            continue
+        n += 1
+        at = (hole + one) & mask
+        while rows[at] >= 0:
+            home = ((keys[at] * _MIX) >> _SHIFT) & mask
+            if (at - home) & mask >= (at - hole) & mask:  # its way from home leads over the hole
+                keys[hole] = keys[at]
+                rows[hole] = rows[at]
+                hole = at
+            at = (at + one) & mask
+        keys[hole] = np.uint64(0)
+        rows[hole] = -1
+    return n
 
 
 class IdMap:
@@ -101,10 +127,5 @@ class IdMap:
         self.n += keys.shape[0]
 
     def remove_many(self, gone: UInt64s) -> None:
-        """Forget the ids in ``gone``; the map is rebuilt once."""
-        used = (self.rows >= 0) & ~np.isin(self.keys, gone)
-        keys, rows = self.keys[used], self.rows[used]
-        self.keys = np.zeros_like(self.keys)
-        self.rows = np.full_like(self.rows, -1)
-        _insert_many(self.keys, self.rows, keys, rows)
-        self.n = keys.shape[0]
+        """Forget the ids in ``gone``, those among them that it holds."""
+        self.n -= int(_remove_many(self.keys, self.rows, np.ascontiguousarray(gone, np.uint64)))

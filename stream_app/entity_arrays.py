@@ -12,7 +12,7 @@ from fasteners import ReaderWriterLock
 
 from operators.arrays import N_ATTRIBUTE_NUMBERS, N_CONTENT, N_CONTENT_BITS, NEWEST, Entities
 from operators.numeric import start_entities
-from operators.params import N_CATEGORY_TOP, N_GLOBAL_TOP
+from operators.params import N_CATEGORY_TOP, N_GLOBAL_TOP, N_SHARED_CATEGORIES
 from operators.serving import N_TAGS, SERVING
 from state.arrays import Floats, Int32s, Rows, UInt8s, UInt64s
 from state.layout import ENTITY_HEADER, ENTITY_NEIGHBOURS, ENTITY_PAGES, N_FACTORS
@@ -56,6 +56,7 @@ class EntityArrays:
         self._scan: Int32s = np.zeros(0, np.int32)
         self._scan_factors: Floats = np.zeros((N_FACTORS + 1, 0), np.float32)
         self._n_categories = np.zeros(1, np.int32)
+        self._shared: Int32s = np.arange(N_SHARED_CATEGORIES, dtype=np.int32)
         self.totals = np.zeros(3, np.float64)
 
     def _size_rows(self, n: int) -> None:
@@ -135,6 +136,7 @@ class EntityArrays:
             scan_factors=self._scan_factors,
             totals=self.totals,
             n_categories=self._n_categories,
+            shared=self._shared,
             serving=self._serving[reader],
             tags=self._tags,
             attribute_totals=self._attribute_totals,

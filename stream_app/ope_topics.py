@@ -128,15 +128,17 @@ class Attribution:
             if not any(item.item_id == event.item_id for item in earning.slate.items):
                 continue
             touch = earning.seen_s if earning.made_s < earning.seen_s <= t_s else earning.made_s
-            if event.type != "impression" and (t_s - touch > self._window_s or age > 2 * self._window_s):
+            if age > 2 * self._window_s or (event.type != "impression" and t_s - touch > self._window_s):
                 continue
             if best is None or (touch, earning.slate.as_of.offset) > best:
                 best, found = (touch, earning.slate.as_of.offset), earning
-        if found is None or event.item_id is None or (event.item_id, event.type) in found.done:
+        if found is None or event.item_id is None:
             return
-        found.done.add((event.item_id, event.type))
         if event.type == "impression":
             found.seen_s = max(found.seen_s, t_s)
+        if (event.item_id, event.type) in found.done:
+            return
+        found.done.add((event.item_id, event.type))
         # In float32, as a user's pages hold it: so what is counted here is what the partitions count, to the last bit.
         reward = found.reward + float(np.float32(event_reward(event.type, event.value, self._rewards)))
         found.reward = float(np.float32(min(max(reward, -self._cap), self._cap)))

@@ -94,7 +94,8 @@ class PartitionPolicy:
             half_life_days=settings.policy_half_life_days,
         )
         self._salt = np.uint64(hash_id(settings.holdout_salt))
-        self._holdout_arm = settings.arm_number(settings.holdout_policy or self.arms[0].name)
+        fixed = self.arms[0].name if settings.policy == "learned" else settings.policy
+        self._holdout_arm = settings.arm_number(settings.holdout_policy or fixed)
         self.sums: PolicySums = new_sums(arm_marks(self.arms), N_CELLS, len(GROUPS))
         self._largest_cap = settings.reward_cap
         self._changed = False

@@ -12,6 +12,7 @@ import msgspec
 import structlog
 from aiokafka import TopicPartition
 
+from state.layout import STATE_FORMAT_VERSION
 from state.store import PageStore, StoreDamagedError, StoreLockedError
 from stream_app.changelog import (
     RecoveryError,
@@ -158,6 +159,7 @@ def encode_checkpoint(spec: StageSpec, partition: int, opened: Opened, state: di
             input_offset=opened.next_offset,
             state=state,
             changelog_topic_id=opened.changelog_topic_id,
+            state_format=STATE_FORMAT_VERSION,
         )
     )
 
@@ -192,6 +194,11 @@ def check_checkpoint(
     if checkpoint.format_version != CHECKPOINT_FORMAT_VERSION:
         problem = (
             f"the checkpoint has format {checkpoint.format_version}, this version reads {CHECKPOINT_FORMAT_VERSION}"
+        )
+    elif checkpoint.state_format != STATE_FORMAT_VERSION:
+        problem = (
+            f"the pages in {spec.changelog_topic} have state format {checkpoint.state_format}, this version reads "
+            f"{STATE_FORMAT_VERSION}: start a worker of the version that wrote them"
         )
     elif (checkpoint.stage, checkpoint.partition, checkpoint.input_topic) != (spec.name, partition, spec.input_topic):
         problem = (

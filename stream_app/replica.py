@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from operators.ahead import AHEAD, DOUBTFUL, add_learned
-from operators.params import N_SCAN, P_LONG, POPULARITY_DAYS
+from operators.params import N_SCAN, N_SHARED_CATEGORIES, P_LONG, POPULARITY_DAYS
 from operators.popular import update_top
 from operators.replica_rows import copy_scanned, take_headers, take_neighbours
 from state.arrays import Int32s, Rows, UInt8s, UInt64s
@@ -171,17 +171,30 @@ class Replica(JoinedCatalog):
             slab.records["rows"][page, slot] = table.index.get_many(unknown[:n_unknown])
 
     def refresh_scan(self) -> None:
-        """List the most popular recommendable items anew; called now and then, their order does not matter."""
+        """List the most popular items that may be recommended, and their categories; called now and then, in any order."""
         headers = self.table.headers.records[: self._category.shape[0]]
         rows = np.flatnonzero((self._category[: headers.shape[0]] >= 0) & (self._available[: headers.shape[0]] > 0))
         rows = rows[headers["n"][rows] > 0]
-        if rows.size > N_SCAN:
-            age = headers["t_s"][rows] / (86_400.0 * POPULARITY_DAYS[P_LONG])
-            key = np.log2(headers["popularity"][rows, P_LONG] + 1e-9) + age
-            rows = np.sort(rows[np.argpartition(-key, N_SCAN)[:N_SCAN]])
+        self._share_categories(np.unique(self._category[rows]).astype(np.int32))
+        rows = rows[self._most_popular(rows.astype(np.int32), N_SCAN)]
         self._scan = rows.astype(np.int32)
         self._scan_factors = np.empty((N_FACTORS + 1, rows.size), np.float32)
         self._scan_place = np.full(self.n_rows, -1, np.int32)
         self._scan_place[rows] = np.arange(rows.size)
         copy_scanned(self.table.headers.records, self._scan_place, self._scan, self._scan_factors)
         self._n_since_scan = 0
+
+    def _share_categories(self, alive: Int32s) -> None:
+        """Choose the categories that are candidates for everybody among those that have something to recommend."""
+        if int(self._n_categories[0]) > N_SHARED_CATEGORIES and alive.size:
+            best = alive[self._most_popular(self._category_rows[alive].astype(np.int32), N_SHARED_CATEGORIES)]
+            self._shared = np.resize(best, N_SHARED_CATEGORIES)  # fewer ones are repeated, which changes nothing
+
+    def _most_popular(self, rows: Int32s, n: int) -> np.ndarray:
+        """Return the places of the ``n`` most popular of these rows, rising."""
+        if rows.size <= n:
+            return np.arange(rows.size)
+        headers = self.table.headers.records
+        age = headers["t_s"][rows] / (86_400.0 * POPULARITY_DAYS[P_LONG])
+        key = np.log2(headers["popularity"][rows, P_LONG] + 1e-9) + age
+        return np.sort(np.argpartition(-key, n)[:n])

@@ -143,7 +143,11 @@ class Settings(BaseSettings):
         description="An item in this many slates in a row without a reaction is left out for a while; 0 is never.",
     )
     exclude_bought_days: float = Field(
-        0.0, ge=0.0, le=36_500.0, description="Items bought less than this many days ago are left out; 0 is never."
+        0.0,
+        ge=0.0,
+        le=36_500.0,
+        description="Items bought less than this many days ago are left out, and longer as long as the user goes on "
+        "looking at them with shorter pauses; 0 is never.",
     )
 
     relearn_events: int = Field(
@@ -186,7 +190,10 @@ class Settings(BaseSettings):
         le=1.0,
         description="Share of users, always the same ones, who get one fixed arm, for comparison.",
     )
-    holdout_policy: str = Field("", description="Arm of the users of the holdout; empty: the baseline.")
+    holdout_policy: str = Field(
+        "",
+        description="Arm of the users of the holdout; empty: the baseline, or the arm that fills all slates.",
+    )
     holdout_salt: str = Field("crossaisle", description="Another salt picks other users for the holdout.")
     attribution_window_ms: int = Field(
         86_400_000,

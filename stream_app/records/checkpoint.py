@@ -25,6 +25,9 @@ class Checkpoint(msgspec.Struct, frozen=True):
     changelog_topic_id
         The topic that the task was recovered from: where this record stands in another one, what had been committed
         before is lost. Checkpoints of older versions do not tell.
+    state_format
+        Version of the layouts of the pages beside it (:data:`state.layout.STATE_FORMAT_VERSION`). Checkpoints of older
+        versions do not tell; their pages are of version 4.
     """
 
     format_version: Annotated[int, msgspec.Meta(description="Version of this record.")]
@@ -38,3 +41,4 @@ class Checkpoint(msgspec.Struct, frozen=True):
     changelog_topic_id: Annotated[
         str | None, msgspec.Meta(description="The broker's id of the topic that holds the task's earlier state.")
     ] = None
+    state_format: Annotated[int, msgspec.Meta(description="Version of the pages' layouts.")] = 4

@@ -70,18 +70,18 @@ class Model:
             if item not in p.items or t_s < p.t_s or (slate and slate != p.offset + 1):
                 continue
             touch = p.seen_s if p.t_s < p.seen_s <= t_s else p.t_s
-            if kind != 0 and (t_s - touch > WINDOW_S or t_s - p.t_s > 2 * WINDOW_S):
+            if t_s - p.t_s > 2 * WINDOW_S or (kind != 0 and t_s - touch > WINDOW_S):
                 continue
             if best is None or (touch, p.offset) > (best[0], self.pending[best[1]].offset):
                 best = touch, n
         if best is None:
             return
         p = self.pending[best[1]]
+        if kind == 0:
+            p.seen_s = max(p.seen_s, t_s)
         if (item, kind) in p.done:
             return
         p.done.add((item, kind))
-        if kind == 0:
-            p.seen_s = max(p.seen_s, t_s)
         p.earned = min(max(p.earned + REWARDS[kind], -PARAMS.cap), PARAMS.cap)
 
 
@@ -204,6 +204,16 @@ def test_windows() -> None:
     assert world.attribute(1, 0, 1000 + WINDOW_S + 50) == 1
     assert world.attribute(1, 2, 1000 + WINDOW_S + 60) == 1
     assert world.attribute(1, 5, 1000 + 2 * WINDOW_S + 1) == 0
+    assert world.attribute(1, 0, 1000 + 2 * WINDOW_S + 1, slate=2) == 0
+
+
+def test_each_impression_starts_the_window_anew() -> None:
+    """Also one of a slot that was seen before: the page was opened again."""
+    world = World()
+    world.show(1, 1000, 0, [1, 2])
+    assert world.attribute(1, 0, 1010) == 1
+    assert world.attribute(1, 0, 1000 + WINDOW_S - 10) == 0  # the same slot: nothing more is earned
+    assert world.attribute(1, 2, 1000 + WINDOW_S + 50) == 1
 
 
 def test_only_the_last_slates_are_pending() -> None:

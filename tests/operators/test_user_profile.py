@@ -88,7 +88,7 @@ def test_item_slots_count_every_event(events: list[tuple[int, int]]) -> None:
     counts: dict[int, int] = {}
     times: dict[int, list[int]] = {}
     for item, t_s in events:
-        had = add_item(users, u, item, t_s, 1.0, False)
+        had = add_item(users, u, item, t_s, 1.0, False, 0)
         assert had == (item in counts)
         counts[item] = counts.get(item, 0) + 1
         times.setdefault(item, []).append(t_s)
@@ -113,8 +113,8 @@ def test_weakest_item_is_evicted() -> None:
     table, u = one_user()
     users = users_of(table)
     for item in range(1, MAX_ITEMS + 1):
-        add_item(users, u, item, 1000 * item, 1.0, False)
-    add_item(users, u, 9999, 1000 * MAX_ITEMS, 1.0, False)
+        add_item(users, u, item, 1000 * item, 1.0, False, 0)
+    add_item(users, u, 9999, 1000 * MAX_ITEMS, 1.0, False, 0)
     header = table.headers.records[u]
     assert header["n_items"] == MAX_ITEMS
     assert find_slot(users.items, header["heads"][USER_ITEMS], header["n_items"], 1)[0] == 0
@@ -126,12 +126,12 @@ def test_an_evicted_items_place_among_the_repeats_serves_the_next_one() -> None:
     table, u = one_user()
     users = users_of(table)
     for item in range(1, MAX_ITEMS + 1):
-        add_item(users, u, item, 1000 if item == 1 else 10**8, 1.0, False)
-    add_item(users, u, 1, 2000, 1.0, True)
+        add_item(users, u, item, 1000 if item == 1 else 10**8, 1.0, False, 0)
+    add_item(users, u, 1, 2000, 1.0, True, 0)
     header = table.headers.records[u]
     assert header["n_repeats"] == 1
     for n, item in enumerate((9999, 9999, 2), 1):
-        add_item(users, u, item, 10**8 + n, 1.0, False)
+        add_item(users, u, item, 10**8 + n, 1.0, False, 0)
         page, k = find_slot(users.items, header["heads"][USER_ITEMS], header["n_items"], item)
         more, j = repeat_place(users, u, users.items[page]["flags"][k])
         wanted = {1: (1, 10**8 + 1), 2: (2, 10**8 + 1), 3: (2, 10**8)}[n]
@@ -148,7 +148,7 @@ def test_repeats_keep_the_last_sessions(events: list[tuple[int, int]]) -> None:
     sessions: dict[int, list[int]] = {}
     for item, serial in sorted(events, key=lambda event: event[1]):
         table.headers.records[u]["serial"] = serial
-        add_item(users, u, item, 1000 + serial, 1.0, False)
+        add_item(users, u, item, 1000 + serial, 1.0, False, 0)
         if serial not in sessions.setdefault(item, []):
             sessions[item].insert(0, serial)
     header = table.headers.records[u]

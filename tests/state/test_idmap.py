@@ -37,6 +37,24 @@ def test_keys_that_share_a_slot_are_told_apart(n: int, seed: int) -> None:
     assert index.n == n
 
 
+@given(st.integers(2, 60), st.integers(0, 30), st.data())
+def test_keys_that_share_slots_are_found_when_others_have_gone(n: int, slot: int, data: st.DataObject) -> None:
+    """Removals leave no hole before a key that was pushed on, also around the end of the map."""
+    index = IdMap(64)
+    mix = pow(0x9E3779B97F4A7C15, -1, 2**64)
+    places = data.draw(st.lists(st.integers(-3, 3), min_size=n, max_size=n))  # homes close to each other and to the end
+    keys = [(((k + 1) << 40 | ((slot + at) % 128) << 20) * mix) % 2**64 for k, at in enumerate(places)]
+    for row, key in enumerate(keys):
+        index.put(key, row)
+    left = dict(zip(keys, range(n), strict=True))
+    for key in data.draw(st.permutations(keys)):
+        index.remove_many(np.array([key, 12345], np.uint64))
+        del left[key]
+        assert {key: index.get(key) for key in left} == left
+        assert index.n == len(left)
+    assert (index.rows < 0).all()
+
+
 @given(IDS)
 def test_the_map_stays_half_empty(ids: list[int]) -> None:
     """At least half of the slots stay free, so that a search ends soon; reading changes nothing."""

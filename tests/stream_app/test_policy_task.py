@@ -278,6 +278,28 @@ def test_another_half_life_holds_from_the_restart_on(days: float) -> None:
         assert found == pytest.approx(wanted, rel=1e-9)
 
 
+@pytest.mark.parametrize(
+    ("settings", "of_holdout"),
+    [
+        ({"policy": "learned"}, "greedy"),
+        ({"policy": "explore"}, "explore"),
+        ({"policy": "explore", "holdout_policy": "greedy"}, "greedy"),
+    ],
+)
+def test_an_arm_for_everybody_is_for_the_holdout_too(settings: dict[str, Any], of_holdout: str) -> None:
+    """Unless the holdout has one of its own; where arms are learned it has the baseline."""
+    world = World(holdout_share=0.5, **settings)
+    world.catalogue(ITEMS)
+    world.users.process([event(k, f"u{k}", f"i{k % 25}") for k in range(80)], NOW_MS)
+    world.commit()
+    arms: dict[str, set[str]] = {"learned": set(), "holdout": set()}
+    for slate in map(decode_slate, world.slates):
+        arms[slate.group].add(slate.policy)
+    assert arms["holdout"] == {of_holdout}
+    if settings["policy"] != "learned":
+        assert arms["learned"] == {settings["policy"]}
+
+
 def test_the_model_is_what_was_known_before(monkeypatch: pytest.MonkeyPatch) -> None:
     """A slate is judged by the posterior that was published before it was made, whatever is published afterwards."""
     world = World(holdout_share=0.0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from state.layout import STATE_FORMAT_VERSION
 from stream_app.changelog import RecoveryError
 from stream_app.processor import StageSpec
 from stream_app.records import Checkpoint
@@ -65,6 +66,7 @@ def test_expired_events_are_skipped_not_repeated() -> None:
     ("change", "source", "words"),
     [
         ({"format_version": CHECKPOINT_FORMAT_VERSION + 1}, SOURCE, "the checkpoint has format"),
+        ({"state_format": STATE_FORMAT_VERSION + 1}, SOURCE, "state format 5, this version reads 4: start a worker of"),
         ({"stage": "item"}, SOURCE, "holds the state of stage item"),
         ({"partition": 2}, SOURCE, "partition 2"),
         ({"input_topic": "clicks"}, SOURCE, "read from clicks, not from events"),
