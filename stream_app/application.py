@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 import faust
 import structlog
 from aiohttp import web
+from aiokafka import TopicPartition
 from faust.app.base import BootStrategy
 
 from stream_app.changelog import start_over
@@ -214,6 +215,13 @@ def default_plan(settings: Settings, collector: WorkerCollector) -> Callable[[Ma
         def open_item(partition: int, n_partitions: int, store: PageStore) -> Processor:
             return ItemProcessor(settings, partition, n_partitions, store)
 
+        def writes_of_user(partition: int) -> list[TopicPartition]:
+            own = [
+                TopicPartition(topic, partition) for topic in (settings.topic_recommendations, settings.topic_rejects)
+            ]
+            shards = [TopicPartition(settings.topic_item_updates, shard) for shard in range(n_shards)]
+            return [*own, *shards, TopicPartition(settings.topic_policy_updates, 0)]
+
         user = StageSpec(
             name="user",
             input_topic=settings.topic_events,
@@ -224,6 +232,7 @@ def default_plan(settings: Settings, collector: WorkerCollector) -> Callable[[Ma
             n_threads=settings.compute_threads,
             meters=collector.meters["user"],
             on_closed=rankers.leave,
+            writes_to=writes_of_user,
         )
         item = StageSpec(
             name="item",

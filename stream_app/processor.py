@@ -10,6 +10,8 @@ from stream_app.meters import StageMeters
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from aiokafka import TopicPartition
+
     from state.pages import Pages
     from state.store import PageStore
     from stream_app.handover import Handover
@@ -105,6 +107,8 @@ class StageSpec:
     """Threads that its tasks share; each task stays in one."""
     handover: Handover | None = None
     """Gets the pages of every commit of this worker's tasks, for a replica in the same process."""
+    writes_to: Callable[[int], Sequence[TopicPartition]] = lambda _partition: ()
+    """The partitions, besides its part of the changelog, that the transactions of a task write to."""
     on_closed: Callable[[int], None] | None = None
     """Told the partition whenever its task closes, in the task's thread."""
 

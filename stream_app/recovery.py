@@ -24,6 +24,7 @@ from stream_app.changelog import (
 )
 from stream_app.decoding import UNREADABLE, decode_or_none
 from stream_app.kafka import started_consumer
+from stream_app.left_open import end_left_open
 from stream_app.records import Checkpoint
 from stream_app.replay import Replayed, RestoreProgress, replay
 from stream_app.transaction import TaskProducer
@@ -120,6 +121,7 @@ async def open_task(
     store: PageStore | None = None
     try:
         source, changelog = await _matching_topics(settings, spec, facts)
+        await end_left_open(settings, spec, partition, producer)
         store = await _open_store(settings, spec, partition, call, rebuild=rebuild)
         try:
             replayed = await _replay(settings, spec, partition, changelog, store, call, progress)

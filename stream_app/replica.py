@@ -171,7 +171,7 @@ class Replica(JoinedCatalog):
             slab.records["rows"][page, slot] = table.index.get_many(unknown[:n_unknown])
 
     def refresh_scan(self) -> None:
-        """List the most popular items that may be recommended, and their categories; called now and then, in any order."""
+        """List the most popular items that may be shown, and their categories, in no order; called now and then."""
         headers = self.table.headers.records[: self._category.shape[0]]
         rows = np.flatnonzero((self._category[: headers.shape[0]] >= 0) & (self._available[: headers.shape[0]] > 0))
         rows = rows[headers["n"][rows] > 0]

@@ -135,7 +135,7 @@ class StageService(Service):
             on_fenced=self._on_fenced,
             on_failed=self._on_failed,
         )
-        self._subscribe()
+        consumer.subscribe([spec.input_topic], listener=_Listener(self))
 
     async def on_stop(self) -> None:
         """Commit and close every task, then leave the group."""
@@ -199,7 +199,7 @@ class StageService(Service):
             n_rounds += 1
 
     async def _check_group(self) -> None:
-        if self._consumer is not None and not self._tasks_open:
+        if self._consumer is not None and all(task.has_ended for task in self._tasks_open.values()):
             with suppress(ConsumerStoppedError):  # the stage ends meanwhile, or joins anew with another one
                 await self._consumer.getmany(_NOWHERE, timeout_ms=0)
 
@@ -223,14 +223,19 @@ class StageService(Service):
                 )
                 raise RecoveryError(message)
 
-    def _subscribe(self) -> None:
+    def _ask_for_assignment(self) -> None:
+        """Join the group again, as for a rebalance that somebody else has caused.
+
+        To subscribe again would do so, too, but ends the group's routine for good if that is just looking for the
+        coordinator: it goes on with the subscription of before, and fails on it.
+        """
         if self._consumer is not None:
-            self._consumer.subscribe([self._spec.input_topic], listener=_Listener(self))
+            self._consumer._coordinator.request_rejoin()  # noqa: SLF001 - there is no other way to ask for it
 
     def _on_fenced(self, partition: int) -> None:
         self._log.warning("group_rejoin", partition=partition)
         if not self.should_stop:
-            self._subscribe()  # subscribing again is how a member asks for a new assignment
+            self._ask_for_assignment()
 
     def _on_failed(self, error: BaseException) -> None:
         self._log.error("stage_stopped", error=str(error))

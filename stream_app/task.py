@@ -124,6 +124,11 @@ class Task:
         return self._state == "running"
 
     @property
+    def has_ended(self) -> bool:
+        """Whether nobody works on the partition any more, until the group gives it anew."""
+        return self._runner is not None and self._runner.done()
+
+    @property
     def processor(self) -> Processor | None:
         """The open processor, None while the task recovers. It belongs to the task's thread."""
         return self._opened.processor if self._opened is not None and self.is_running else None

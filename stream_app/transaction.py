@@ -160,6 +160,22 @@ class TaskProducer:
         self._begun = False
         return dict(zip([*(tp for tp, _, _ in ahead), *tps], results, strict=False))
 
+    async def abort_in(self, tps: Iterable[TopicPartition]) -> None:
+        """Abort a transaction without records in these partitions: whatever this id has left open there ends with it.
+
+        Raises
+        ------
+        aiokafka.errors.KafkaError
+            The transaction failed: discard the producer.
+        """
+        try:
+            await self._producer.begin_transaction()
+            for tp in tps:
+                self._producer._txn_manager.maybe_add_partition_to_txn(tp)  # noqa: SLF001 - sending records does the same
+            await self._producer.abort_transaction()
+        except _AFTERWARDS as error:
+            raise (self._first_failure() or error) from error
+
     async def discard(self) -> None:
         """Drop the producer without committing. The next one with the same id ends what is open."""
         stopping = asyncio.ensure_future(self._producer.stop())

@@ -10,6 +10,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from aiokafka import TopicPartition
 
 from state.pages import Pages
 from stream_app.application import WorkerStoppedError, create_app, run_worker
@@ -103,6 +104,7 @@ def counting_spec(settings: Settings) -> StageSpec:
         group_id=f"{settings.app_id}.user",
         commit_interval_ms=settings.commit_interval_ms,
         open_processor=lambda partition, _, store: CountingProcessor(partition, store, settings.topic_recommendations),
+        writes_to=lambda partition: [TopicPartition(settings.topic_recommendations, partition)],
     )
 
 

@@ -6,17 +6,20 @@ import asyncio
 import json
 import signal
 import socket
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
+from aiokafka.errors import KafkaError
 
 from stream_app.broker import EmbeddedBroker
 from stream_app.kafka import client_options
 from stream_app.stage import StageService
 from tests.stream_app import harness
+from tests.stream_app.counting import counting_spec
 from tests.stream_app.harness import Flow, Worker
 
 if TYPE_CHECKING:
@@ -276,3 +279,55 @@ def test_a_consumer_that_stops_meanwhile_fails_no_stage(app_settings: Settings) 
         await StageService._check_group(stage)
 
     asyncio.run(run())
+
+
+async def test_a_fenced_task_gets_its_partition_again_while_the_coordinator_is_looked_for(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After an outage tasks are fenced just when the group looks for its coordinator: it must go on all the same."""
+    n_assigned = 0
+    assign = StageService.assign
+
+    async def counted(stage: StageService, partitions: list[int]) -> None:
+        nonlocal n_assigned
+        await assign(stage, partitions)
+        n_assigned += 1
+
+    monkeypatch.setattr(StageService, "assign", counted)
+    with ThreadPoolExecutor() as executor:
+        stage = StageService(settings, counting_spec(settings), [executor], executor)
+        await stage.start()
+        try:
+            for n_turns in range(6):
+                n_before = n_assigned
+                if n_before:
+                    coordinator = stage._consumer._coordinator  # type: ignore[union-attr]
+                    coordinator.coordinator_dead()  # as when its heartbeats are not answered
+                    for _ in range(n_turns):
+                        await asyncio.sleep(0)
+                    stage._on_fenced(0)
+                await harness.until(lambda n=n_before: n_assigned > n and stage.is_ready, "all partitions", 30)  # type: ignore[misc]
+                assert len(stage.processors()) == harness.N_PARTITIONS
+        finally:
+            await stage.stop()
+    assert stage.crash_reason is None
+
+
+async def test_an_error_of_the_group_is_heard_when_all_tasks_have_ended(settings: Settings) -> None:
+    """Where nobody reads any more, the stage looks itself: it ends with the error, and does not live on for nothing."""
+    with ThreadPoolExecutor() as executor:
+        stage = StageService(settings, counting_spec(settings), [executor], executor)
+        await stage.start()
+        try:
+            await harness.until(lambda: stage.is_ready, "all partitions")
+            consumer: Any = stage._consumer
+            consumer.unsubscribe()  # tasks take that for a rebalance, and end
+            consumer._coordinator._coordination_task.cancel()
+            await asyncio.sleep(0)
+            ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            ended.set_exception(KafkaError("the group's routine has ended"))
+            consumer._coordinator._coordination_task = ended
+            await harness.until(lambda: stage.crashed, "the stage to end", 30)
+            assert "the group's routine has ended" in str(stage.crash_reason)
+        finally:
+            await stage.stop()

@@ -1,0 +1,122 @@
+"""What a broker has left of a transaction that it took for ended is never committed; on a real broker of its own."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+from aiokafka import TopicPartition
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
+
+from stream_app import left_open
+from stream_app.application import default_plan
+from stream_app.broker import EmbeddedBroker
+from stream_app.changelog import RecoveryError
+from stream_app.left_open import end_left_open
+from stream_app.metrics import Metrics
+from stream_app.processor import Output
+from stream_app.topics import topic_specs
+from stream_app.transaction import TaskProducer
+from tests.conftest import fresh_settings
+from tests.stream_app import harness
+from tests.stream_app.counting import counting_spec, page_key
+from tests.stream_app.harness import Worker
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from stream_app.settings import Settings
+
+
+@pytest.fixture(scope="module")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedBroker]:
+    """Yield a broker that takes records of a transaction in partitions of which its coordinator knows nothing.
+
+    So there can be what is there when markers were not written: an open transaction that is over for the coordinator.
+    """
+    with EmbeddedBroker(tmp_path_factory.mktemp("kafka")) as own:
+        this = ConfigResource(ResourceType.BROKER, "1")
+        entry = ConfigEntry(
+            "transaction.partition.verification.enable", "false", incremental_operation=AlterConfigOpType.SET
+        )
+        this.add_incremental_config(entry)
+        admin = AdminClient({"bootstrap.servers": own.bootstrap_servers})
+        for future in admin.incremental_alter_configs([this]).values():
+            future.result(30)
+        yield own
+
+
+@pytest.fixture
+def settings(broker: EmbeddedBroker, tmp_path: Path) -> Settings:
+    """Return settings of an application of its own whose topics exist."""
+    found = harness.with_short_session(fresh_settings(broker.bootstrap_servers, tmp_path))
+    harness.make_topics(found)
+    return found
+
+
+async def leave_open(settings: Settings, transactional_id: str, outputs: list[Output]) -> None:
+    """Write records whose transaction the coordinator never hears of, so that nothing ever ends it."""
+    producer = await TaskProducer.start(settings, transactional_id)
+    inner = producer._producer
+    await inner.begin_transaction()
+    inner._txn_manager._txn_partitions |= {TopicPartition(o.topic, o.partition) for o in outputs}
+    for output in outputs:
+        await inner.send_and_wait(output.topic, output.value, key=output.key, partition=output.partition)
+    await producer.discard()
+
+
+def lost_commit(settings: Settings) -> list[Output]:
+    """Return a part of what a task had written when its broker was killed: it will be learned again from the input."""
+    return [
+        Output(settings.topic_user_state, 0, page_key(b"key-0"), b"999999"),
+        Output(settings.topic_recommendations, 0, b"key-0", b"0:999999"),
+    ]
+
+
+def test_what_is_left_open_is_not_committed_with_the_next_commit(settings: Settings, tmp_path: Path) -> None:
+    """A worker that takes over aborts it; each event counts once."""
+    sent = harness.send_numbered(settings, 500)
+    with Worker(settings, tmp_path / "a") as worker:
+        worker.wait_counted(sent.total())
+        assert worker.terminate() == 0
+    harness.wait_decided(settings, settings.topic_user_state, settings.topic_recommendations)
+    asyncio.run(leave_open(settings, f"{settings.app_id}.user.0", lost_commit(settings)))
+    with Worker(settings, tmp_path / "b") as worker:
+        worker.wait_ready()
+        sent += harness.send_numbered(settings, 500)
+        worker.wait_counted(sent.total())
+    harness.check_exactly_once(settings, sent)
+
+
+def test_somebody_elses_open_transaction_in_the_changelog_is_named(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is committed beyond it could not be read, so the task does not go on, and says what to do."""
+    monkeypatch.setattr(left_open, "PATIENCE_S", 0.3)
+    asyncio.run(leave_open(settings, "somebody-else", lost_commit(settings)))
+
+    async def run(partition: int) -> None:
+        producer = await TaskProducer.start(settings, f"{settings.app_id}.user.{partition}")
+        try:
+            await end_left_open(settings, counting_spec(settings), partition, producer)
+        finally:
+            await producer.discard()
+
+    with pytest.raises(RecoveryError, match=r"user-state, partition 0: .* open at offset 0, .*kafka-transactions\.sh"):
+        asyncio.run(run(0))
+    asyncio.run(run(1))
+
+
+def test_a_worker_ends_what_it_writes_to(tmp_path: Path) -> None:
+    """All topics of its commits, and of those that have a partition for each task its own."""
+    settings = fresh_settings("127.0.0.1:1", tmp_path)
+    plan = default_plan(settings, Metrics(dict).collector)({settings.topic_item_updates: 3})
+    stages = {stage.name: stage for stage in plan.stages}
+    own = [(settings.topic_recommendations, 2), (settings.topic_rejects, 2)]
+    shards = [(settings.topic_item_updates, shard) for shard in range(3)]
+    assert [tuple(tp) for tp in stages["user"].writes_to(2)] == [*own, *shards, (settings.topic_policy_updates, 0)]
+    assert list(stages["item"].writes_to(2)) == []
+    known = {spec.name for spec in topic_specs(settings)}
+    assert {topic for topic, _ in stages["user"].writes_to(0)} <= known
