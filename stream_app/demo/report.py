@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
+from stream_app.demo.folder import BROKER
 from stream_app.demo.state import StepStatus
 from stream_app.demo.words import clock, number, percent, seconds
 
@@ -158,7 +159,7 @@ def _proposals(state: DemoState, port: int, data_dir: Path) -> Iterator[tuple[st
     yield (
         "or look at what this run has learned",
         [
-            f"{crossaisle} broker --port {port} --data {shlex.quote(str(data_dir / 'broker'))}",
+            f"{crossaisle} broker --port {port} --data {shlex.quote(str(data_dir / BROKER))}",
             f"{here} inspect user {user}",
         ],
     )
