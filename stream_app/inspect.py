@@ -1,8 +1,8 @@
 """What the committed state holds, read from the changelogs alone: totals, one user, one item. No worker is needed."""
 
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import msgspec
 import numpy as np
@@ -10,6 +10,8 @@ from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
 from operators.numeric import FIXED_POINT
+from operators.params import N_OVERALL, P_LONG, P_SHORT, POPULARITY_DAYS
+from operators.trend import popularity_left, trend
 from state.codec import KEY_BYTES, KIND_HEADER, KIND_NAME, LayoutError, page_key, split_key
 from state.ids import hash_category, hash_id
 from state.layout import (
@@ -26,6 +28,7 @@ from state.layout import (
     USER_ITEMS,
     USER_PAGES,
     USER_REPEATS,
+    disk_layout,
 )
 from state.table import RowTable
 from stream_app.changelog import CHECKPOINT_KEY
@@ -37,6 +40,8 @@ from stream_app.topic_facts import fetch_topic_facts
 
 if TYPE_CHECKING:
     from stream_app.settings import Settings
+
+_ON_DISK: Final = disk_layout(ENTITY_HEADER)
 
 
 class UnknownIdError(LookupError):
@@ -123,12 +128,18 @@ async def inspect_totals(settings: "Settings") -> dict[str, Any]:
     }
 
 
-async def _pages_of(settings: "Settings", topic: str, row_id: int) -> dict[bytes, bytes]:
+async def _pages_of(
+    settings: "Settings", topic: str, row_id: int, look: Callable[[bytes], None] | None = None
+) -> dict[bytes, bytes]:
+    """Return the pages of one row; ``look`` is shown the headers of all rows."""
     pages: dict[bytes, bytes] = {}
     async for record in read_latest(settings, topic):
         if record.key is None or len(record.key) != KEY_BYTES or record.key == CHECKPOINT_KEY:
             continue
-        if split_key(record.key)[0] == row_id:
+        of_row, kind, _ = split_key(record.key)
+        if look is not None and kind == KIND_HEADER and record.value is not None:
+            look(record.value)
+        if of_row == row_id:
             if record.value is None:
                 pages.pop(record.key, None)
             else:
@@ -290,7 +301,7 @@ def user_report(user_id: str, table: RowTable, row: int, names: Names) -> dict[s
 
 
 async def inspect_item(settings: "Settings", item_id: str) -> dict[str, Any]:
-    """Return an item's counts, popularities and strongest co-occurring items.
+    """Return an item's counts, popularities as of the newest event of all items, and strongest co-occurring items.
 
     Raises
     ------
@@ -300,17 +311,33 @@ async def inspect_item(settings: "Settings", item_id: str) -> dict[str, Any]:
         Another version wrote the state.
     """
     row_id = hash_id(item_id)
-    pages = await _pages_of(settings, settings.topic_item_state, row_id)
+    newest_s = 0
+
+    def look(value: bytes) -> None:
+        nonlocal newest_s
+        if len(value) == _ON_DISK.itemsize:  # else of another version, which is told where it is the item's own
+            newest_s = max(newest_s, int(np.frombuffer(value, _ON_DISK, 1)["t_s"][0]))
+
+    pages = await _pages_of(settings, settings.topic_item_state, row_id, look)
     if page_key(row_id, KIND_HEADER) not in pages:
         message = f"item {item_id!r}: no committed state; no event about it was learned"
         raise UnknownIdError(message)
     table, row = _row(settings.topic_item_state, row_id, pages, ENTITY_HEADER, ENTITY_PAGES)
-    return item_report(item_id, table, row, await _names(settings))
+    return item_report(item_id, table, row, await _names(settings), newest_s)
 
 
-def item_report(item_id: str, table: RowTable, row: int, names: Names) -> dict[str, Any]:
-    """Return what an item's row holds: counts, popularities and strongest co-occurring items."""
+def item_report(item_id: str, table: RowTable, row: int, names: Names, newest_s: int) -> dict[str, Any]:
+    """Return what an item's row holds: counts, popularities and strongest co-occurring items.
+
+    Parameters
+    ----------
+    newest_s
+        Time of the newest event of all items, in seconds since 2000. The row's own is that of its last event: by now
+        less is left of it. This machine's clock would not do, as the events of a replay are old.
+    """
     header = table.headers.records[row]
+    as_of_s = max(newest_s, int(header["t_s"]))
+    popularity = popularity_left(header["popularity"][:N_OVERALL], as_of_s - int(header["t_s"]))
     total = max(float(header["cooc_count"]), 1e-30)
     neighbours = [
         {
@@ -327,9 +354,9 @@ def item_report(item_id: str, table: RowTable, row: int, names: Names) -> dict[s
         "n_interactions": int(header["n"]),
         "n_repeat": int(header["n_repeat"]),
         "popularity": {
-            f"{days}d": round(float(value), 3)
-            for days, value in zip((3, 14, 90), header["popularity"][:3], strict=True)
+            f"{days:g}d": round(value, 3) for days, value in zip(POPULARITY_DAYS[:N_OVERALL], popularity, strict=True)
         },
-        "as_of_ms": _ms(header["t_s"]),
+        "trend": trend(popularity[P_SHORT], popularity[P_LONG]),
+        "as_of_ms": _ms(as_of_s),
         "neighbours": sorted(neighbours, key=lambda n: (-n["share"], str(n["item_id"]))),
     }

@@ -47,6 +47,8 @@ class Replica(JoinedCatalog):
         self._scan_place: Int32s = np.zeros(0, np.int32)
         self._n_since_scan = 0
         self._is_ahead = False
+        self.newest_s = 0
+        """Newest time of a row, in seconds since 2000: of an event, and so what a replay takes for the present."""
 
     def item_name(self, item_hash: int) -> str | None:
         """Return the string of an item's id, or None where neither catalogue nor item stage knows it."""
@@ -143,6 +145,7 @@ class Replica(JoinedCatalog):
     def _follow(self, rows: Int32s, changes: np.ndarray) -> None:
         """Bring up to date what is made of rows that have changed."""
         headers = self.table.headers.records
+        self.newest_s = max(self.newest_s, int(headers["t_s"][rows].max(initial=0)))
         for lines in self._serving:
             lines["hour"][rows] = 0
         self._count_attributes(rows, changes)

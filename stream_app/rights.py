@@ -42,6 +42,7 @@ class Operation(IntEnum):
     READ = 3
     WRITE = 4
     CREATE = 5
+    DELETE = 6
     DESCRIBE = 8
     DESCRIBE_CONFIGS = 10
     IDEMPOTENT_WRITE = 12

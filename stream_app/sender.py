@@ -101,6 +101,25 @@ class KeyReader:
         return (found.encode("utf-8", "replace") if isinstance(found, str) else None), value
 
 
+def check_size(key: bytes | None, value: bytes, n_confirmed: int = 0) -> None:
+    """Check that a topic takes a record of this size.
+
+    Parameters
+    ----------
+    n_confirmed
+        Records that the broker has confirmed before, for the error.
+
+    Raises
+    ------
+    RecordError
+        The record is larger than that.
+    """
+    n_bytes = len(value) + len(key or b"")
+    if n_bytes > _MAX_RECORD_BYTES:
+        message = f"a record of {n_bytes:,} bytes is larger than a topic takes ({_MAX_RECORD_BYTES:,}); remove it"
+        raise RecordError(message, n_confirmed)
+
+
 class BatchSender:
     """Sends records in batches per partition and counts those that the broker has confirmed.
 
@@ -153,10 +172,7 @@ class BatchSender:
         ProduceError
             The broker does not confirm what was sent before.
         """
-        n_bytes = len(value) + len(key or b"")
-        if n_bytes > _MAX_RECORD_BYTES:
-            message = f"a record of {n_bytes:,} bytes is larger than a topic takes ({_MAX_RECORD_BYTES:,}); remove it"
-            raise RecordError(message, self.n_confirmed)
+        check_size(key, value, self.n_confirmed)
         partition = self._partition(key)
         batch = self._open.get(partition)
         if batch is None:

@@ -30,7 +30,10 @@ def inspect(
     *,
     json_lines: Annotated[bool, typer.Option("--json", help="print one JSON line")] = False,
 ) -> None:
-    """Show committed state, read from the changelogs: right whether or not a worker runs."""
+    """Show committed state, read from the changelogs: right whether or not a worker runs.
+
+    The popularity of an item is as of the newest event of all items: events of 3, 14 and 90 days ago count half.
+    """
     from stream_app.cli import CommandError
     from stream_app.cli.terminal import check_text
     from stream_app.cli.waiting import run_telling

@@ -8,6 +8,7 @@ household's slate can be read between two of its purchases, as in a shop.
 from __future__ import annotations
 
 from collections import deque
+from heapq import heappop, heappush
 from itertools import groupby
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
@@ -93,32 +94,50 @@ def _run_tills(source: Iterator[list[E]], n_tills: int) -> Iterator[E]:
 
 
 class _Queue(Generic[E]):
-    """Baskets that wait for a till, at most one open per household."""
+    """Baskets that wait for a till, at most one open per household.
+
+    Nothing is searched through: held baskets lie apart by household, and a household whose turn it is stands in a heap
+    by the arrival of its first one.
+    """
 
     def __init__(self, source: Iterator[list[E]], max_held: int) -> None:
         self._source = source
         self._max_held = max_held
-        self._held: list[list[E]] = []
+        self._held: dict[str, deque[tuple[int, list[E]]]] = {}
+        self._n_held = 0
+        self._n_arrived = 0
+        self._free: list[tuple[int, str]] = []
         self._at_till: set[str] = set()
 
     def take(self) -> list[E] | None:
-        """Return the next basket whose household is free; ``None`` when there is none for now."""
-        for position, basket in enumerate(self._held):
-            if basket[0].user_id not in self._at_till:
-                return self._open(self._held.pop(position))
-        while len(self._held) < self._max_held:
+        """Return the basket that came first of those whose household is free; ``None`` when there is none for now."""
+        if self._free:
+            return self._open_held()
+        while self._n_held < self._max_held:
             upcoming = next(self._source, None)
             if upcoming is None:
                 return None
-            if upcoming[0].user_id not in self._at_till:
-                return self._open(upcoming)
-            self._held.append(upcoming)
+            user_id = upcoming[0].user_id
+            if user_id not in self._at_till:
+                self._at_till.add(user_id)
+                return upcoming
+            self._held.setdefault(user_id, deque()).append((self._n_arrived, upcoming))
+            self._n_arrived += 1
+            self._n_held += 1
         return None
 
     def leave(self, user_id: str) -> None:
         """Note that the household is through."""
         self._at_till.discard(user_id)
+        if user_id in self._held:
+            heappush(self._free, (self._held[user_id][0][0], user_id))
 
-    def _open(self, basket: list[E]) -> list[E]:
-        self._at_till.add(basket[0].user_id)
+    def _open_held(self) -> list[E]:
+        _, user_id = heappop(self._free)
+        baskets_held = self._held[user_id]
+        _, basket = baskets_held.popleft()
+        if not baskets_held:
+            del self._held[user_id]
+        self._n_held -= 1
+        self._at_till.add(user_id)
         return basket

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import shlex
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from rich.text import Text
 
+from stream_app.demo.folder import BROKER
 from stream_app.demo.state import StepStatus
 from stream_app.demo.words import clock, number, percent, seconds
 
@@ -17,6 +18,12 @@ if TYPE_CHECKING:
     from stream_app.demo.state import DemoState, Notice, ShownSlate
 
 ITEMS_IN_LINE = 3
+_NOT_LEARNED: Final = (
+    ("n_duplicates", "sent twice"),
+    ("n_rejected", "rejected"),
+    ("n_forgotten", "asked to forget a household"),
+)
+"""Counts of events that are judged and are not among ``n_events``, and words for them."""
 
 
 class PlainView:
@@ -125,12 +132,8 @@ def _results(state: DemoState, totals: dict[str, int] | None) -> Iterator[tuple[
 
 
 def _learned(state: DemoState, totals: dict[str, int]) -> str:
-    n_judged = totals["n_events"] + totals.get("n_duplicates", 0) + totals.get("n_rejected", 0)
-    other = ", ".join(
-        f"{number(totals[name])} {words}"
-        for name, words in (("n_duplicates", "sent twice"), ("n_rejected", "rejected"))
-        if totals.get(name)
-    )
+    n_judged = totals["n_events"] + sum(totals.get(name, 0) for name, _ in _NOT_LEARNED)
+    other = ", ".join(f"{number(totals[name])} {words}" for name, words in _NOT_LEARNED if totals.get(name))
     words = f"{number(totals['n_events'])} of {number(state.n_events)}{f' ({other})' if other else ''}"
     n_kills = sum(worker.n_restarts for worker in state.workers)
     if n_judged == state.n_events:
@@ -158,7 +161,7 @@ def _proposals(state: DemoState, port: int, data_dir: Path) -> Iterator[tuple[st
     yield (
         "or look at what this run has learned",
         [
-            f"{crossaisle} broker --port {port} --data {shlex.quote(str(data_dir / 'broker'))}",
+            f"{crossaisle} broker --port {port} --data {shlex.quote(str(data_dir / BROKER))}",
             f"{here} inspect user {user}",
         ],
     )

@@ -19,7 +19,7 @@ from stream_app.broker import EmbeddedBroker
 from stream_app.demo.control import Threads, failure, signals
 from stream_app.demo.data import DemoFiles, check_own_files, prepare_files
 from stream_app.demo.floor import ShopFloor, read_titles
-from stream_app.demo.folder import FolderError, claim
+from stream_app.demo.folder import BROKER, FolderError, claim
 from stream_app.demo.options import DemoError, DemoOptions, Summary, View
 from stream_app.demo.page import open_page, page_url
 from stream_app.demo.ports import PortError, choose_ports
@@ -191,7 +191,7 @@ class Demo:
     async def _start_broker(self) -> EmbeddedBroker:
         self.state.begin(KAFKA)
         data_dir = self._options.data_dir
-        broker = EmbeddedBroker(data_dir / "broker", port=self._ports.broker, progress=self._threads.noting(KAFKA))
+        broker = EmbeddedBroker(data_dir / BROKER, port=self._ports.broker, progress=self._threads.noting(KAFKA))
         self._broker = broker
         await self._threads.run(broker.start)
         self._settings = Settings(

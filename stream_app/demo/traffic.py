@@ -22,7 +22,7 @@ from stream_app.lag import LagError, LagMeter
 from stream_app.produce import Pacer, connect_producer
 from stream_app.reading import RecordFile
 from stream_app.records import decode_slate
-from stream_app.sender import KeyReader
+from stream_app.sender import KeyReader, RecordError, check_size
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Iterator
@@ -75,13 +75,20 @@ def outgoing_events(path: Path, rate: float) -> Iterator[Outgoing]:
     ------
     ReadingError
         The file is not there, damaged, or of no known format.
+    RecordError
+        A record is larger than a topic takes, or no JSON can hold it: the message names its line.
     """
     keys = KeyReader("user_id")
 
     def read() -> Iterator[Outgoing]:
         with RecordFile(path) as records:
             for record in records:
-                key, value = keys.encode(record)
+                try:
+                    key, value = keys.encode(record)
+                    check_size(key, value)
+                except RecordError as error:
+                    message = f"{records.where}: {error}"
+                    raise RecordError(message) from error
                 yield Outgoing(key, value, read_sale(record))
 
     return replay_order(baskets(read()), max(1, round(rate * ITEM_EVERY_S)))

@@ -8,8 +8,6 @@ import platform
 import shutil
 import socket
 import tempfile
-import urllib.error
-import urllib.request
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -21,6 +19,7 @@ from state.layout import ENTITY_HEADER, ENTITY_PAGES, USER_HEADER, USER_PAGES
 from stream_app.broker.classpath import cached_jars
 from stream_app.broker.files import BrokerError
 from stream_app.broker.java import find_java, java_candidates
+from stream_app.direct import ask
 from stream_app.doctor.finding import Finding, error, ok, warning
 from stream_app.settings import PREFIX
 from stream_app.web.guard import ExposedError, check_exposure
@@ -155,13 +154,8 @@ def _check_port(host: str, port: int) -> Finding:
 
 def _worker_answers(host: str, port: int) -> bool:
     address = f"http://{'127.0.0.1' if host in ('0.0.0.0', '::') else host}:{port}/health/live"  # noqa: S104 - compared
-    try:
-        with urllib.request.urlopen(address, timeout=_WEB_TIMEOUT_S) as answer:
-            return b'"live"' in answer.read(1_000)
-    except urllib.error.HTTPError:
-        return False
-    except OSError:
-        return False
+    page = ask(address, _WEB_TIMEOUT_S)
+    return page is not None and b'"live"' in page.begin
 
 
 def check_embedded(settings: Settings) -> list[Finding]:

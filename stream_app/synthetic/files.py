@@ -78,8 +78,8 @@ def write_synthetic(
     encode = msgspec.json.Encoder()
     try:
         write_whole(summary.events_path, map(encode.encode_lines, _events(deeds, params)))
-        write_whole(summary.catalog_path, iter([encode.encode_lines(list(_catalog(simulation.shop, params)))]))
-        write_whole(summary.truth_path, iter([encode.encode(simulation.truth()), b"\n"]))
+        write_whole(summary.catalog_path, map(encode.encode_lines, _catalog(simulation.shop, params)))
+        write_whole(summary.truth_path, _truth(simulation, encode))
         write_whole(summary.readme_path, iter([_readme(summary, params).encode()]))
     except OSError as error:
         raise cannot_write(out, error) from error
@@ -107,9 +107,9 @@ def _events(deeds: Deeds, params: ShopParams) -> Iterator[list[dict[str, Any]]]:
         yield events
 
 
-def _catalog(shop: Shop, params: ShopParams) -> Iterator[dict[str, Any]]:
+def _catalog(shop: Shop, params: ShopParams) -> Iterator[list[dict[str, Any]]]:
     """Yield all items, those to come as well; the style is told as tags, one per direction it clearly points to."""
-    vectors = np.round(content_vectors(shop, params), 4).tolist() if params.embedding else None
+    vectors = np.round(content_vectors(shop, params), 4) if params.embedding else None
     for item, category in enumerate(shop.category.tolist()):
         style = shop.style[item]
         entry = {
@@ -123,8 +123,19 @@ def _catalog(shop: Shop, params: ShopParams) -> Iterator[dict[str, Any]]:
         if shop.birth[item] > 0:
             entry["listed_ms"] = START_MS + int(shop.birth[item]) * DAY_MS
         if vectors is not None:
-            entry["embedding"] = vectors[item]
-        yield entry
+            entry["embedding"] = vectors[item].tolist()
+        yield [entry]
+
+
+def _truth(simulation: Simulation, encode: msgspec.json.Encoder) -> Iterator[bytes]:
+    """Yield one JSON object, part by part: as a whole it would take far more memory than the shop itself."""
+    yield encode.encode(simulation.truth()).removesuffix(b"}")
+    for name, members in (("items", simulation.true_items()), ("users", simulation.true_users())):
+        yield b',"%s":{' % name.encode()
+        for number, (member, drawn) in enumerate(members):
+            yield b"%s%s:%s" % (b"," if number else b"", encode.encode(member), encode.encode(drawn))
+        yield b"}"
+    yield b"}\n"
 
 
 def _readme(summary: SyntheticSummary, params: ShopParams) -> str:
@@ -137,7 +148,9 @@ by `crossaisle dataset synthetic`. Nobody did any of this: it is for tests and f
 - `events.jsonl`, `catalog.jsonl`: as `crossaisle produce` and `crossaisle evaluate` want them, in order of time.
 - `listed_ms` in the catalogue: when a new item came, in milliseconds since 1970 UTC; `evaluate` shows it from then on.
 - `truth.json`: everything that was drawn: each user's log tastes per category, style and staples with their cycles,
-  before and after the day of drift; each category's companion, season and peak day; the day each new item came.
+  before and after the day of drift; each item's style and log appeal; each category's companion, season and peak day;
+  the day each new item came. Of the items of a category a user draws one with a chance in proportion to
+  exp(appeal + style of the item times style of the user).
 
 Parameters:
 

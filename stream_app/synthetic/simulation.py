@@ -6,17 +6,22 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+import numpy.typing as npt
 
-from stream_app.synthetic.shop import Int64s, Person, Shop, category_path, draw_person, pick, softmax
+from stream_app.synthetic.shop import Person, Shop, category_path, draw_person, pick, softmax
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from stream_app.synthetic.params import ShopParams
+
+Integers = npt.NDArray[np.signedinteger[Any]]
 
 START_MS: Final = 1_704_067_200_000
 """2024-01-01 UTC, in milliseconds since 1970 UTC."""
 DAY_MS: Final = 86_400_000
+_DEED: Final = np.dtype([("user", "<i4"), ("item", "<i4"), ("time_ms", "<i8"), ("visit", "<i4"), ("stars", "i1")])
+"""As `Deeds`: 21 bytes an event, since there may be many."""
 _COMPANION_PULL = 6.0
 _EVENT_GAP_MS = 20_000
 
@@ -37,11 +42,11 @@ class Deeds:
         1 to 5 where items are rated, else 0.
     """
 
-    user: Int64s
-    item: Int64s
-    time_ms: Int64s
-    visit: Int64s
-    stars: Int64s
+    user: Integers
+    item: Integers
+    time_ms: Integers
+    visit: Integers
+    stars: Integers
 
 
 class Simulation:
@@ -74,17 +79,16 @@ class Simulation:
         on_progress
             Called with the users done and the users there are.
         """
-        columns: list[list[int]] = [[], [], [], [], []]
+        lives = []
         for user in range(self.params.n_users):
             rng = np.random.default_rng([self.params.seed, 1, user])
-            for row in self._live(user, rng):
-                for column, value in zip(columns, row, strict=True):
-                    column.append(value)
+            lives.append(np.array(self._live(user, rng), _DEED))
             if on_progress is not None:
                 on_progress(user + 1, self.params.n_users)
-        arrays = [np.array(column, np.int64) for column in columns]
-        order = np.argsort(arrays[2], kind="stable")
-        return Deeds(*(array[order] for array in arrays))
+        deeds = np.concatenate(lives)
+        lives.clear()
+        deeds = deeds[np.argsort(deeds["time_ms"], kind="stable")]
+        return Deeds(*(deeds[name] for name in _DEED.names or ()))
 
     def _live(self, user: int, rng: np.random.Generator) -> list[tuple[int, int, int, int, int]]:
         params = self.params
@@ -159,19 +163,8 @@ class Simulation:
         return int(np.clip(np.rint(3.4 + liking + rng.normal(0, 0.6)), 1, 5))
 
     def truth(self) -> dict[str, Any]:
-        """Return all that was drawn, ready for JSON; tastes are logs, rounded to a hundredth."""
+        """Return what was drawn of the shop as a whole, ready for JSON."""
         shop = self.shop
-
-        def told(person: Person) -> dict[str, Any]:
-            return {
-                "taste": np.round(person.taste, 2).tolist(),
-                "style": np.round(person.style, 2).tolist(),
-                "staples": [
-                    {"item_id": f"i{item}", "cycle_days": round(days, 1)}
-                    for item, days in zip(person.staples.tolist(), person.cycle_days.tolist(), strict=True)
-                ],
-            }
-
         return {
             "params": asdict(self.params),
             "categories": [
@@ -184,8 +177,26 @@ class Simulation:
                 for k in range(self.params.n_categories)
             ],
             "new_items": {f"i{k}": int(shop.birth[k]) for k in np.flatnonzero(shop.birth > 0).tolist()},
-            "users": {
-                f"u{k}": {**told(person), "after_drift": told(later) if later is not None else None}
-                for k, (person, later) in enumerate(zip(self.before, self.after, strict=True))
-            },
         }
+
+    def true_items(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Yield what was drawn of each item, ready for JSON; appeal is a log, all is rounded to a hundredth."""
+        for k in range(self.params.n_items):
+            style = np.round(self.shop.style[k], 2).tolist()
+            yield f"i{k}", {"style": style, "appeal": round(float(self.shop.appeal[k]), 2)}
+
+    def true_users(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Yield what was drawn of each user, ready for JSON; tastes are logs, rounded to a hundredth."""
+        for k, (person, later) in enumerate(zip(self.before, self.after, strict=True)):
+            yield f"u{k}", {**_told(person), "after_drift": _told(later) if later is not None else None}
+
+
+def _told(person: Person) -> dict[str, Any]:
+    return {
+        "taste": np.round(person.taste, 2).tolist(),
+        "style": np.round(person.style, 2).tolist(),
+        "staples": [
+            {"item_id": f"i{item}", "cycle_days": round(days, 1)}
+            for item, days in zip(person.staples.tolist(), person.cycle_days.tolist(), strict=True)
+        ],
+    }

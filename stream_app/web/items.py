@@ -43,7 +43,7 @@ def describe_item(replica: Replica, item_id: str) -> dict[str, Any] | None:
         row = replica.table.index.get(item_hash)
         if row < 0 or (listed is None and not entities.headers[row]["n_events"]):
             return None
-        report = item_report(item_id, replica.table, row, ReplicaNames(replica))
+        report = item_report(item_id, replica.table, row, ReplicaNames(replica), replica.newest_s)
         return {
             **report,
             "category": list(listed.category) if listed is not None else [],

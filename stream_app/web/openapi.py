@@ -96,7 +96,12 @@ def _paths(settings: Settings) -> dict[str, Any]:
                 "summary": "What is known of an item",
                 "parameters": [item],
                 "responses": {
-                    "200": _json("Counts, popularities and neighbours.", _OBJECT),
+                    "200": _json(
+                        "Counts, popularities and neighbours. `popularity` holds the events of the item, each of which "
+                        "counts half after 3, 14 and 90 days, as of `as_of_ms`: when the newest event of all items "
+                        "happened. `trend` is `rising`, `falling`, or null where it is not clear.",
+                        _OBJECT,
+                    ),
                     **_problems(["bad_request", "unknown_item", "not_ready", "busy", *problems]),
                 },
             }

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from stream_app.broker.ports import free_port
 from stream_app.settings import Settings
+from tests.stream_app.test_direct import answering
 
 ROOT = Path(__file__).parents[2]
 
@@ -41,6 +46,20 @@ def test_ports_are_published_on_this_machine_alone(compose: dict[str, Any]) -> N
     ports = [port for service in compose["services"].values() for port in service.get("ports", [])]
     assert any(port.endswith(":9092") for port in ports)
     assert all(port.startswith("127.0.0.1:") for port in ports)
+
+
+def test_a_worker_is_asked_for_its_health_directly(compose: dict[str, Any]) -> None:
+    """The command finds a worker past the proxy that Docker may name, and fails where none answers."""
+    _, python, *arguments, code = compose["services"]["worker-1"]["healthcheck"]["test"]
+    port = Settings.model_fields["web_port"].default
+    assert python == "python"
+    assert f"//127.0.0.1:{port}/health/live" in code
+    for answer, is_well in ((b"HTTP/1.0 200 OK\r\n\r\n", True), (b"HTTP/1.0 503 Unavailable\r\n\r\n", False)):
+        with answering(answer) as url:
+            command = [sys.executable, *arguments, code.replace(f"http://127.0.0.1:{port}/", url)]
+            environment = {**os.environ, "http_proxy": f"http://127.0.0.1:{free_port()}", "no_proxy": ""}
+            done = subprocess.run(command, env=environment, capture_output=True, check=False)
+        assert (done.returncode == 0) is is_well, done.stderr
 
 
 def test_prometheus_scrapes_the_workers(compose: dict[str, Any]) -> None:

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from state.codec import KIND_HEADER, page_key
 from state.ids import hash_id
-from state.layout import ENTITY_HEADER, USER_HEADER, disk_layout
+from state.layout import ENTITY_HEADER, EPOCH_2000_S, USER_HEADER, disk_layout
 from stream_app.changelog import CHECKPOINT_KEY
 from stream_app.cli import CommandError
 from stream_app.cli.inspect import MOST_ROWS, draw
@@ -133,3 +133,17 @@ def test_a_title_is_what_the_newest_entry_says(app_settings: Settings) -> None:
         harness.send(app_settings, [(b"soup", value)], topic=app_settings.topic_catalog)
         found.append(asyncio.run(inspect_item(app_settings, "soup"))["title"])
     assert found == ["Hot soup", None, "Hot soup", None]
+
+
+def test_an_items_popularity_is_as_of_the_newest_event(app_settings: Settings) -> None:
+    """What is left of it by the time of the newest event of all items is told, as the page does."""
+    harness.make_topics(app_settings)
+    for name, t_s, popularity in (("soup", 1_000, 8.0), ("tea", 1_000 + 3 * 86_400, 1.0)):
+        record = np.zeros(1, disk_layout(ENTITY_HEADER))
+        record["id"], record["t_s"], record["popularity"] = hash_id(name), t_s, popularity
+        value = (page_key(hash_id(name), KIND_HEADER), record.tobytes())
+        harness.send(app_settings, [value], topic=app_settings.topic_item_state)
+    found = asyncio.run(inspect_item(app_settings, "soup"))
+    assert found["popularity"] == {"3d": 4.0, "14d": 6.896, "90d": 7.817}
+    assert found["as_of_ms"] == (1_000 + 3 * 86_400 + EPOCH_2000_S) * 1_000
+    assert found["trend"] == "rising"

@@ -102,4 +102,36 @@ def test_an_item_is_described_from_the_replica(world: World) -> None:
     assert found["n_events"] > 0
     assert describe_item(world.replica, "nothing") is None
     assert ReplicaNames(world.replica).category(1) == ()
-    assert item_report("i7", world.items.table, 1, ReplicaNames(world.replica))["item_id"] == "i7"
+    assert item_report("i7", world.items.table, 1, ReplicaNames(world.replica), 0)["item_id"] == "i7"
+
+
+def test_what_was_popular_is_as_of_the_newest_event_of_all_items(world: World) -> None:
+    """Events of other items make an item's own ones older; this machine's clock does not."""
+    before = describe_item(world.replica, "i7")
+    world.users.process([event(0, "late", "i1", event_time_ms=NOW_MS)], NOW_MS)
+    world.commit()
+    after, newest = (describe_item(world.replica, item) for item in ("i7", "i1"))
+    assert before is not None
+    assert after is not None
+    assert newest is not None
+    assert before["as_of_ms"] < after["as_of_ms"] == newest["as_of_ms"]
+    assert 0 <= NOW_MS - after["as_of_ms"] < 1_000
+    passed_days = (after["as_of_ms"] - before["as_of_ms"]) / 86_400_000
+    for days in (3, 14, 90):
+        left = before["popularity"][f"{days}d"] * 0.5 ** (passed_days / days)
+        assert after["popularity"][f"{days}d"] == pytest.approx(left, abs=2e-3)
+
+
+def test_a_trend_is_told_where_it_is_clear(world: World) -> None:
+    """Events that come now after a long silence are one; a single one is not, and neither is one of long ago."""
+    for n in range(12):
+        world.users.process([event(n, f"n{n}", "i8", event_time_ms=NOW_MS - n)], NOW_MS)
+    world.users.process([event(0, "o", "i9", event_time_ms=NOW_MS - 180 * 86_400_000)], NOW_MS)
+    world.users.process([event(0, "p", "i10", event_time_ms=NOW_MS)], NOW_MS)
+    world.commit()
+    trends = {}
+    for item in ("i8", "i9", "i10"):
+        found = describe_item(world.replica, item)
+        assert found is not None
+        trends[item] = found["trend"]
+    assert trends == {"i8": "rising", "i9": None, "i10": None}

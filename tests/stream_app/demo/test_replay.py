@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_app.demo.replay import baskets, replay_order
+from stream_app.demo.replay import HELD_BACK_PER_TILL, baskets, replay_order
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -94,6 +94,59 @@ def test_reading_ahead_is_bounded() -> None:
     order = replay_order(endless(), 3)
     assert next(order).serial == 1
     assert taken < 100
+
+
+class CountedPurchase:
+    """A purchase that counts how often anyone asks for its household."""
+
+    n_asked = 0
+
+    def __init__(self, user_id: str) -> None:
+        self._user_id = user_id
+        self.session_id: str | None = None
+
+    @property
+    def user_id(self) -> str:
+        """Return the household, and count."""
+        type(self).n_asked += 1
+        return self._user_id
+
+
+@pytest.mark.parametrize("n_tills", [100, 1_000])
+def test_a_till_that_stays_empty_costs_nothing(n_tills: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With far more tills than households an event takes a few steps, however many baskets are held back."""
+    monkeypatch.setattr(CountedPurchase, "n_asked", 0)
+    n_events = 20 * n_tills
+    order = replay_order(baskets(CountedPurchase(f"u{number % 9}") for number in range(n_events)), n_tills)
+    assert sum(1 for _ in order) == n_events
+    assert CountedPurchase.n_asked <= 5 * n_events
+
+
+@given(STREAMS, st.integers(min_value=1, max_value=6))
+def test_the_basket_that_came_first_is_opened_first(events: list[Purchase], n_tills: int) -> None:
+    """The order is that of a search through all baskets held back, for the first whose household is free."""
+    few = events[: 2 * HELD_BACK_PER_TILL]  # too few for the limit of what may be held back
+    assert list(replay_order(baskets(few), n_tills)) == searched_order(list(baskets(few)), n_tills)
+
+
+def searched_order(waiting: list[list[Purchase]], n_tills: int) -> list[Purchase]:
+    """Replay by searching, with no limit of what may be held back."""
+    tills: list[list[Purchase]] = []
+    order: list[Purchase] = []
+    while True:
+        while len(tills) < n_tills:
+            busy = {till[0].user_id for till in tills}
+            found = next((basket for basket in waiting if basket[0].user_id not in busy), None)
+            if found is None:
+                break
+            waiting.remove(found)
+            tills.append(list(found))
+        if not tills:
+            return order
+        till = tills.pop(0)
+        order.append(till.pop(0))
+        if till:
+            tills.append(till)
 
 
 def test_no_tills_is_refused() -> None:

@@ -75,6 +75,9 @@ def test_the_summary_says_exactly_once_only_when_it_is_so() -> None:
     assert "97 of 100 (1 sent twice, 2 rejected), each exactly once" in summary(
         state, {"n_events": 97, "n_duplicates": 1, "n_rejected": 2}
     )
+    assert "97 of 100 (3 asked to forget a household), each exactly once" in summary(
+        state, {"n_events": 97, "n_forgotten": 3}
+    )
     for n_events in (99, 101):
         assert "exactly once" not in summary(state, {"n_events": n_events})
     assert "exactly once" not in summary(state, None)

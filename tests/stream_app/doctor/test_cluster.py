@@ -29,7 +29,12 @@ from stream_app.doctor.cluster import check_broker
 from stream_app.doctor.finding import CHECKS
 from stream_app.doctor.rights import check_rights
 from stream_app.doctor.topics import check_configuration, check_offsets
-from stream_app.doctor.transactions import check_clock_by_events, check_clock_by_probe, check_transactions
+from stream_app.doctor.transactions import (
+    check_clock_by_events,
+    check_clock_by_probe,
+    check_transactions,
+    left_over,
+)
 from stream_app.kafka import client_options
 from stream_app.probe import explain
 from stream_app.record_size import TOPIC_BYTES
@@ -217,6 +222,34 @@ def test_events_from_the_future(app_settings: Settings, ahead_ms: int, severity:
     assert found.severity == severity, found
 
 
+@pytest.mark.parametrize(
+    ("factor", "words"),
+    [(1, "look whether it is milliseconds"), (1_000, "like microseconds: divide"), (10**6, "like nanoseconds: divide")],
+)
+def test_times_of_another_unit_are_named(app_settings: Settings, factor: int, words: str) -> None:
+    """An event that is rejected for its time says what the time looks like; no time service mends microseconds."""
+    harness.make_topics(app_settings)
+    event = {"event_id": "e", "event_time_ms": (time.time_ns() // 1_000_000 + 7_200_000) * factor}
+    harness.send(app_settings, [(b"u", json.dumps(event).encode())])
+    (found,) = asyncio.run(check_clock_by_events(app_settings))
+    assert found.severity == "error"
+    assert str(event["event_time_ms"]) in found.found
+    assert words in found.remedy
+    assert ("NTP" in found.remedy) == (factor == 1)
+
+
+def test_a_timestamp_ahead_rejects_nothing(app_settings: Settings) -> None:
+    """The worker judges by event_time_ms: a host whose clock is ahead is a warning, whatever the event says."""
+    harness.make_topics(app_settings)
+    now_ms = time.time_ns() // 1_000_000
+    event = {"event_id": "e", "event_time_ms": now_ms}
+    harness.send(app_settings, [(b"u", json.dumps(event).encode())], timestamp_ms=now_ms + 3_500_000)
+    (found,) = asyncio.run(check_clock_by_events(app_settings))
+    assert found.severity == "warning", found
+    assert "no event is rejected" in found.found
+    assert "producer's host" in found.remedy
+
+
 def test_events_that_say_no_time_do_not_stop_the_clock_check(app_settings: Settings) -> None:
     """A record that is nested too deeply, and one of a time beyond all numbers, count by Kafka's timestamp."""
     harness.make_topics(app_settings)
@@ -296,6 +329,34 @@ def test_transactions_refused(guarded: Settings) -> None:
     _allow_only(other, ResourceType.TRANSACTIONAL_ID, f"{other.app_id}.doctor")
     refused = _until(lambda: check_transactions(other), "no right to transactional ids")
     assert "prefixed" in refused[0].remedy
+
+
+def test_a_topic_of_the_probe_that_is_not_deleted_is_told(guarded: Settings) -> None:
+    """Without the right the topic is named, with the command that grants it; it is not left behind in silence."""
+    fresh = fresh_settings(guarded.bootstrap_servers, guarded.state_dir)
+    other = fresh.model_copy(update={"transaction_timeout_ms": guarded.transaction_timeout_ms})
+    topic = f"{other.app_id}.doctor"
+    _allow_only(other, ResourceType.TOPIC, topic, AclOperation.WRITE, AclOperation.DESCRIBE, AclOperation.CREATE)
+    harness.make_topics(other)
+    # Who may delete in the whole cluster needs no right to the topic.
+    rest = (AclOperation.CREATE, AclOperation.DESCRIBE, AclOperation.ALTER, AclOperation.CLUSTER_ACTION)
+    _allow_only(other, ResourceType.BROKER, "kafka-cluster", *rest)
+    _allow_only(other, ResourceType.TOPIC, other.topic_recommendations, AclOperation.DESCRIBE)
+    _until(lambda: check_rights(other), "no right to write topic")  # so the rights given before have reached the broker
+    clock, left = asyncio.run(check_clock_by_probe(other))
+    assert clock.severity in {"ok", "warning"}
+    assert (left.severity, left.check) == ("warning", "clock")
+    assert f"topic {topic} of the probe is left over: no right to delete it" in left.found
+    assert f"--operation Delete --topic {topic}" in left.remedy
+
+
+def test_each_way_of_not_deleting_has_a_remedy(app_settings: Settings) -> None:
+    """A broker that deletes no topics, and one that refuses otherwise, are told apart; what went well is not told."""
+    assert left_over(app_settings, "t", 0) == []
+    assert "delete.topic.enable=true" in words(left_over(app_settings, "t", 73))
+    assert "NotControllerError (code 41) | kafka-topics.sh --delete --topic t" in words(
+        left_over(app_settings, "t", 41)
+    )
 
 
 def test_probe_that_may_not_make_its_topic(app_settings: Settings) -> None:

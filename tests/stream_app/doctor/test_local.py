@@ -29,6 +29,7 @@ from stream_app.doctor.local import (
     rows_bytes,
 )
 from stream_app.settings import Settings
+from tests.stream_app.test_direct import answering
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -181,6 +182,14 @@ def test_web_port_free_or_taken(live_port: int) -> None:
         (taken,) = check_web(Settings(web_port=other.getsockname()[1]))
     assert taken.severity == "error"
     assert "CROSSAISLE_WEB_PORT" in taken.remedy
+
+
+def test_a_mail_server_at_the_web_port_is_another_program() -> None:
+    """What speaks no HTTP is told like any other program; it is no traceback."""
+    with answering(b"220 mail.example ESMTP\r\n") as url:
+        (taken,) = check_web(Settings(web_port=int(url.strip("/").rpartition(":")[2])))
+    assert taken.severity == "error"
+    assert "is taken by another program" in taken.found
 
 
 def test_web_for_everyone_is_found() -> None:

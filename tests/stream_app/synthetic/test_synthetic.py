@@ -66,6 +66,29 @@ def test_staples_come_again(tmp_path: Path) -> None:
     assert sum(of_staples) / len(of_staples) > 1.5 * sum(of_others) / len(of_others)
 
 
+def test_the_truth_tells_what_the_items_are_like(tmp_path: Path) -> None:
+    """Each item has the style that its tags point to, and its appeal: in a category, more of it sells more."""
+    summary = write_synthetic(tmp_path, replace(SMALL, n_users=150, n_staples=0.0))
+    truth = json.loads(summary.truth_path.read_bytes())
+    entries = {entry["item_id"]: entry for entry in map(json.loads, summary.catalog_path.read_text().splitlines())}
+    items = truth["items"]
+    assert set(items) == set(entries)
+    for item_id, drawn in items.items():
+        assert set(drawn) == {"style", "appeal"}
+        for tag in entries[item_id].get("tags", ()):
+            direction = drawn["style"][int(tag.split()[1][:-1])]
+            assert (direction > 0) == tag.endswith("+")
+    bought = Counter(json.loads(line)["item_id"] for line in summary.events_path.read_text().splitlines())
+    there = [item_id for item_id in items if item_id not in truth["new_items"]]
+    of_category: dict[tuple[str, ...], list[str]] = defaultdict(list)
+    for item_id in there:
+        of_category[tuple(entries[item_id]["category"])].append(item_id)
+    groups = [group for group in of_category.values() if len(group) > 1]
+    likely = [max(group, key=lambda item_id: items[item_id]["appeal"]) for group in groups]
+    unlikely = [min(group, key=lambda item_id: items[item_id]["appeal"]) for group in groups]
+    assert sum(bought[item_id] for item_id in likely) > 2 * sum(bought[item_id] for item_id in unlikely)
+
+
 def test_new_items_are_not_sold_before(tmp_path: Path) -> None:
     """No item is taken before the day that the truth says it came."""
     summary = write_synthetic(tmp_path, SMALL)

@@ -120,6 +120,7 @@ def test_a_user_and_an_item_are_looked_up_with_the_keyboard(page: Page, pair: Pa
     found.locator("ol .link").first.focus()
     page.keyboard.press("Enter")
     expect(found).to_contain_text("Goes with")
+    expect(found).to_contain_text(re.compile(r"As of \d{4}-\d\d-\d\d, when the newest event"))
     assert "#item=" in page.url
     page.go_back()
     expect(found.locator("h3")).to_have_text("User user-1")
@@ -289,6 +290,7 @@ def test_long_names_take_two_lines(page: Page, pair: Pair, width: int) -> None:
     user = {"user_id": "u" * 256, "n_events": 1, "last_event_ms": 1, "repeat_rate": 0, "slate": slate, "items": did}
     item = {"title": items[0]["title"], "item_id": "i", "category": [*long.values()], "is_available": True}
     item |= {"popularity": {"1 d": 1, "7 d": 1, "30 d": 1}, "n_interactions": 1, "n_repeat": 0}
+    item |= {"n_events": 1, "as_of_ms": 1, "trend": "rising"}
     item |= {"neighbours": [{**each, "share": 0.5} for each in items]}
     page.evaluate("(slate) => drawSlates([slate])", slate)
     page.locator("#pause").press("Enter")
