@@ -96,13 +96,17 @@ def is_duplicate(users: Users, u: int, event_hash: np.uint64) -> bool:
     return False
 
 
-LATE_SESSION_S = 1_800
-"""An event of another session that is so much older than the user's newest one belongs to an earlier session."""
+VISIT_S = 1_800
+"""An event of another session that is so much older than the user's newest one belongs to an earlier session; one
+without a session that is no more than so much newer belongs to the present one."""
 
 
 @kernel
 def enter_session(users: Users, u: int, session: np.uint64, t_s: int, gap_s: int) -> bool:
     """Start a new session (context forgotten, serial up) when the event belongs to a later one.
+
+    Some shops name the session of purchases only. So an event without one does not end the session that the user is
+    in; once that is over, the latest items of the session are the context of events without one.
 
     Returns
     -------
@@ -111,17 +115,44 @@ def enter_session(users: Users, u: int, session: np.uint64, t_s: int, gap_s: int
         not, and changes nothing here.
     """
     header = users.headers[u]
-    if session != np.uint64(0):
-        fresh = session != header.session
-    else:
-        fresh = header.session != np.uint64(0) or t_s > header.last_s + gap_s
-    if fresh and header.n_events > 0:
-        if t_s + LATE_SESSION_S < header.last_s:
-            return False
+    if header.n_events == 0:
+        header.session = session
+        return True
+    is_other = session != header.session
+    if is_other and t_s + VISIT_S < header.last_s:
+        return False
+    if session == np.uint64(0) and is_other:
+        if t_s <= header.last_s + VISIT_S:
+            return True
+        if t_s <= header.last_s + gap_s:
+            _keep_latest(users, u)
+        else:
+            header.n_context = 0
+        header.serial += 1
+    elif is_other or (session == np.uint64(0) and t_s > header.last_s + gap_s):
         header.n_context = 0
         header.serial += 1
     header.session = session
     return True
+
+
+@inner_kernel
+def _keep_latest(users: Users, u: int) -> None:
+    """Forget all items of the context but the latest ones, as many as there are without a session."""
+    header = users.headers[u]
+    n = header.n_context
+    if n <= SESSIONLESS_CONTEXT:
+        return
+    first = users.context[header.heads[USER_CONTEXT]]
+    for k in range(SESSIONLESS_CONTEXT):
+        at = header.heads[USER_CONTEXT]
+        place = n - SESSIONLESS_CONTEXT + k
+        for _ in range(place // N_CONTEXT_SLOTS):
+            at = users.context[at].next
+        first.entity[k] = users.context[at].entity[place % N_CONTEXT_SLOTS]
+        first.t_s[k] = users.context[at].t_s[place % N_CONTEXT_SLOTS]
+    first.dirty = 1
+    header.n_context = SESSIONLESS_CONTEXT
 
 
 @kernel

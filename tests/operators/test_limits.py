@@ -12,7 +12,7 @@ from operators.params import MAX_CATEGORIES, MAX_ITEMS, N_SHARED_CATEGORIES
 from operators.user_profile import find_slot
 from state.layout import FLAG_DISLIKED, USER_ITEMS
 from stream_app.records import LocalRecord
-from tests.operators.world import NOW_MS, Step, World
+from tests.operators.world import NOW_MS, Step, World, context_rows
 
 
 class WideWorld(World):
@@ -108,6 +108,25 @@ def test_a_late_event_of_an_earlier_session_leaves_the_present_one(session: int 
     assert (header["serial"], header["n_events"]) == (before, 3)
     (slate,) = world.live([Step(0, 3, "view", 10.001, 2)])
     assert set(slate.context_categories) == {"shop / aisle-0", "shop / aisle-1", "shop / aisle-3"}
+
+
+def test_events_without_a_session_do_not_end_one() -> None:
+    """Shops that name the session of purchases only: a page view between them leaves the user where they are."""
+    world = World()
+    world.live([Step(1, k, "purchase", 5.0, 7) for k in range(25)])
+    day = 10.0
+    visit = [Step(0, 0, "purchase", day, 2), Step(0, 1, "view", day, None), Step(0, 2, "purchase", day + 0.01, 2)]
+    (slate,) = world.live(visit)
+    assert set(slate.context_categories) == {"shop / aisle-0", "shop / aisle-1", "shop / aisle-2"}
+
+
+def test_after_a_session_the_latest_items_are_the_context() -> None:
+    """An hour later somebody without a session: the last ten events of a day, of the session too; after a day none."""
+    for hours, wanted in ((1.0, {*range(5, 14), 20}), (25.0, {20})):
+        world = World()
+        world.learn([Step(0, item, "view", 10.0, 2) for item in range(14)])
+        world.learn([Step(0, 20, "view", 10.0 + hours / 24, None)])
+        assert context_rows(world, 0) == {world.item_row(item) for item in wanted}, hours
 
 
 def test_a_new_session_may_begin_a_little_before_the_last_event() -> None:
