@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,7 +13,9 @@ from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, C
 from stream_app import left_open
 from stream_app.application import default_plan
 from stream_app.broker import EmbeddedBroker
+from stream_app.catalog_rejects import CatalogRejects, catalog_rejects_group
 from stream_app.changelog import RecoveryError
+from stream_app.joined_catalog import BadRecords
 from stream_app.left_open import end_left_open
 from stream_app.metrics import Metrics
 from stream_app.processor import Output
@@ -88,6 +91,21 @@ def test_what_is_left_open_is_not_committed_with_the_next_commit(settings: Setti
         sent += harness.send_numbered(settings, 500)
         worker.wait_counted(sent.total())
     harness.check_exactly_once(settings, sent)
+
+
+async def test_a_report_that_was_left_open_is_made_once(settings: Settings) -> None:
+    """Bad records of the catalogue are reported in transactions of their own; their producer begins in the same way."""
+    await asyncio.to_thread(harness.send, settings, [(b"i1", b"no JSON")], topic=settings.topic_catalog, partition=0)
+    rejects = settings.topic_rejects
+    await leave_open(settings, catalog_rejects_group(settings), [Output(rejects, 0, b"i1", b"left open")])
+    bad = [BadRecords({0: (0, 0)}, {"not_json": 1})]
+    with ThreadPoolExecutor() as executor:
+        service = CatalogRejects(settings, bad.pop, lambda: True, executor)
+        await service.collect()
+        assert await service.report() == 1
+    await asyncio.to_thread(harness.wait_decided, settings, rejects)
+    found = await asyncio.to_thread(harness.read_committed, settings, rejects)
+    assert [record.value for record in found] == [b"no JSON"]
 
 
 def test_somebody_elses_open_transaction_in_the_changelog_is_named(
