@@ -61,8 +61,8 @@ class RecordFile:
     Raises
     ------
     ReadingError
-        The file is not there, its name tells no known format, or another one than its first bytes; while iterating:
-        it is damaged.
+        The file is not there, or a folder, its name tells no known format, or another one than its first bytes; while
+        iterating: it is damaged, or one JSON array.
     """
 
     def __init__(self, path: Path, columns: Sequence[str] = ()) -> None:
@@ -74,6 +74,12 @@ class RecordFile:
         self._suffix = suffixes[-1] if suffixes else ""
         if str(path) == "-":
             message = "-: standard input is not read; write it into a file that ends in .jsonl, and give its name"
+            raise ReadingError(message)
+        if path.is_dir():
+            message = (
+                f"{path}: this is a folder; give one file. Put the parts of a table together first, for example with "
+                f"duckdb -c \"COPY (FROM '{path}/*.parquet') TO 'all.parquet'\""
+            )
             raise ReadingError(message)
         form = _FORMATS.get(self._suffix)
         if form is None or (form == "parquet" and self._archive):
@@ -164,7 +170,7 @@ class RecordFile:
         for line in self._lines():
             if not line.strip():
                 continue
-            if first and self._suffix == ".json" and line.lstrip().startswith(b"["):
+            if first and line.lstrip().startswith(b"["):
                 problem = "this is one JSON array, not JSON Lines; turn it into lines with `jq -c '.[]'`"
                 raise self._error(problem)
             first = False
@@ -215,7 +221,9 @@ class RecordFile:
                 for row in with_times_in_ms(batch).to_pylist():
                     self.line += 1
                     self._row_fraction = self.line / n_rows
-                    yield {name: parquet_value(name, value) for name, value in row.items() if not is_missing(value)}
+                    yield {
+                        name: parquet_value(name, value) for name, value in row.items() if not is_missing(name, value)
+                    }
         except (pa.ArrowException, OSError, OverflowError, UnicodeDecodeError) as error:
             problem = f"the Parquet file cannot be read from this row on ({error}); write it again"
             raise self._error(problem) from error
