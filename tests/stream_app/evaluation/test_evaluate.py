@@ -23,7 +23,7 @@ from stream_app.records import Event
 from stream_app.settings import MAX_SEED, Settings
 from stream_app.synthetic.files import write_synthetic
 from stream_app.synthetic.params import KINDS, with_sizes
-from tests.stream_app.evaluation.files_of import NOW_MS, event, write_catalog, write_lines
+from tests.stream_app.evaluation.files_of import NOW_MS, START_MS, event, write_catalog, write_lines
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -389,6 +389,29 @@ def test_errors_name_the_remedy(arguments: list[str], message: str, shop: Path, 
     done = CliRunner().invoke(app, [*command, "--limit", "200", *arguments])
     assert done.exit_code == 1
     assert message in str(done.exception)
+
+
+def test_nothing_to_score_names_why(tmp_path: Path) -> None:
+    """No positive at all, none after the warm-up, or none among every k-th event: each has its own remedy."""
+    viewed = [event(k, "u", f"i{k % 5}", type="view") for k in range(20)]
+    disliked = [event(k, "u", "i1", type="rating", value=3) for k in range(20, 23)]
+    write_catalog(tmp_path / "catalog.jsonl", 5, 5)
+    for events, plan, message in (
+        ([*viewed, *disliked], {}, r"23 events .*nor before it \(rating 3, view 20\).*add such events"),
+        (
+            [event(99, "u", "i0", event_time_ms=START_MS), *viewed],
+            {},
+            "favorite or rating of 4 and more; use a smaller --w",
+        ),
+        (
+            [*viewed, event(30, "u", "i0")],
+            {"score_every": 9},
+            r"--score-every 9 leaves out all that could be.*\(1\); use a smaller",
+        ),
+    ):
+        write_lines(tmp_path / "events.jsonl", events)
+        with pytest.raises(EvaluationError, match=message):
+            evaluate_files(request_of(tmp_path, tmp_path / "out", ("popularity",), **plan), Settings())
 
 
 def test_vectors_of_several_lengths_are_counted(shop: Path, tmp_path: Path) -> None:
