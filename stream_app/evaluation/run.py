@@ -65,8 +65,10 @@ class Outcome:
         Numbers of items and categories.
     first_events
         Of items first seen after the warm-up, that the catalogue knows: positions of their first ten events.
-    n_users, n_items
-        Users at the end, and items with events.
+    item_events
+        Events of each item, by its number, in the order of their first ones.
+    n_users
+        Users at the end.
     n_positives
         Positives after the warm-up, scored or not.
     """
@@ -77,8 +79,8 @@ class Outcome:
     weights: dict[str, dict[str, dict[str, float]]]
     numbering: Numbering
     first_events: dict[int, list[int]] = field(default_factory=dict)
+    item_events: dict[int, int] = field(default_factory=dict)
     n_users: int = 0
-    n_items: int = 0
     n_positives: int = 0
 
 
@@ -163,8 +165,8 @@ class Evaluation:
             weights={model.name: model.weights() for model in self._models},
             numbering=self._numbering,
             first_events=self._first_events,
+            item_events=self._history.item_events,
             n_users=self._history.n_users,
-            n_items=len(self._history.item_events),
             n_positives=self._n_positives,
         )
 
