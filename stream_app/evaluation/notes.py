@@ -57,8 +57,8 @@ def _unlisted(about: Json) -> str:
         )
     return (
         f"it lists only {listed(about)}. No list can hold the others: O counts them as misses; X, E and slates do not "
-        f"count them. An id that is not listed, and one that is: {example}. Add what is missing, or write item ids alike "
-        "in both files"
+        f"count them. An id that is not listed, and one that is: {example}. Add what is missing, or write item ids "
+        "alike in both files"
     )
 
 
