@@ -9,6 +9,7 @@ too many fields) raises an error that names the file and the line.
 from __future__ import annotations
 
 import csv
+import re
 import zlib
 from typing import TYPE_CHECKING, Any, Self
 
@@ -34,6 +35,8 @@ _ROWS_PER_BATCH = 1_024
 _LONGEST_CELL = 16 << 20
 """Characters of a cell of CSV; more than that is a quote that nothing closes."""
 _QUOTE = "quote fields that hold quotes, double those, and close each quote"
+_ARRAY = re.compile(rb"\s*\[\s*(\{|$)")
+"""How a file begins that is one array of objects; a line such as ``[7]`` is a bad record like others."""
 _MAGIC = {b"\x1f\x8b": ".gz", b"\x28\xb5\x2f\xfd": ".zst", b"PAR1\x15": ".parquet"}
 """First bytes of files that are no text, and the end of the name that says so."""
 
@@ -170,7 +173,7 @@ class RecordFile:
         for line in self._lines():
             if not line.strip():
                 continue
-            if first and line.lstrip().startswith(b"["):
+            if first and (_ARRAY.match(line) or (self._suffix == ".json" and line.lstrip().startswith(b"["))):
                 problem = "this is one JSON array, not JSON Lines; turn it into lines with `jq -c '.[]'`"
                 raise self._error(problem)
             first = False

@@ -64,7 +64,7 @@ def test_no_line_is_ever_lost(tmp_path_factory: pytest.TempPathFactory, lines: l
     if suffix == ".jsonl" and lines and lines[0].startswith(ARCHIVES):
         with pytest.raises(ReadingError, match="rename it to"):
             list(read_records(path))
-    elif lines and lines[0].startswith(b"["):
+    elif lines and lines[0].startswith(b"[") and lines[0][1:].lstrip()[:1] in {b"", b"{"}:
         with pytest.raises(ReadingError, match="one JSON array"):
             list(read_records(path))
     else:
@@ -146,6 +146,12 @@ def test_a_json_array_names_the_way_to_lines(tmp_path: Path, name: str, content:
     path = written(tmp_path / name, content)
     with pytest.raises(ReadingError, match=rf"{name}:[12]: .*jq"):
         list(read_records(path))
+
+
+def test_a_line_that_is_an_array_is_a_bad_record_like_others(tmp_path: Path) -> None:
+    """Lines follow it: the worker rejects it, and it does not keep the others back."""
+    path = written(tmp_path / "events.jsonl", b"[7]\n" + LINES[0])
+    assert list(read_records(path)) == [b"[7]", LINES[0]]
 
 
 def test_a_folder_names_the_way_to_one_file(tmp_path: Path) -> None:
