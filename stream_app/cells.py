@@ -19,14 +19,17 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 ID_COLUMNS = frozenset({"event_id", "user_id", "item_id", "session_id", "slate_id"})
-NUMBER_COLUMNS = frozenset({"event_time_ms", "value", "position", "price", "rating", "n_sold"})
+TIME_COLUMNS = frozenset({"event_time_ms", "listed_ms"})
+NUMBER_COLUMNS = TIME_COLUMNS | {"value", "position", "price", "rating", "n_sold"}
 LIST_COLUMNS = frozenset({"category", "tags", "embedding"})
 BOOLEAN_COLUMNS = frozenset({"available"})
 
-_WHOLE_NUMBERS = frozenset({"event_time_ms", "position", "n_sold"})
+_WHOLE_NUMBERS = TIME_COLUMNS | {"position", "n_sold"}
 """Columns of whole numbers: a table with gaps often has them with a point."""
 _WHOLE_COLUMNS = ID_COLUMNS | _WHOLE_NUMBERS
 _INTEGER = re.compile(r"[+-]?[0-9]+")
+_WHOLE_FLOAT = re.compile(r"(0|-?[1-9][0-9]*)\.0")
+"""How pandas writes an integer of a column with gaps."""
 _BOOLEANS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 
@@ -57,23 +60,27 @@ def csv_value(name: str, text: str) -> Any:
                 return text
         parts: Sequence[str] = [part.strip() for part in text.split("|")]
         return [_number(part) for part in parts] if name == "embedding" else parts
-    return text
+    return text[:-2] if name in ID_COLUMNS and _WHOLE_FLOAT.fullmatch(text) else text
 
 
 def with_times_in_ms(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """Turn timestamp columns into milliseconds since 1970."""
+    """Turn timestamp columns, and dates where a time is wanted, into milliseconds since 1970."""
     import pyarrow as pa  # noqa: PLC0415 - heavy, and only Parquet needs it
 
     for index, field in enumerate(batch.schema):
         if pa.types.is_timestamp(field.type):
-            in_ms = batch.column(index).cast(pa.timestamp("ms", field.type.tz), safe=False).cast(pa.int64())
-            batch = batch.set_column(index, field.name, in_ms)
+            moments = batch.column(index).cast(pa.timestamp("ms", field.type.tz), safe=False)
+        elif pa.types.is_date(field.type) and field.name in TIME_COLUMNS:
+            moments = batch.column(index).cast(pa.timestamp("ms"))  # midnight UTC
+        else:
+            continue
+        batch = batch.set_column(index, field.name, moments.cast(pa.int64()))
     return batch
 
 
-def is_missing(value: object) -> bool:
-    """Return whether a cell is empty."""
-    return value is None or (isinstance(value, float) and math.isnan(value))
+def is_missing(name: str, value: object) -> bool:
+    """Return whether a Parquet cell is empty, as a list written as text may be, too."""
+    return value is None or (isinstance(value, float) and math.isnan(value)) or (value == "" and name in LIST_COLUMNS)
 
 
 def _is_whole(number: float | Decimal) -> bool:
@@ -81,7 +88,12 @@ def _is_whole(number: float | Decimal) -> bool:
 
 
 def parquet_value(name: str, value: Any) -> Any:
-    """Convert a Parquet value: ids to text, whole numbers in integer columns to integers, all their digits kept."""
+    """Convert a Parquet value: ids to text, whole numbers in integer columns to integers, all their digits kept.
+
+    A list that is written as text is read as one of CSV.
+    """
+    if name in LIST_COLUMNS and isinstance(value, str):
+        return csv_value(name, value)
     if isinstance(value, float | Decimal) and name in _WHOLE_COLUMNS and _is_whole(value):
         value = int(value)
     if isinstance(value, Decimal):

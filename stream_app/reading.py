@@ -9,6 +9,7 @@ too many fields) raises an error that names the file and the line.
 from __future__ import annotations
 
 import csv
+import re
 import zlib
 from typing import TYPE_CHECKING, Any, Self
 
@@ -34,6 +35,8 @@ _ROWS_PER_BATCH = 1_024
 _LONGEST_CELL = 16 << 20
 """Characters of a cell of CSV; more than that is a quote that nothing closes."""
 _QUOTE = "quote fields that hold quotes, double those, and close each quote"
+_ARRAY = re.compile(rb"\s*\[\s*(\{|$)")
+"""How a file begins that is one array of objects; a line such as ``[7]`` is a bad record like others."""
 _MAGIC = {b"\x1f\x8b": ".gz", b"\x28\xb5\x2f\xfd": ".zst", b"PAR1\x15": ".parquet"}
 """First bytes of files that are no text, and the end of the name that says so."""
 
@@ -61,8 +64,8 @@ class RecordFile:
     Raises
     ------
     ReadingError
-        The file is not there, its name tells no known format, or another one than its first bytes; while iterating:
-        it is damaged.
+        The file is not there, or a folder, its name tells no known format, or another one than its first bytes; while
+        iterating: it is damaged, or one JSON array.
     """
 
     def __init__(self, path: Path, columns: Sequence[str] = ()) -> None:
@@ -74,6 +77,12 @@ class RecordFile:
         self._suffix = suffixes[-1] if suffixes else ""
         if str(path) == "-":
             message = "-: standard input is not read; write it into a file that ends in .jsonl, and give its name"
+            raise ReadingError(message)
+        if path.is_dir():
+            message = (
+                f"{path}: this is a folder; give one file. Put the parts of a table together first, for example with "
+                f"duckdb -c \"COPY (FROM '{path}/*.parquet') TO 'all.parquet'\""
+            )
             raise ReadingError(message)
         form = _FORMATS.get(self._suffix)
         if form is None or (form == "parquet" and self._archive):
@@ -164,7 +173,7 @@ class RecordFile:
         for line in self._lines():
             if not line.strip():
                 continue
-            if first and self._suffix == ".json" and line.lstrip().startswith(b"["):
+            if first and (_ARRAY.match(line) or (self._suffix == ".json" and line.lstrip().startswith(b"["))):
                 problem = "this is one JSON array, not JSON Lines; turn it into lines with `jq -c '.[]'`"
                 raise self._error(problem)
             first = False
@@ -215,7 +224,9 @@ class RecordFile:
                 for row in with_times_in_ms(batch).to_pylist():
                     self.line += 1
                     self._row_fraction = self.line / n_rows
-                    yield {name: parquet_value(name, value) for name, value in row.items() if not is_missing(value)}
+                    yield {
+                        name: parquet_value(name, value) for name, value in row.items() if not is_missing(name, value)
+                    }
         except (pa.ArrowException, OSError, OverflowError, UnicodeDecodeError) as error:
             problem = f"the Parquet file cannot be read from this row on ({error}); write it again"
             raise self._error(problem) from error

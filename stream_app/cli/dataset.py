@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from stream_app.cli import CommandError
+from stream_app.cli.terminal import folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -21,7 +22,10 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Make event files from public data.", no_args_is_help=True)
 
-Out = Annotated[Path, typer.Option(help="Folder to write events.jsonl, catalog.jsonl and README.md to.")]
+Out = Annotated[
+    Path,
+    typer.Option(parser=folder, metavar="FOLDER", help="Folder to write events.jsonl, catalog.jsonl and README.md to."),
+]
 Limit = Annotated[int | None, typer.Option(min=1, help="Write only the first so many events.")]
 Json = Annotated[bool, typer.Option("--json", help="Print what was written as one line of JSON.")]
 
@@ -97,7 +101,12 @@ def instacart_sample(
 
 @app.command("synthetic")
 def synthetic(
-    out: Annotated[Path, typer.Option(help="Folder to write events, catalogue, truth and README.md to.")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            parser=folder, metavar="FOLDER", help="Folder to write events, catalogue, truth and README.md to."
+        ),
+    ],
     kind: Annotated[str, typer.Option(help="groceries, films (rated once) or courses (taken once).")] = "groceries",
     seed: Annotated[int, typer.Option(min=0, help="Seed of everything.")] = 0,
     users: Annotated[int | None, typer.Option(min=1, help="Users; the kind's own number if not given.")] = None,

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from stream_app.cli.terminal import folder
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -16,7 +18,10 @@ _FILE_WIDTH = 120
 def evaluate(
     events: Annotated[Path, typer.Argument(help="Events: JSON Lines or CSV (plain, .gz, .zst), or Parquet.")],
     catalog: Annotated[Path, typer.Option(help="Catalogue, in the same forms.")],
-    out: Annotated[Path, typer.Option(help="Folder for metrics.json, report.html and slates.jsonl.")],
+    out: Annotated[
+        Path,
+        typer.Option(parser=folder, metavar="FOLDER", help="Folder for metrics.json, report.html and slates.jsonl."),
+    ],
     seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Seed of all that is drawn at random.")] = 0,
     warmup: Annotated[float, typer.Option(min=0.0, max=1.0, help="Share of the events that is learned only.")] = 0.2,
     score_every: Annotated[int, typer.Option(min=1, help="After that one event in so many is scored.")] = 1,

@@ -5,6 +5,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 MOST_ROWS = 30
 """Rows of a table that are shown at most."""
 
+_ID_HELP = "the user's or item's id; put -- before one that begins with two dashes"
 _JSON_ONLY = ("first_ms",)
 
 
@@ -24,9 +26,20 @@ class Subject(StrEnum):
     TOTALS = "totals"
 
 
+class InspectCommand(TyperCommand):
+    """Takes ids that begin with a dash, such as -5: the command has no options of one dash and a letter."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put such ids behind ``--``, unless somebody has."""
+        ids = [word for word in args if len(word) > 1 and word[0] == "-" != word[1]]
+        if ids and "--" not in args:
+            args = [*(word for word in args if word not in ids), "--", *ids]
+        return super().parse_args(ctx, args)
+
+
 def inspect(
     subject: Annotated[Subject, typer.Argument(help="user ID, item ID, or totals")],
-    identifier: Annotated[str | None, typer.Argument(metavar="[ID]", help="the user's or item's id")] = None,
+    identifier: Annotated[str | None, typer.Argument(metavar="[ID]", help=_ID_HELP)] = None,
     *,
     json_lines: Annotated[bool, typer.Option("--json", help="print one JSON line")] = False,
 ) -> None:

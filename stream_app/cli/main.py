@@ -13,7 +13,7 @@ from stream_app.cli.dataset import app as dataset_app
 from stream_app.cli.demo import demo
 from stream_app.cli.doctor import doctor
 from stream_app.cli.evaluate import evaluate
-from stream_app.cli.inspect import inspect
+from stream_app.cli.inspect import InspectCommand, inspect
 from stream_app.cli.lag import lag
 from stream_app.cli.ope import ope
 from stream_app.cli.policy import policy
@@ -37,7 +37,7 @@ app.command()(worker)
 app.command()(produce)
 app.command()(watch)
 app.command()(lag)
-app.command()(inspect)
+app.command(cls=InspectCommand)(inspect)
 app.command()(policy)
 app.command()(doctor)
 app.command()(ope)

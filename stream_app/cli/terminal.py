@@ -3,6 +3,9 @@
 import os
 import sys
 from datetime import UTC, datetime
+from pathlib import Path
+
+import typer
 
 from stream_app.cli import CommandError
 
@@ -47,6 +50,20 @@ def check_text(text: str, what: str) -> None:
     except UnicodeEncodeError as error:
         message = f"{what} {printable(text)}: not UTF-8 at character {error.start}; ids are UTF-8, type it anew"
         raise CommandError(message) from error
+
+
+def folder(text: str) -> Path:
+    """Return the folder that an option names; an empty name, as of a variable that is not set, is none.
+
+    Raises
+    ------
+    typer.BadParameter
+        The name is empty.
+    """
+    if not text.strip():
+        message = "an empty name is no folder; give a folder, or . for this one"
+        raise typer.BadParameter(message)
+    return Path(text)
 
 
 def drop_stdout() -> None:

@@ -11,6 +11,7 @@ import contextlib
 import multiprocessing
 import signal
 from dataclasses import dataclass, replace
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from typing import IO, TYPE_CHECKING, Any, Final, Self
 
@@ -85,6 +86,7 @@ class Beside:
         self.n_done = 0
 
     def __enter__(self) -> Self:
+        resource_tracker.ensure_running()  # else the start of the process starts it, which unblocks SIGINT
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # the process inherits it: Ctrl-C is for us
         try:
             self._process.start()
@@ -199,6 +201,7 @@ def _receive(connection: Connection) -> Task:
 
 def _work(connection: Connection) -> None:
     """Do what is sent. Ctrl-C is for the process that started this one; it ends this one, too."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     with contextlib.suppress(BrokenPipeError, EOFError):  # nobody waits for this any more
         task = _receive(connection)
         try:

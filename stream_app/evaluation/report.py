@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from stream_app.evaluation.charts import Axis, Series, bar_chart, fitting_axis, line_chart, signed_bars
 from stream_app.evaluation.measures import LEAST_USERS
+from stream_app.evaluation.notes import listed, notes
 from stream_app.evaluation.protocol import LISTS
 from stream_app.evaluation.table import RATINGS_HEAD, RATINGS_NOTE, ratings_rows, share
 
@@ -29,11 +30,12 @@ def render(result: Json) -> str:
         f"{about['n_events']:,} events of {about['n_users']:,} users; after a warm-up of {about['warmup']:.0%} "
         f"{scored['n']:,} were scored (one in {about['score_every']:,}), each before it was learned. "
         "X: items whose category is not in the context. O: items not in the context. E: like X, never had. "
-        "Slate: as published. Bands are two standard errors over users."
+        f"Slate: as published. Bands are two standard errors over users. The catalogue lists {listed(about)}."
     )
+    told = "\n".join(f"<p><strong>{escape(name)}</strong>: {escape(words)}.</p>" for name, words in notes(result))
     sections = [section for make in _SECTIONS if (section := make(result))]
     return Template(_TEMPLATE.read_text(encoding="utf-8")).substitute(
-        events=escape(about["events"]), lead=escape(lead), sections="\n".join(sections)
+        events=escape(about["events"]), lead=escape(lead), notes=told, sections="\n".join(sections)
     )
 
 

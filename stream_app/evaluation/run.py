@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Final
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 BATCH_EVENTS: Final = 1_000
 """Events handed to the models at once. What they answer must not hang on it."""
+POSITIVES: Final = "purchase, cart, favorite or rating of 4 and more"
 NEW_ITEM_EVENTS: Final = 10
 """Events during which an item is new."""
 
@@ -63,8 +65,10 @@ class Outcome:
         Numbers of items and categories.
     first_events
         Of items first seen after the warm-up, that the catalogue knows: positions of their first ten events.
-    n_users, n_items
-        Users at the end, and items with events.
+    item_events
+        Events of each item, by its number, in the order of their first ones.
+    n_users
+        Users at the end.
     n_positives
         Positives after the warm-up, scored or not.
     """
@@ -75,8 +79,8 @@ class Outcome:
     weights: dict[str, dict[str, dict[str, float]]]
     numbering: Numbering
     first_events: dict[int, list[int]] = field(default_factory=dict)
+    item_events: dict[int, int] = field(default_factory=dict)
     n_users: int = 0
-    n_items: int = 0
     n_positives: int = 0
 
 
@@ -153,11 +157,7 @@ class Evaluation:
                 self._close(answered, slate_files, on_progress)
         truths = self._columns.truths()
         if truths.index.size == 0:
-            message = (
-                f"none of {len(self._log):,} events was scored: after the warm-up ({self._plan.warmup:g}) there was no "
-                "purchase, cart, favorite or rating of 4 and more; use a smaller --warmup, or more events"
-            )
-            raise EvaluationError(message)
+            raise EvaluationError(self._nothing_scored())
         return Outcome(
             truths=truths,
             tallies=self._tallies,
@@ -165,9 +165,31 @@ class Evaluation:
             weights={model.name: model.weights() for model in self._models},
             numbering=self._numbering,
             first_events=self._first_events,
+            item_events=self._history.item_events,
             n_users=self._history.n_users,
-            n_items=len(self._history.item_events),
             n_positives=self._n_positives,
+        )
+
+    def _nothing_scored(self) -> str:
+        """Return why no event was scored, and what to do."""
+        all_of_them = f"none of {len(self._log):,} events was scored"
+        if self._n_positives:
+            return (
+                f"{all_of_them}: --score-every {self._plan.score_every} leaves out all that could be, each "
+                f"{POSITIVES} after the warm-up ({self._n_positives:,}); use a smaller number"
+            )
+        types: Counter[str] = Counter()
+        n_early = 0
+        for events in self._log.batches(BATCH_EVENTS):
+            types.update(event.type for event in events)
+            n_early += sum(map(is_positive, events))
+        after = f"after the warm-up ({self._plan.warmup:g}) there was no {POSITIVES}"
+        if n_early:
+            return f"{all_of_them}: {after}; use a smaller --warmup, or more events"
+        found = ", ".join(f"{name} {n:,}" for name, n in sorted(types.items()))
+        return (
+            f"{all_of_them}: {after}, nor before it ({found}), and only those are asked for; "
+            "add such events: another --warmup does not help"
         )
 
     def _ask(self, events: Sequence[Event], first_index: int, scored: Bools) -> list[Answers]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from stream_app.evaluation import comparison, measures
+from stream_app.evaluation.notes import about_listing
 from stream_app.evaluation.run import NEW_ITEM_EVENTS
 from stream_app.evaluation.tally import N_BINS, ModelTally, bin_edges
 
@@ -83,7 +84,8 @@ def _about_input(inputs: Inputs, outcome: Outcome) -> Json:
         "n_events": len(inputs.log),
         "n_ratings": inputs.log.n_ratings,
         "n_users": outcome.n_users,
-        "n_items_with_events": outcome.n_items,
+        "n_items_with_events": len(outcome.item_events),
+        **about_listing(outcome),
         "n_catalog": len(inputs.catalog.entries),
         "n_categories": len(outcome.numbering.categories),
         "embeddings": _embeddings(inputs.catalog),

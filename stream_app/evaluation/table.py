@@ -9,6 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from stream_app.embedding_lengths import ONE_MODEL, lengths_told
+from stream_app.evaluation.notes import listed, notes
 
 Json = dict[str, Any]
 
@@ -17,7 +18,6 @@ RATINGS_NOTE = (
     "Stars of ratings, predicted before they were learned; liked is 4 and more. "
     "crossaisle's are of a head that only evaluations have: a worker publishes no stars"
 )
-NO_CROSSING = "X, E and slates have nothing to measure; the catalogue must have several categories"
 
 
 def tables(result: Json) -> list[Table]:
@@ -53,8 +53,8 @@ def _input(result: Json) -> Table:
     if len(about["embeddings"]) > 1:
         lengths = lengths_told({int(length): n for length, n in about["embeddings"].items()})
         table.add_row("[red]embeddings", f"{lengths}: {ONE_MODEL}")
-    none = "" if scored["n_crossing"] else f": {NO_CROSSING}"
-    table.add_row("scored", f"{scored['n']:,}, of them {scored['n_crossing']:,} outside the context's categories{none}")
+    table.add_row("listed there", listed(about))
+    table.add_row("scored", f"{scored['n']:,}, of them {scored['n_crossing']:,} outside the context's categories")
     if about["n_ratings"]:
         silent = "" if ratings_rows(result) else "; none of these models predicts stars: add --model crossaisle"
         table.add_row("ratings", f"{about['n_ratings']:,}{silent}")
@@ -67,6 +67,8 @@ def _input(result: Json) -> Table:
         table.add_row("[red]duplicates", f"{about['n_duplicates']:,} event ids that the user had just had, left out")
     if about["n_out_of_order"]:
         table.add_row("[red]out of order", f"{about['n_out_of_order']:,} events; all were sorted by time")
+    for name, words in notes(result):
+        table.add_row(f"[red]{name}", escape(words))
     return table
 
 

@@ -28,6 +28,16 @@ _CODES: Final = (
 )
 """How a validation error of msgspec begins, and its code; the first that fits holds. A test provokes each."""
 
+_FROM_DATES: Final = (
+    "write milliseconds since 1970 UTC, which epoch_ms(time::TIMESTAMP) makes of a date in duckdb, and "
+    "pd.to_datetime(time, utc=True).astype('datetime64[ms, UTC]').astype('int64') in pandas"
+)
+_LISTS: Final = {
+    "category": 'write ["Food", "Dairy"], or Food|Dairy in a cell of a table',
+    "tags": 'write ["chilled", "new"], or chilled|new in a cell of a table',
+    "embedding": "write [0.1, 0.2], or 0.1|0.2 in a cell of a table",
+}
+
 
 class BadRecordError(Exception):
     """A record is not usable.
@@ -115,12 +125,20 @@ def _invalid(what: str, parsed: Any, problem: str) -> BadRecordError:
     found = fields[name]
     if slot is not None and isinstance(found, list) and int(slot) < len(found):
         name, found = f"{name}[{slot}]", found[int(slot)]
-    hint = "; milliseconds are wanted, and this looks like seconds" if code == "bad_time" and _is_in_s(found) else ""
-    return BadRecordError(code, f"{where}: {name} must be {wanted}, got {_kind(found)}{hint}")
+    return BadRecordError(code, f"{where}: {name} must be {wanted}, got {_kind(found)}{_hint(name, code, found)}")
 
 
-def _is_in_s(found: Any) -> bool:
-    return isinstance(found, int) and FIRST_TIME_MS // 1_000 <= found < FIRST_TIME_MS // 100
+def _hint(name: str, code: str, found: Any) -> str:
+    """Return what to do about a field that is often written in another way; empty for all others."""
+    if code == "bad_time" and isinstance(found, int) and found < FIRST_TIME_MS:
+        if FIRST_TIME_MS // 1_000 <= found < FIRST_TIME_MS // 100:
+            return "; milliseconds are wanted, and this looks like seconds"
+        return f"; {FIRST_TIME_MS} is the beginning of the year 2000 in milliseconds since 1970 UTC"
+    if name == "event_time_ms" and isinstance(found, str):
+        return "; write it without quotes" if found.isdecimal() else f"; {_FROM_DATES}"
+    if code == "wrong_type" and isinstance(found, str):
+        return f"; {_LISTS[name]}" if name in _LISTS else ""
+    return ""
 
 
 def _wanted(problem: str) -> str:

@@ -54,7 +54,9 @@ def _paths(settings: Settings) -> dict[str, Any]:
                 "operationId": "recommendations",
                 "summary": "What to show a user now",
                 "description": "The newest slate, from the worker that owns the user. With `fallback=popular` the "
-                "answer is the most popular items where there is no slate.",
+                "answer is the most popular items where there is no slate. A slate from the topic (`source` is "
+                "`published`) stays as it was published until the user's next event: an item that was withdrawn or "
+                "became unavailable since is still in it, so check what is available when you show it.",
                 "parameters": [
                     user,
                     {

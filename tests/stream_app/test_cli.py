@@ -8,6 +8,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
+from typer.testing import CliRunner
 
 from stream_app.cli import CommandError
 from stream_app.cli.main import app
@@ -150,6 +151,9 @@ def test_a_dotenv_that_cannot_be_read_is_named(app_settings: Settings, tmp_path:
         (("inspect", "user", "\udcff"), "ID \\udcff: not UTF-8"),
         (("watch", "--user", "\udcff"), "--user \\udcff: not UTF-8"),
         (("inspect", "totals", "extra"), "takes no ID, got 'extra'; say"),
+        (("inspect", "totals", "-5", "--json"), "takes no ID, got '-5'; say"),
+        (("inspect", "--json", "totals", "--", "-5"), "takes no ID, got '-5'; say"),
+        (("inspect", "totals", "--", "--json"), "takes no ID, got '--json'; say"),
         (("demo", "--rate", "inf"), "--rate must be a finite number, got inf"),
         (("demo", "--duration", "inf"), "--duration must be a finite number, got inf; leave it out"),
     ],
@@ -159,6 +163,27 @@ def test_arguments_without_a_meaning_are_refused(arguments: tuple[str, ...], wor
     with pytest.raises(CommandError) as raised:
         app(arguments, standalone_mode=False)
     assert words in str(raised.value)
+
+
+def test_a_misspelt_option_is_no_id() -> None:
+    """Ids may begin with a dash, options with two are options."""
+    done = CliRunner().invoke(app, ["inspect", "user", "--jsn"])
+    assert done.exit_code == 2
+    assert "No such option: --jsn" in done.output
+
+
+@pytest.mark.parametrize(
+    "arguments", [("evaluate", "events.jsonl", "--catalog", "catalog.jsonl"), ("dataset", "synthetic")]
+)
+def test_an_empty_name_is_no_folder(
+    arguments: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A variable of a script that is not set does not write into the working directory."""
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(app, [*arguments, "--out", ""], env={"COLUMNS": "200"})
+    assert done.exit_code == 2
+    assert "'--out': an empty name is no folder; give a folder, or . for this one" in done.output
+    assert not list(tmp_path.iterdir())
 
 
 def test_missing_file_is_named(app_settings: Settings, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
 import json
 from datetime import UTC, datetime
@@ -57,11 +58,14 @@ def test_blank_lines_line_ends_and_a_byte_order_mark_are_no_records(tmp_path: Pa
     suffix=st.sampled_from([".jsonl", ".jsonl.gz", ".jsonl.zst"]),
 )
 def test_no_line_is_ever_lost(tmp_path_factory: pytest.TempPathFactory, lines: list[bytes], suffix: str) -> None:
-    """Whatever bytes the lines hold, all of them come out in their order, unless the file begins like an archive."""
+    """Whatever bytes the lines hold, all come out in their order, unless the file begins as an archive or array."""
     lines = [line for line in lines if not line.startswith(b"\xef\xbb\xbf")]
     path = written(tmp_path_factory.mktemp("lines") / f"events{suffix}", b"".join(line + b"\n" for line in lines))
     if suffix == ".jsonl" and lines and lines[0].startswith(ARCHIVES):
         with pytest.raises(ReadingError, match="rename it to"):
+            list(read_records(path))
+    elif lines and lines[0].startswith(b"[") and lines[0][1:].lstrip()[:1] in {b"", b"{"}:
+        with pytest.raises(ReadingError, match="one JSON array"):
             list(read_records(path))
     else:
         assert list(read_records(path)) == lines
@@ -135,11 +139,28 @@ def test_a_table_without_a_needed_column_is_refused(tmp_path: Path) -> None:
         list(records)
 
 
-def test_a_json_array_names_the_way_to_lines(tmp_path: Path) -> None:
-    """A .json file that is one array is refused with the command that converts it."""
-    path = written(tmp_path / "events.json", b"[\n" + LINES[0] + b"]\n")
-    with pytest.raises(ReadingError, match=r"events\.json:1: .*jq"):
+@pytest.mark.parametrize("name", ["events.json", "events.jsonl", "events.ndjson.gz"])
+@pytest.mark.parametrize("content", [b"[\n" + LINES[0] + b"]\n", b"\xef\xbb\xbf\n [" + LINES[0] + b"]", b"[{}]"])
+def test_a_json_array_names_the_way_to_lines(tmp_path: Path, name: str, content: bytes) -> None:
+    """A file that is one array, whatever its name, is refused with the command that converts it."""
+    path = written(tmp_path / name, content)
+    with pytest.raises(ReadingError, match=rf"{name}:[12]: .*jq"):
         list(read_records(path))
+
+
+def test_a_line_that_is_an_array_is_a_bad_record_like_others(tmp_path: Path) -> None:
+    """Lines follow it: the worker rejects it, and it does not keep the others back."""
+    path = written(tmp_path / "events.jsonl", b"[7]\n" + LINES[0])
+    assert list(read_records(path)) == [b"[7]", LINES[0]]
+
+
+def test_a_folder_names_the_way_to_one_file(tmp_path: Path) -> None:
+    """Spark writes a folder of parts, which may be called like a file: the error says how to make one of them."""
+    for name in ("events", "events.parquet"):
+        (tmp_path / name).mkdir()
+        wanted = rf"{name}: this is a folder; give one file.*COPY \(FROM '.*{name}/\*\.parquet'\) TO"
+        with pytest.raises(ReadingError, match=wanted):
+            RecordFile(tmp_path / name)
 
 
 def test_csv_cells_are_converted_by_their_column(tmp_path: Path) -> None:
@@ -268,17 +289,20 @@ def test_decimals_keep_their_digits(tmp_path: Path) -> None:
 
 def test_whole_numbers_may_have_a_point(tmp_path: Path) -> None:
     """A table with gaps has floats in its columns of whole numbers, in either format; others are left as they are."""
+    at_ms = 1_704_067_200_000
     expected = [
-        {"item_id": "a", "n_sold": 12, "event_time_ms": 1_704_067_200_000, "position": 1, "price": 2.0},
+        {"item_id": "a", "n_sold": 12, "event_time_ms": at_ms, "listed_ms": at_ms, "position": 1, "price": 2.0},
         {"item_id": "b", "n_sold": 1.5},
     ]
     (tmp_path / "t.csv").write_text(
-        "item_id,n_sold,event_time_ms,position,price\na,12.0,1704067200000.0,1.0,2.0\nb,1.5,,,\n"
+        "item_id,n_sold,event_time_ms,listed_ms,position,price\n"
+        "a,12.0,1704067200000.0,1704067200000.0,1.0,2.0\nb,1.5,,,,\n"
     )
     columns = {
         "item_id": ["a", "b"],
         "n_sold": [12.0, 1.5],
-        "event_time_ms": [1_704_067_200_000.0, None],
+        "event_time_ms": [float(at_ms), None],
+        "listed_ms": [float(at_ms), None],
         "position": [1.0, None],
         "price": [2.0, None],
     }
@@ -286,7 +310,57 @@ def test_whole_numbers_may_have_a_point(tmp_path: Path) -> None:
     for name in ("t.csv", "t.parquet"):
         rows = list(read_records(tmp_path / name))
         assert rows == expected
-        assert [type(value) for value in rows[0].values()] == [str, int, int, int, float]
+        assert [type(value) for value in rows[0].values()] == [str, int, int, int, int, float]
+
+
+def test_ids_of_a_column_with_gaps_are_whole_numbers(tmp_path: Path) -> None:
+    """Integer ids that pandas wrote as floats are integers again, in either format; other text stays."""
+    (tmp_path / "t.csv").write_text(
+        "event_id,user_id,item_id,session_id,title\n1.0,-7.0,1000.0,0.0,2.0\na1.0,1.50,007.0,1.0.0,x\n"
+    )
+    pq.write_table(pa.table({"event_id": [1.0], "user_id": [-7.0], "item_id": [1000.0]}), tmp_path / "t.parquet")
+    rows = list(read_records(tmp_path / "t.csv"))
+    assert rows == [
+        {"event_id": "1", "user_id": "-7", "item_id": "1000", "session_id": "0", "title": "2.0"},
+        {"event_id": "a1.0", "user_id": "1.50", "item_id": "007.0", "session_id": "1.0.0", "title": "x"},
+    ]
+    (row,) = read_records(tmp_path / "t.parquet")
+    assert row == {name: rows[0][name] for name in row}
+
+
+def test_lists_as_text_are_read_alike_in_both_formats(tmp_path: Path) -> None:
+    """Parquet may hold a path as text, as CSV must; what is no list in either of its forms stays text."""
+    columns = {
+        "item_id": ["a", "b", "c", "d"],
+        "category": ["Food|Dairy", '["Food","Dairy"]', "['Food', 'Dairy']", ""],
+        "tags": ["new|chilled", "", "new", "[1"],
+        "embedding": ["0.5|1", "[0.5, 1]", "", "x"],
+    }
+    with (tmp_path / "t.csv").open("w") as file:
+        csv.writer(file).writerows([columns, *zip(*columns.values(), strict=True)])
+    pq.write_table(pa.table(columns), tmp_path / "t.parquet")
+    rows = list(read_records(tmp_path / "t.parquet"))
+    assert rows == [
+        {"item_id": "a", "category": ["Food", "Dairy"], "tags": ["new", "chilled"], "embedding": [0.5, 1]},
+        {"item_id": "b", "category": ["Food", "Dairy"], "embedding": [0.5, 1]},
+        {"item_id": "c", "category": "['Food', 'Dairy']", "tags": ["new"]},
+        {"item_id": "d", "tags": "[1", "embedding": ["x"]},
+    ]
+    assert list(read_records(tmp_path / "t.csv")) == rows
+
+
+def test_dates_are_midnight_utc_where_a_time_is_wanted(tmp_path: Path) -> None:
+    """Of a day nothing else is known; other columns of dates stay what they are."""
+    path = tmp_path / "events.parquet"
+    day = datetime(2020, 9, 13, tzinfo=UTC)
+    days = pa.array([day.date(), None])
+    table = pa.table({"event_time_ms": days, "listed_ms": days.cast(pa.date64()), "day": days, "user_id": ["u", "v"]})
+    pq.write_table(table, path)
+    time_ms = int(day.timestamp() * 1_000)
+    assert list(read_records(path)) == [
+        {"event_time_ms": time_ms, "listed_ms": time_ms, "day": day.date(), "user_id": "u"},
+        {"user_id": "v"},
+    ]
 
 
 def test_text_that_is_no_utf8_is_an_error(tmp_path: Path) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -24,6 +26,35 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MODELS = ("popularity", "crossaisle", "biased-mf", "personal-frequency")
+INTERRUPTED = """
+import os
+import signal
+from stream_app.cli.main import main
+from stream_app.evaluation import files
+from stream_app.evaluation.beside import Beside
+
+class Interrupted(Beside):
+    def __enter__(self):
+        entered = super().__enter__()
+        print(self._process.pid, flush=True)
+        try:
+            if WHEN == "it works":
+                self._take()
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+            os.killpg(0, signal.SIGINT)
+            self._take()  # it goes on, or this is an error
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        except BaseException:
+            self.__exit__()
+            raise
+        return entered
+
+if __name__ == "__main__":
+    files.LEAST_BESIDE = 0
+    files.Beside = Interrupted
+    main()
+"""
+"""The command, which sends itself the signal of Ctrl-C as a terminal does: to all processes of its group."""
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +125,28 @@ def test_ctrl_c_is_for_the_first_process(shop: Path, tmp_path: Path) -> None:
         assert process.pid is not None
         os.kill(process.pid, signal.SIGINT)
         assert beside.outcome(lambda _: os.kill(process.pid or 0, signal.SIGINT)).tallies.keys() == {"popularity"}
+
+
+@pytest.mark.parametrize("when", ["it begins", "it works"])
+def test_ctrl_c_at_the_command(shop: Path, tmp_path: Path, when: str) -> None:
+    """No traceback of either process, none of them stays, and the files of an earlier run are as they were."""
+    out = tmp_path / "out"
+    out.mkdir()
+    earlier = {name: name.encode() for name in ("metrics.json", "slates.jsonl", "slates.popularity.jsonl")}
+    for name, content in earlier.items():
+        (out / name).write_bytes(content)
+    script = tmp_path / "interrupted.py"
+    script.write_text(INTERRUPTED.replace("WHEN", repr(when)))
+    command = ["evaluate", str(shop / "events.jsonl"), "--catalog", str(shop / "catalog.jsonl"), "--out", str(out)]
+    run = subprocess.run(
+        [sys.executable, script, *command], capture_output=True, text=True, start_new_session=True, check=False
+    )
+    assert run.returncode == 130, run.stderr
+    assert "Traceback" not in run.stderr
+    assert "models-beside" not in run.stderr
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(run.stdout), 0)
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == earlier
 
 
 def test_no_process_stays_behind(shop: Path, tmp_path: Path) -> None:

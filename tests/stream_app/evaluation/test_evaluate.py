@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import math
 import random
@@ -16,14 +17,14 @@ from typer.testing import CliRunner
 from stream_app.cli.main import app
 from stream_app.evaluation import files
 from stream_app.evaluation.files import Request, evaluate_files
+from stream_app.evaluation.notes import NO_CROSSING
 from stream_app.evaluation.replay import ReplayModel
 from stream_app.evaluation.source import EvaluationError, read_catalog, read_events
-from stream_app.evaluation.table import NO_CROSSING
 from stream_app.records import Event
 from stream_app.settings import MAX_SEED, Settings
 from stream_app.synthetic.files import write_synthetic
 from stream_app.synthetic.params import KINDS, with_sizes
-from tests.stream_app.evaluation.files_of import NOW_MS, event, write_catalog, write_lines
+from tests.stream_app.evaluation.files_of import NOW_MS, START_MS, event, write_catalog, write_lines
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -391,6 +392,29 @@ def test_errors_name_the_remedy(arguments: list[str], message: str, shop: Path, 
     assert message in str(done.exception)
 
 
+def test_nothing_to_score_names_why(tmp_path: Path) -> None:
+    """No positive at all, none after the warm-up, or none among every k-th event: each has its own remedy."""
+    viewed = [event(k, "u", f"i{k % 5}", type="view") for k in range(20)]
+    disliked = [event(k, "u", "i1", type="rating", value=3) for k in range(20, 23)]
+    write_catalog(tmp_path / "catalog.jsonl", 5, 5)
+    for events, plan, message in (
+        ([*viewed, *disliked], {}, r"23 events .*nor before it \(rating 3, view 20\).*add such events"),
+        (
+            [event(99, "u", "i0", event_time_ms=START_MS), *viewed],
+            {},
+            "favorite or rating of 4 and more; use a smaller --w",
+        ),
+        (
+            [*viewed, event(30, "u", "i0")],
+            {"score_every": 9},
+            r"--score-every 9 leaves out all that could be.*\(1\); use a smaller",
+        ),
+    ):
+        write_lines(tmp_path / "events.jsonl", events)
+        with pytest.raises(EvaluationError, match=message):
+            evaluate_files(request_of(tmp_path, tmp_path / "out", ("popularity",), **plan), Settings())
+
+
 def test_vectors_of_several_lengths_are_counted(shop: Path, tmp_path: Path) -> None:
     """Vectors of one model are no news; where lengths differ, table and metrics say how many items have which."""
     lines = [json.loads(line) for line in (shop / "catalog.jsonl").read_text().splitlines()]
@@ -404,6 +428,65 @@ def test_vectors_of_several_lengths_are_counted(shop: Path, tmp_path: Path) -> N
         told = json.loads((tmp_path / name / "metrics.json").read_text())["input"]["embeddings"]
         assert told == ({"3": 300} if name == "one" else {"3": 200, "5": 100})
         assert ("200 items with 3 components, 100 items with 5 components" in result.output) is (name == "two")
+
+
+def told_of(folder: Path, events: list[dict[str, Any]], *models: str) -> tuple[dict[str, Any], list[str]]:
+    """Evaluate events with the folder's catalogue; return ``metrics.json``, and the words of table and report."""
+    write_lines(folder / "events.jsonl", events)
+    command = ["evaluate", str(folder / "events.jsonl"), "--catalog", str(folder / "catalog.jsonl")]
+    chosen = [word for name in models for word in ("--model", name)]
+    done = CliRunner().invoke(app, [*command, "--out", str(folder / "out"), *chosen])
+    assert done.exit_code == 0, done.output
+    report = html.unescape((folder / "out" / "report.html").read_text())
+    return json.loads((folder / "out" / "metrics.json").read_text()), [" ".join(done.stdout.split()), report]
+
+
+def test_a_catalogue_of_other_items_is_told_as_the_cause(tmp_path: Path) -> None:
+    """Ids that pandas wrote with a point: their number, both forms and the remedy, and nothing about categories."""
+    entries = [{"item_id": f"{k}", "category": ["shop", f"c{k % 5}"]} for k in (7, 1_000, 1_001)]
+    write_lines(tmp_path / "catalog.jsonl", entries)
+    bought = [event(k, "u", f"{998 + k % 4}.0") for k in range(40)]
+    result, told = told_of(tmp_path, [event(99, "u", "7", type="impression"), *bought], "popularity")
+    about = result["input"]
+    assert (about["n_items_with_events"], about["n_items_listed"]) == (4, 0)
+    assert (about["n_events_of_items"], about["n_events_listed"]) == (40, 0)
+    assert about["unlisted_example"] == {"events": "1000.0", "catalog": "1000"}
+    for words in told:
+        assert "0 of the 4 items of the events, 0 of 40 events" in words
+        assert "it lists none of the 4 items of the events" in words
+        assert "'1000.0' in the events, '1000' in the catalogue. Write item ids alike in both files" in words
+        assert NO_CROSSING not in words
+
+
+@pytest.mark.parametrize(("n_listed", "is_told"), [(4, True), (5, False), (10, False)])
+def test_a_catalogue_that_lists_few_of_the_items_is_told(tmp_path: Path, n_listed: int, is_told: bool) -> None:
+    """From less than half on, with an example; how many it is stands there always."""
+    write_catalog(tmp_path / "catalog.jsonl", n_listed, n_listed)
+    events = [event(k, f"u{k % 3}", f"i{k % 10}") for k in range(60)]
+    result, told = told_of(tmp_path, events, "popularity")
+    assert result["input"]["unlisted_example"] == ({"events": "i4", "catalog": "i0"} if is_told else None)
+    for words in told:
+        assert f"{n_listed} of the 10 items of the events, {6 * n_listed} of 60 events" in words
+        assert ("O counts them as misses" in words) is is_told
+        assert ("'i4' in the events, 'i0' in the catalogue" in words) is is_told
+
+
+def test_overlapping_sessions_are_told(tmp_path: Path) -> None:
+    """The product keeps one session per user: how many lists that concerns, and why; none where sessions follow."""
+    write_catalog(tmp_path / "catalog.jsonl", 12, 6)
+    for width in (2, 20):  # how many of a user's events lie between two changes of the session
+        sessions = [f"s{k % 2}" if width == 2 else f"s{k // width}" for k in range(200)]
+        events = [event(k, "u", f"i{k * 7 % 12}", session_id=sessions[k]) for k in range(200)]
+        result, told = told_of(tmp_path, events, "crossaisle", "popularity")
+        misplaced = result["models"]["crossaisle"]["misplaced"]
+        assert result["models"]["popularity"]["misplaced"] == 0
+        assert (misplaced > 0) is (width == 2)
+        n_lists = 4 * result["scored"]["n"]
+        for words in told:
+            counts = f"{misplaced:,} of {n_lists:,} lists of crossaisle ({misplaced / n_lists:.2%})"
+            assert (counts in words) is (width == 2)
+            assert ("sessions of a user that overlap, or events without a session" in words) is (width == 2)
+            assert "lists of popularity" not in words
 
 
 def test_json_is_one_line(shop: Path, tmp_path: Path) -> None:

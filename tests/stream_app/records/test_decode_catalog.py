@@ -36,6 +36,13 @@ BAD = {
     "no item_id": (entry_record(item_id=...), "missing_field", "catalogue entry: the field item_id is missing"),
     "no category": (entry_record(category=...), "missing_field", "catalogue entry 'cheese': the field category"),
     "category as text": (entry_record(category="GROCERY"), "wrong_type", "category must be array, got 'GROCERY'"),
+    "list of Python": (
+        entry_record(category="['A', 'B']"),
+        "wrong_type",
+        """; write ["Food", "Dairy"], or Food|Dairy in""",
+    ),
+    "tags as text": (entry_record(tags="new"), "wrong_type", '; write ["chilled", "new"], or'),
+    "embedding as text": (entry_record(embedding="0.1"), "wrong_type", "; write [0.1, 0.2], or"),
     "number as level": (entry_record(category=["A", 7]), "wrong_type", "category[1] must be str, got 7"),
     "number as available": (entry_record(available=1), "wrong_type", "available must be bool, got 1"),
     "float as n_sold": (entry_record(n_sold=12.0), "wrong_type", "without point and exponent), got 12.0"),
