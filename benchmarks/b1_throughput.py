@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks.b1_quality import measure_quality
 from benchmarks.cluster import PAST_EAGER, Cluster, cluster, say
+from benchmarks.defaults import DefaultSettings
 from benchmarks.machine import Usage
 from benchmarks.workers import WORKER, Process, admin_of, committed, consumer_of, written
 from operators.load import MAX_LEVEL, STRETCH
@@ -64,7 +65,7 @@ async def measure(*, quick: bool) -> dict[str, Any]:
     """Run all rounds and return medians and ratios."""
     sizes = QUICK if quick else FULL
     rounds: dict[str, list[dict[str, float]]] = {name: [] for name in ORDER}
-    interval_s = Settings().commit_interval_ms / 1000 * STRETCH[MAX_LEVEL]
+    interval_s = DefaultSettings().commit_interval_ms / 1000 * STRETCH[MAX_LEVEL]
     partitions = 0
     for number in range(sizes.n_rounds):
         async with cluster() as home:

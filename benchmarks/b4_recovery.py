@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 
 from benchmarks.cluster import Cluster, cluster, say
+from benchmarks.defaults import DefaultSettings
 from benchmarks.workers import Process, admin_of, committed, consumer_of
 from stream_app.produce import produce_records
 from stream_app.records import Event
@@ -24,7 +25,7 @@ from stream_app.settings import Settings
 
 TITLE = "Recovery: seconds to the first slate after kill -9"
 _TIMEOUT_S = 300.0
-_SESSION_S = Settings().session_timeout_ms / 1000 + 1.0
+_SESSION_S = DefaultSettings().session_timeout_ms / 1000 + 1.0
 """Until the group has noticed that a killed worker is gone; a restart before that waits for it, with any store."""
 _POLL_S = 0.02
 
