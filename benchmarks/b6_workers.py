@@ -29,7 +29,7 @@ _CORES_EACH = 2
 
 async def measure(*, quick: bool) -> dict[str, Any]:
     """Return rate and CPU time per event for each number of workers."""
-    n_events, n_warm, watch_s, counts = (20_000, 400, 2.0, (2,)) if quick else (900_000, PAST_EAGER, 12.0, (1, 2, 4))
+    n_events, n_warm, watch_s, counts = (100_000, 400, 2.0, (2,)) if quick else (900_000, PAST_EAGER, 12.0, (1, 2, 4))
     async with cluster() as home:
         n = await home.fill(n_events)
         found = {str(count): await _contest(home, count, n, n_warm, watch_s) for count in counts}

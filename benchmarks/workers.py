@@ -130,8 +130,12 @@ async def written(consumer: AIOKafkaConsumer, topic: str, partitions: int) -> in
 
 async def owners(admin: AIOKafkaAdminClient, group: str, topic: str) -> int:
     """Return how many members of a group own partitions of a topic; none while it shares them out."""
+    try:
+        described = await admin.describe_consumer_groups([group])
+    except KafkaError:  # as above
+        return 0
     n = 0
-    for response in await admin.describe_consumer_groups([group]):
+    for response in described:
         for error, _name, state, _type, _protocol, members, *_ in response.groups:
             if error == NoError.errno and state == "Stable":
                 n += sum(_owns(assignment, topic) for *_, assignment in members)
