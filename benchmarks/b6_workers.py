@@ -73,7 +73,10 @@ async def _contest(home: Cluster, count: int, n: int, n_warm: int, watch_s: floa
 
 async def _joined(processes: list[Process], n_warm: int, admin: Any, settings: Any) -> None:
     """Wait until the first events are committed and each worker owns partitions of both stages."""
-    groups = ((f"{settings.app_id}.user", settings.topic_events), (f"{settings.app_id}.item", settings.topic_item_updates))
+    groups = (
+        (f"{settings.app_id}.user", settings.topic_events),
+        (f"{settings.app_id}.item", settings.topic_item_updates),
+    )
     until_s = time.monotonic() + _JOIN_TIMEOUT_S
     while True:
         for process in processes:
