@@ -56,8 +56,8 @@ CONTESTANTS = {
     "raw": Contestant("aiokafka: read, decode, one slate per event", "raw"),
     "worker": Contestant("this worker", None, is_coalescing=True),
     "quix": Contestant("Quix Streams, state, River", "quix_river"),
-    "quix_processes": Contestant("the same, as many processes as cores", "quix_river", n_processes=_CORES),
-    "quix_coalescing": Contestant("the same, one slate per user and second", "quix_coalescing", is_coalescing=True),
+    "quix_processes": Contestant("Quix Streams, as many processes as cores", "quix_river", n_processes=_CORES),
+    "quix_coalescing": Contestant("Quix Streams, one slate per user and second", "quix_coalescing", is_coalescing=True),
     "faust": Contestant("Faust, table, River", "faust_river"),
 }
 ORDER = tuple(CONTESTANTS)
@@ -122,13 +122,7 @@ async def measure(*, quick: bool) -> dict[str, Any]:
 
 
 def in_turn(number: int, n_rounds: int) -> tuple[str, ...]:
-    """Return the contestants in the order of a round, counted from 0: each begins with another one.
-
-    Examples
-    --------
-    >>> in_turn(0, 3)[0], in_turn(1, 3)[0], in_turn(2, 3)[0]
-    ('raw', 'quix', 'quix_coalescing')
-    """
+    """Return the contestants in the order of a round, counted from 0: each round begins with another one."""
     first = number * len(ORDER) // n_rounds % len(ORDER)
     return ORDER[first:] + ORDER[:first]
 

@@ -30,11 +30,11 @@ async def measure(*, quick: bool) -> dict[str, Any]:
     return {
         "events": n,
         "input_bytes_per_event": sum(len(e.value) for e in events) / n,
-        "by_batch": {str(batch): _bytes(catalog, events, batch) for batch in BATCHES},
+        "by_batch": {str(batch): bytes_with_commits(catalog, events, batch) for batch in BATCHES},
     }
 
 
-def _bytes(catalog: list[ConsumerRecord], events: list[ConsumerRecord], batch: int) -> dict[str, Any]:
+def bytes_with_commits(catalog: list[ConsumerRecord], events: list[ConsumerRecord], batch: int) -> dict[str, Any]:
     """Return the figures with a commit after every ``batch`` events."""
     n = len(events)
     with TemporaryDirectory(prefix="crossaisle-bench-") as folder:
