@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from benchmarks.cluster import purchases, say
+from benchmarks.defaults import DefaultSettings
 from state.ids import hash_id
 from state.memory_store import MemoryPageStore
 from state.pages import Pages
@@ -98,7 +99,7 @@ class PartitionedModel(ReplayModel):
 def measure_quality(n_events: int, *, partitions: int, interval: int, score_every: int = 3) -> dict[str, Any]:
     """Return the hit rates of X and O of both over the same events, and their ratios."""
     events, catalog = purchases(n_events)
-    settings = Settings(hot_rows=10**9)
+    settings = DefaultSettings(hot_rows=10**9)
     entries = read_catalog(catalog, settings)
     log = read_events(events, settings, now_ms=time.time_ns() // 1_000_000, limit=n_events)
     models = [

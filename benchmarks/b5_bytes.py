@@ -1,35 +1,54 @@
-"""B5: bytes of changelog, local store and memory, per event and per row, on real purchases."""
+"""B5: bytes of changelog, local store and memory, per event and per row, on real purchases.
+
+How much is written hangs on how many events a commit holds: a page that several of them change is written once. So the
+same events are learned twice: in commits as large as under a backlog, and in small ones, as at a moderate load.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from benchmarks.cluster import lines, purchases
 from benchmarks.offline import Offline, folder_bytes, records
 
+if TYPE_CHECKING:
+    from aiokafka.structs import ConsumerRecord
+
 TITLE = "Bytes: changelog, local store and memory"
-_BATCH = 2_000
+BATCHES = (2_000, 50)
+"""Events of a commit: what a worker takes at once at most, and few."""
 
 
 async def measure(*, quick: bool) -> dict[str, Any]:
     """Return the figures after learning the events; record batches are counted as they go to the broker."""
     n = 3_000 if quick else 200_000
     events_path, catalog_path = purchases(n)
+    catalog = records("catalog", lines(catalog_path), "item_id")
+    events = records("events", lines(events_path, n), "user_id")
+    return {
+        "events": n,
+        "input_bytes_per_event": sum(len(e.value) for e in events) / n,
+        "by_batch": {str(batch): bytes_with_commits(catalog, events, batch) for batch in BATCHES},
+    }
+
+
+def bytes_with_commits(catalog: list[ConsumerRecord], events: list[ConsumerRecord], batch: int) -> dict[str, Any]:
+    """Return the figures with a commit after every ``batch`` events."""
+    n = len(events)
     with TemporaryDirectory(prefix="crossaisle-bench-") as folder:
         world = Offline(Path(folder))
-        world.replica.apply_catalog(records("catalog", lines(catalog_path), "item_id"))
-        events = records("events", lines(events_path, n), "user_id")
-        for at in range(0, n, _BATCH):
-            world.step(events[at : at + _BATCH])
+        world.replica.apply_catalog(catalog)
+        for at in range(0, n, batch):
+            world.step(events[at : at + batch])
         tables = {"user": world.users.table, "item": world.items.table}
         world.close()
         on_disk = {kind: folder_bytes(world.folder / kind) for kind in tables}
     sizes = world.sizes
     figures: dict[str, Any] = {
-        "events": n,
-        "input_bytes_per_event": sum(len(e.value) for e in events) / n,
+        "batch": batch,
+        "slates_per_event": sizes["slates"] / n,
         "slate_bytes_per_event": sizes["slate_bytes"] / n,
         "item_update_bytes_per_event": sizes["update_bytes"] / n,
     }

@@ -10,22 +10,26 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 import time
 from typing import Any
 
 from benchmarks.cluster import PAST_EAGER, Cluster, cluster, say
 from benchmarks.machine import Usage
-from benchmarks.workers import Process, admin_of, committed
+from benchmarks.workers import Process, admin_of, committed, owners
 
 TITLE = "Workers: events per second of several processes on one machine"
 _POLL_S = 0.25
+_JOIN_TIMEOUT_S = 300.0
+_SETTLE_S = 10.0
+"""Between the moment when all have joined and the measurement: a worker that has got partitions is behind at first."""
 _CORES_EACH = 2
 """Cores of each machine of the modelled cluster."""
 
 
 async def measure(*, quick: bool) -> dict[str, Any]:
     """Return rate and CPU time per event for each number of workers."""
-    n_events, n_warm, watch_s, counts = (20_000, 400, 2.0, (2,)) if quick else (900_000, PAST_EAGER, 12.0, (1, 2, 4))
+    n_events, n_warm, watch_s, counts = (100_000, 400, 2.0, (2,)) if quick else (900_000, PAST_EAGER, 12.0, (1, 2, 4))
     async with cluster() as home:
         n = await home.fill(n_events)
         found = {str(count): await _contest(home, count, n, n_warm, watch_s) for count in counts}
@@ -67,16 +71,35 @@ async def _contest(home: Cluster, count: int, n: int, n_warm: int, watch_s: floa
             process.kill()
 
 
+async def _joined(processes: list[Process], n_warm: int, admin: Any, settings: Any) -> None:
+    """Wait until the first events are committed and each worker owns partitions of both stages."""
+    groups = (
+        (f"{settings.app_id}.user", settings.topic_events),
+        (f"{settings.app_id}.item", settings.topic_item_updates),
+    )
+    until_s = time.monotonic() + _JOIN_TIMEOUT_S
+    while True:
+        for process in processes:
+            process.check()
+        done = await committed(admin, settings)
+        joined = [await owners(admin, group, topic) for group, topic in groups]
+        if done >= n_warm and min(joined) == len(processes):
+            return
+        if time.monotonic() > until_s:
+            sys.exit(
+                f"B6: after {_JOIN_TIMEOUT_S:.0f} s {done:,} of {n_warm:,} events were committed, and of "
+                f"{len(processes)} workers {joined[0]} owned events and {joined[1]} items; see {processes[0].log}"
+            )
+        await asyncio.sleep(_POLL_S)
+
+
 async def _watch(
     processes: list[Process], n: int, n_warm: int, watch_s: float, admin: Any, settings: Any
 ) -> dict[str, float]:
-    """Measure from the moment when every worker has joined and the first events are committed."""
-    settle_s = 10.0 if len(processes) > 1 and watch_s > _POLL_S * 10 else 0.0
-    while await committed(admin, settings) < n_warm:
-        for process in processes:
-            process.check()
-        await asyncio.sleep(_POLL_S)
-    await asyncio.sleep(settle_s)
+    """Measure once the first events are committed and every worker has owned partitions for a while."""
+    await _joined(processes, n_warm, admin, settings)
+    if len(processes) > 1 and watch_s > _POLL_S * 10:
+        await asyncio.sleep(_SETTLE_S)
     began, before = time.monotonic(), await committed(admin, settings)
     cpu_s = sum(Usage.of(p.pid).cpu_s for p in processes)
     done = before

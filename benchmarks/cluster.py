@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from platformdirs import user_cache_path
 
+from benchmarks.defaults import DefaultSettings
 from stream_app.broker import EmbeddedBroker
 from stream_app.broker.ports import free_port
 from stream_app.dataset import CATALOG_FILE, EVENTS_FILE, write_complete_journey
@@ -78,7 +79,7 @@ class Cluster:
         """Return settings of an application of its own, with its own state directory and web port."""
         folder = self.home / app_id
         folder.mkdir(exist_ok=True)
-        return Settings(
+        return DefaultSettings(
             **{
                 "bootstrap_servers": self.broker.bootstrap_servers,
                 "app_id": app_id,

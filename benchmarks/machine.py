@@ -2,6 +2,7 @@
 
 import os
 import platform
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,3 +44,9 @@ class Usage:
         except (OSError, IndexError):
             return cls(0.0, 0.0)
         return cls((int(fields[11]) + int(fields[12])) / _TICKS_PER_S, pages * _PAGE_BYTES / 1e6)
+
+    @classmethod
+    def of_all(cls, pids: Iterable[int]) -> "Usage":
+        """Return the sum over processes."""
+        found = [cls.of(pid) for pid in pids]
+        return cls(sum(one.cpu_s for one in found), sum(one.rss_mb for one in found))

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from aiokafka.structs import ConsumerRecord
 
+from benchmarks.defaults import DefaultSettings
 from state.store import PageStore
 from stream_app.item_stage import ItemProcessor
 from stream_app.packing import pack
 from stream_app.replica import Replica
-from stream_app.settings import Settings
 from stream_app.user_stage import UserProcessor
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ class Offline:
     """
 
     def __init__(self, folder: Path, **settings: Any) -> None:
-        self.settings = Settings(**settings)
+        self.settings = DefaultSettings(**settings)
         self.folder = folder
         self.replica = Replica(self.settings)
         self.user_store, self.item_store = PageStore(folder / "user"), PageStore(folder / "item")

@@ -33,6 +33,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
+from benchmarks.defaults import DefaultSettings
 from benchmarks.offline import record
 from benchmarks.policy_crowd import EXAMINED, N_USERS, PURCHASE_AFTER_CLICK, Crowd
 from operators.policy_posterior import fit
@@ -123,7 +124,7 @@ class Loop:
 
     def __init__(self, contestant: Contestant, seed: int) -> None:
         self.crowd = Crowd(seed)
-        self.settings = Settings(seed=seed, holdout_share=0.0, **contestant.settings)
+        self.settings = DefaultSettings(seed=seed, holdout_share=0.0, **contestant.settings)
         self.contestant = contestant
         self.view = contestant.view(self.settings)
         self.replica = Replica(self.settings)

@@ -11,10 +11,10 @@ from typing import Any
 import msgspec
 
 from benchmarks.cluster import purchases, say
+from benchmarks.defaults import DefaultSettings
 from benchmarks.shops import SHOPS, Records, Shop
 from stream_app.dataset import CATALOG_FILE, EVENTS_FILE, get_wheels, instacart, movielens
 from stream_app.evaluation.files import Request, evaluate_files
-from stream_app.settings import Settings
 
 TITLE = "Quality: hit rates on other kinds of shops"
 BASELINES = ("popularity", "personal-frequency", "co-occurrence")
@@ -45,7 +45,7 @@ def _measure(shop: Shop, *, quick: bool) -> dict[str, Any]:
             warmup=WARMUP,
             score_every=shop.score_every,
         )
-        result = evaluate_files(request, Settings(), lambda _what, _share: None)
+        result = evaluate_files(request, DefaultSettings(), lambda _what, _share: None)
     return {"events": result["input"]["n_events"], "scored": result["scored"]["n"], **_hit_rates(result)}
 
 

@@ -30,32 +30,56 @@ def table(head: list[str], rows: list[list[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
+def _present(figures: dict[str, Any]) -> list[str]:
+    """Return the contestants that were measured: earlier results have fewer."""
+    return [name for name in ORDER if name in figures["contestants"]]
+
+
+def _name(figures: dict[str, Any], name: str) -> str:
+    n_processes = figures.get("processes", {}).get(name, 1)
+    return NAMES[name] if n_processes == 1 else f"{NAMES[name]} ({n_processes})"
+
+
 def _b1(figures: dict[str, Any]) -> str:
-    raw = figures["contestants"]["raw"]["events_per_s"]
+    contestants = figures["contestants"]
+    raw, worker = contestants["raw"], contestants["worker"]
     rows = []
-    for name in ORDER:
-        found = figures["contestants"][name]
-        rate = found["events_per_s"]
+    for name in _present(figures):
+        found = contestants[name]
         rows.append(
             [
-                NAMES[name],
-                f"{rate:,.0f}",
-                f"{rate / raw:.3f}",
+                _name(figures, name),
+                f"{found['events_per_s']:,.0f}",
+                f"{found['events_per_s'] / raw['events_per_s']:.3f}",
+                f"{worker['events_per_s'] / found['events_per_s']:.2f}",
                 f"{found['cpu_us_per_event']:.0f}",
+                f"{found['cpu_us_per_event'] / worker['cpu_us_per_event']:.2f}",
+                f"{found['cpu_us_per_event'] * found['events_per_s'] / 1e6:.2f}",
                 f"{found['rss_mb']:.0f}",
                 f"{found['slates_per_event']:.2f}",
             ]
         )
-    head = ["", "events/s", "share of the limit", "CPU µs per event", "MB", "slates per event"]
-    quality = _quality(figures.get("quality", {}))
+    head = ["", "events/s", "share of the limit", "the worker's rate, times this one"]
+    head += ["CPU µs per event", "times the worker's", "cores", "MB", "slates per event"]
     ratios = (
-        f"The worker: {figures['worker_share_of_raw']:.3f} of the limit, {figures['worker_times_faust']:.1f} x Faust "
-        f"with River, {figures['worker_times_quix']:.1f} x Quix Streams with River. Medians of "
-        f"{len(figures['rounds']['raw'])} rounds in which the contestants take turns. During the worker's first "
-        f"events, each of which teaches the rankers: {figures['contestants']['worker']['warm_up_events_per_s']:,.0f} "
-        f"events/s.{quality}"
+        f"The worker: {figures['worker_share_of_raw']:.3f} of the limit; by events per second {_times(figures)}; by "
+        f"CPU time per event {_times_cpu(contestants)}. Medians of {len(figures['rounds']['raw'])} rounds in which the "
+        "contestants take turns. During the worker's first events, each of which teaches the rankers: "
+        f"{worker['warm_up_events_per_s']:,.0f} events/s.{_quality(figures.get('quality', {}))}"
     )
     return f"{table(head, rows)}\n\n{ratios}\n\n![B1](performance/B1.svg)"
+
+
+def _times(figures: dict[str, Any]) -> str:
+    faust, quix = figures["worker_times_faust"], figures["worker_times_quix"]
+    return f"{faust:.1f} x Faust with River, {quix:.1f} x Quix Streams with River"
+
+
+def _times_cpu(contestants: dict[str, Any]) -> str:
+    faust, quix = (
+        contestants[name]["cpu_us_per_event"] / contestants["worker"]["cpu_us_per_event"] for name in ("faust", "quix")
+    )
+    return f"Faust takes {faust:.1f} times as much, Quix Streams {quix:.1f} times"
 
 
 def _quality(figures: dict[str, Any]) -> str:
@@ -89,33 +113,83 @@ def _b2(figures: dict[str, Any]) -> str:
     return f"{table(['', 'p50 ms', 'p99 ms', 'p99.9 ms'], rows)}\n\n{note}"
 
 
+TIMES_OF_B3 = {
+    "us_per_event": "CPU µs per event, one thread",
+    "process_us_per_event": "all threads",
+    "wall_us_per_event": "µs by the clock",
+}
+"""The times that B3 takes, and how they are headed; earlier results have the first one only."""
+
+
 def _b3(figures: dict[str, Any]) -> str:
-    rows = [
-        [f"{p['users']:,} users, {p['items']:,} items", f"{p['us_per_event']:.0f}",
-         f"{p['user_memory_bytes_per_row_in_use']:,.0f}", f"{p['user_store_bytes_per_user']:,.0f}",
-         f"{p['replica_memory_bytes_per_item']:,.0f}"]
-        for p in (*figures["users"], *figures["items"])
-    ]  # fmt: skip
-    head = ["", "CPU µs per event", "memory per user, bytes", "store per user, bytes", "memory per item, bytes"]
-    note = (
-        f"`hot_rows` {figures['hot_rows']:,}. Largest against 10⁴: users {figures['users_ratio']:.2f} times, "
-        f"items {figures['items_ratio']:.2f} times."
+    points = [*figures["users"], *figures["items"]]
+    keys = [key for key in TIMES_OF_B3 if all(key in point for point in points)]
+    evicted = "items_evicted_per_event" in points[0]
+    rows = []
+    for point in points:
+        name = f"{point['users']:,} users, {point['items']:,} items"
+        more = [f"{point['user_memory_bytes_per_row_in_use']:,.0f}", f"{point['user_store_bytes_per_user']:,.0f}"]
+        more += [f"{point['replica_memory_bytes_per_item']:,.0f}"]
+        rows.append([name, *_times_and_evictions(point, keys, evicted=evicted), *more])
+        if "skewed" in point:
+            skewed = _times_and_evictions(point["skewed"], keys, evicted=evicted)
+            rows.append([f"{name}, few of them asked for often", *skewed, "", "", ""])
+    head = ["", *(TIMES_OF_B3[key] for key in keys)]
+    head += ["users evicted per event", "items evicted per event"] if evicted else []
+    head += ["memory per user, bytes", "store per user, bytes", "memory per item, bytes"]
+    ratios = "; ".join(
+        f"{kind} {figures[f'{kind}_ratio']:.2f} times by CPU time of one thread"
+        + "".join(
+            f", {figures[f'{kind}_{name}']:.2f} {text}"
+            for name, text in (("process_ratio", "of all threads"), ("wall_ratio", "by the clock"))
+            if f"{kind}_{name}" in figures
+        )
+        for kind in ("users", "items")
     )
+    note = f"`hot_rows` {figures['hot_rows']:,}. Largest against 10⁴: {ratios}."
     return f"{table(head, rows)}\n\n{note}\n\n![B3](performance/B3.svg)"
+
+
+def _times_and_evictions(found: dict[str, Any], keys: list[str], *, evicted: bool) -> list[str]:
+    gone = [f"{found[f'{kind}_evicted_per_event']:.2f}" for kind in ("users", "items")] if evicted else []
+    return [*(f"{found[key]:.0f}" for key in keys), *gone]
+
+
+def _b4(figures: dict[str, Any]) -> str:
+    """Return the figures; earlier results counted every record of the changelogs, and called them records."""
+    old, new = (f"empty_beyond_start_s_per_million_{what}" for what in ("records", "changelog_records"))
+    return _flat({new if key == old else key: value for key, value in figures.items()})
+
+
+def _b5(figures: dict[str, Any]) -> str:
+    """Return a column for each size of commits; earlier results are of commits of 2,000 events."""
+    columns = figures.get("by_batch")
+    if columns is None:
+        return f"{_flat(figures)}\n\nCommits of 2,000 events."
+    common = {key: value for key, value in figures.items() if key != "by_batch"}
+    rows = [[name, *[value] * len(columns)] for name, value in _lines_of(common)]
+    of = [dict(_lines_of({key: value for key, value in found.items() if key != "batch"})) for found in columns.values()]
+    rows += [[name, *(column[name] for column in of)] for name in of[0]]
+    return table(["", *(f"commits of {found['batch']:,} events" for found in columns.values())], rows)
 
 
 def _number(value: float) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:,.2f}"
 
 
-def _flat(figures: dict[str, Any]) -> str:
-    rows = []
+def _lines_of(figures: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return names and values, those of parts under the part's name."""
+    found: list[tuple[str, str]] = []
     for name, value in figures.items():
         if isinstance(value, dict):
-            rows += [[f"{name}: {key.replace('_', ' ')}", _number(number)] for key, number in value.items()]
+            found += [(f"{name}: {key.replace('_', ' ')}", _number(number)) for key, number in value.items()]
         else:
-            rows.append([name.replace("_", " "), _number(value)])
-    return table(["", "figure"], rows)
+            found.append((name.replace("_", " "), _number(value)))
+    return found
+
+
+def _flat(figures: dict[str, Any]) -> str:
+    return table(["", "figure"], [[name, value] for name, value in _lines_of(figures)])
 
 
 def _b6(figures: dict[str, Any]) -> str:
@@ -145,7 +219,7 @@ def _b7(figures: dict[str, Any]) -> str:
     return f"{table(['', 'µs per event', 'µs per slate'], rows)}\n\n{note}\n\n![B7](performance/B7.svg)"
 
 
-RENDER = {"B1": _b1, "B2": _b2, "B3": _b3, "B4": _flat, "B5": _flat, "B6": _b6, "B7": _b7}
+RENDER = {"B1": _b1, "B2": _b2, "B3": _b3, "B4": _b4, "B5": _b5, "B6": _b6, "B7": _b7}
 
 
 def _bars(path: Path, names: list[str], values: list[float], unit: str, *, log: bool = False) -> None:
@@ -163,7 +237,10 @@ def _lines(path: Path, figures: dict[str, Any]) -> None:
     figure, axes = plt.subplots(figsize=(8, 3.5))
     for kind in ("users", "items"):
         points = figures[kind]
-        axes.plot([p[kind] for p in points], [p["us_per_event"] for p in points], marker="o", label=kind)
+        for key, what, style in (("us_per_event", "one thread", "-"), ("process_us_per_event", "all threads", "--")):
+            if all(key in point for point in points):
+                values = [p[key] for p in points]
+                axes.plot([p[kind] for p in points], values, style, marker="o", label=f"{kind}, {what}")
     axes.set_xscale("log")
     axes.set_ylim(bottom=0)
     axes.set_xlabel("users or items")
@@ -179,8 +256,9 @@ def plot(scenario: str, figures: dict[str, Any]) -> None:
     PLOTS.mkdir(exist_ok=True)
     path = PLOTS / f"{scenario}.svg"
     if scenario == "B1":
-        rates = [figures["contestants"][name]["events_per_s"] for name in ORDER]
-        _bars(path, [NAMES[name] for name in ORDER], rates, "events per second, logarithmic", log=True)
+        names = _present(figures)
+        rates = [figures["contestants"][name]["events_per_s"] for name in names]
+        _bars(path, [_name(figures, name) for name in names], rates, "events per second, logarithmic", log=True)
     elif scenario == "B3":
         _lines(path, figures)
     elif scenario == "B7":
