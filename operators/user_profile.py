@@ -97,8 +97,12 @@ def is_duplicate(users: Users, u: int, event_hash: np.uint64) -> bool:
 
 
 VISIT_S = 1_800
-"""An event of another session that is so much older than the user's newest one belongs to an earlier session; one
-without a session that is no more than so much newer belongs to the present one."""
+"""An event without a session that is no more than so much newer than the user's newest one belongs to their session."""
+LATE_S = 3_600
+"""An event of another session that is so much older than the user's newest one belongs to an earlier session.
+
+As far ahead as a device's clock may be by default: it must not make those of others late.
+"""
 
 
 @kernel
@@ -119,7 +123,7 @@ def enter_session(users: Users, u: int, session: np.uint64, t_s: int, gap_s: int
         header.session = session
         return True
     is_other = session != header.session
-    if is_other and t_s + VISIT_S < header.last_s:
+    if is_other and t_s + LATE_S < header.last_s:
         return False
     if session == np.uint64(0) and is_other:
         if t_s <= header.last_s + VISIT_S:
