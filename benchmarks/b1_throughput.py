@@ -36,7 +36,7 @@ from stream_app.settings import Settings
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-TITLE = "Throughput: events per second of one process"
+TITLE = "Throughput: events per second and CPU time of an event"
 _CORES = os.cpu_count() or 1
 
 

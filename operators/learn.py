@@ -103,7 +103,7 @@ def learn_batch(
                 e, as_of_s, users, entities, globals_, pool, work, acc, params, slate, choice, draws, at, lists
             )
         elif e.weight < 0.0:
-            is_present = enter_session(users, e.user, e.session, e.t_s, params.session_gap_s)
+            is_present = enter_session(users, e.user, e.session, e.t_s, params.session_gap_s, params.late_s)
             dislike_item(users, e.user, e.row, e.t_s)
             if is_present:
                 add_context(users, e.user, e.row, e.t_s)
@@ -130,7 +130,7 @@ def _learn_interaction(
 ) -> tuple[float, float]:
     u = e.user
     header = users.headers[u]
-    is_present = enter_session(users, u, e.session, e.t_s, params.session_gap_s)
+    is_present = enter_session(users, u, e.session, e.t_s, params.session_gap_s, params.late_s)
     now_s = int(max(header.last_s, e.t_s))
     loss_auc = _learn_ranking(
         e, now_s, users, entities, globals_, pool, work, acc, params, slate, choice, draws, at, lists

@@ -20,9 +20,9 @@ MAX_ITEMS = 512
 MAX_CATEGORIES = 256
 """Categories kept per user."""
 MAX_CONTEXT = 256
+"""Items of one session kept per user."""
 N_SHARED_CATEGORIES = 128
 """Categories that are candidates for everybody: the most popular ones, or all, where there are no more."""
-"""Items of one session kept per user."""
 MAX_NEIGHBOURS = 64
 """Co-occurring entities kept per entity."""
 MAX_BITS = 64
@@ -73,6 +73,9 @@ class LearnParams(NamedTuple):
         The first so many events of a partition all teach them.
     session_gap_s
         Events without a session that lie further apart start a new one, in seconds.
+    late_s
+        An event of another session that is so many seconds older than the user's newest one belongs to an earlier one.
+        At least as many as a clock may be ahead: one device must not make the events of another late.
     """
 
     rate: float = 0.1
@@ -84,6 +87,7 @@ class LearnParams(NamedTuple):
     rank_every: int = 3
     n_eager: int = 50_000
     session_gap_s: int = 86_400
+    late_s: int = 3_600
 
 
 class SlateParams(NamedTuple):

@@ -98,15 +98,10 @@ def is_duplicate(users: Users, u: int, event_hash: np.uint64) -> bool:
 
 VISIT_S = 1_800
 """An event without a session that is no more than so much newer than the user's newest one belongs to their session."""
-LATE_S = 3_600
-"""An event of another session that is so much older than the user's newest one belongs to an earlier session.
-
-As far ahead as a device's clock may be by default: it must not make those of others late.
-"""
 
 
 @kernel
-def enter_session(users: Users, u: int, session: np.uint64, t_s: int, gap_s: int) -> bool:
+def enter_session(users: Users, u: int, session: np.uint64, t_s: int, gap_s: int, late_s: int) -> bool:
     """Start a new session (context forgotten, serial up) when the event belongs to a later one.
 
     Some shops name the session of purchases only. So an event without one does not end the session that the user is
@@ -123,10 +118,10 @@ def enter_session(users: Users, u: int, session: np.uint64, t_s: int, gap_s: int
         header.session = session
         return True
     is_other = session != header.session
-    if is_other and t_s + LATE_S < header.last_s:
+    if is_other and t_s + late_s < header.last_s:
         return False
     if session == np.uint64(0) and is_other:
-        if t_s <= header.last_s + VISIT_S:
+        if t_s <= header.last_s + min(VISIT_S, gap_s):
             return True
         if t_s <= header.last_s + gap_s:
             _keep_latest(users, u)
@@ -142,21 +137,36 @@ def enter_session(users: Users, u: int, session: np.uint64, t_s: int, gap_s: int
 
 @inner_kernel
 def _keep_latest(users: Users, u: int) -> None:
-    """Forget all items of the context but the latest ones, as many as there are without a session."""
+    """Forget all items of the context but the latest ones, as many as there are without a session, oldest first."""
     header = users.headers[u]
-    n = header.n_context
-    if n <= SESSIONLESS_CONTEXT:
-        return
-    first = users.context[header.heads[USER_CONTEXT]]
-    for k in range(SESSIONLESS_CONTEXT):
-        at = header.heads[USER_CONTEXT]
-        place = n - SESSIONLESS_CONTEXT + k
-        for _ in range(place // N_CONTEXT_SLOTS):
-            at = users.context[at].next
-        first.entity[k] = users.context[at].entity[place % N_CONTEXT_SLOTS]
-        first.t_s[k] = users.context[at].t_s[place % N_CONTEXT_SLOTS]
-    first.dirty = 1
-    header.n_context = SESSIONLESS_CONTEXT
+    pages, head = users.context, header.heads[USER_CONTEXT]
+    n = int(header.n_context)
+    kept = min(n, SESSIONLESS_CONTEXT)
+    for k in range(kept):  # the latest of those left goes behind them
+        last, j = _context_place(pages, head, n - 1 - k)
+        best, best_j = last, j
+        for place in range(n - 2 - k, -1, -1):
+            at, i = _context_place(pages, head, place)
+            if pages[at].t_s[i] > pages[best].t_s[best_j]:
+                best, best_j = at, i
+        entity, t_s = pages[best].entity[best_j], pages[best].t_s[best_j]
+        pages[best].entity[best_j], pages[best].t_s[best_j] = pages[last].entity[j], pages[last].t_s[j]
+        pages[last].entity[j], pages[last].t_s[j] = entity, t_s
+        pages[best].dirty = pages[last].dirty = 1
+    for k in range(kept):
+        to, j = _context_place(pages, head, k)
+        at, i = _context_place(pages, head, n - kept + k)
+        pages[to].entity[j], pages[to].t_s[j] = pages[at].entity[i], pages[at].t_s[i]
+        pages[to].dirty = 1
+    header.n_context = kept
+
+
+@inner_kernel
+def _context_place(pages: Rows, head: int, place: int) -> tuple[int, int]:
+    at = head
+    for _ in range(place // N_CONTEXT_SLOTS):
+        at = pages[at].next
+    return at, place % N_CONTEXT_SLOTS
 
 
 @kernel

@@ -9,13 +9,14 @@ has lost track of it.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final
+import time
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from stream_app.lag_records import RecordFinder
 from stream_app.partition_lag import Held
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable
 
     from aiokafka import AIOKafkaConsumer, TopicPartition
 
@@ -27,8 +28,18 @@ PAUSE_S: Final = 1.0
 """So long after the first question; a worker under load commits once a second."""
 
 
+class _Seen(NamedTuple):
+    """An open transaction as it was seen last."""
+
+    offset: int
+    since_s: float
+    """When it was first seen there, or, of those of the first question, the time of its first record."""
+
+
 class HeldFinder:
-    """Remembers the last stable offsets, so that only those which have not moved are looked into.
+    """Remembers what was open, so that how long it has been is not taken from the records' times alone.
+
+    Producers may give records the time of what they tell of: a replay of last year in short transactions holds nothing.
 
     Parameters
     ----------
@@ -36,20 +47,27 @@ class HeldFinder:
         A started consumer that reads committed records; it tells last stable offsets.
     uncommitted
         One that reads all records; it tells the ends of the logs, and is assigned here.
+    clock_s
+        Seconds, from any beginning.
     """
 
-    def __init__(self, committed: AIOKafkaConsumer, uncommitted: AIOKafkaConsumer) -> None:
-        self._committed, self._uncommitted = committed, uncommitted
+    def __init__(
+        self,
+        committed: AIOKafkaConsumer,
+        uncommitted: AIOKafkaConsumer,
+        clock_s: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._committed, self._uncommitted, self._clock_s = committed, uncommitted, clock_s
         self._finder = RecordFinder(uncommitted)
-        self._stable: Mapping[TopicPartition, int] = {}
+        self._seen: dict[TopicPartition, _Seen] | None = None
 
-    async def find(self, stable: Mapping[TopicPartition, int], now_ms: Callable[[], int]) -> dict[TopicPartition, Held]:
+    async def find(self, tps: Iterable[TopicPartition], now_ms: Callable[[], int]) -> dict[TopicPartition, Held]:
         """Return what is held in these partitions; those without an open transaction are left out.
 
         Parameters
         ----------
-        stable
-            Last stable offsets, asked for a moment ago.
+        tps
+            All that are ever asked about: what is not among them is forgotten.
         now_ms
             Wall clock in milliseconds since 1970.
 
@@ -58,20 +76,44 @@ class HeldFinder:
         aiokafka.errors.KafkaError
             The broker does not answer.
         """
-        before, self._stable = self._stable, stable
-        ends = await self._uncommitted.end_offsets(list(stable)) if stable else {}
-        open_ones = {tp: (at, ends[tp]) for tp, at in stable.items() if at < ends[tp]}
-        still = {tp: span for tp, span in open_ones.items() if before.get(tp, span[0]) == span[0]}
+        before, now = self._seen, await self._ask(list(tps))
+        now_s = self._clock_s()
+        still = {tp: span for tp, span in now.items() if before is None or _stood_still(before.get(tp), span[0])}
         found = await self._finder.find(still, PROBE_TIMEOUT_S, event_times=False) if still else {}
         ages = {tp: self._age_s(found[tp].timestamp_ms, now_ms()) for tp in still}
-        # Records may have times of their own, so that an age alone proves nothing: the offset must have stood still.
-        unsure = [tp for tp, age_s in ages.items() if tp not in before and (age_s is None or age_s >= SUSPICIOUS_S)]
-        if unsure:
-            await asyncio.sleep(PAUSE_S)
-            again = await self._committed.end_offsets(unsure)
-            ages |= {tp: 0.0 for tp in unsure if again[tp] != stable[tp]}
-        return {tp: Held(end - at, ages.get(tp, 0.0)) for tp, (at, end) in open_ones.items()}
+        if before is None:
+            ages = await self._confirmed(now, ages)
+            self._seen = {tp: _Seen(span[0], now_s - (ages.get(tp) or 0.0)) for tp, span in now.items()}
+        else:
+            self._seen = {tp: before[tp] if tp in still else _Seen(span[0], now_s) for tp, span in now.items()}
+            for tp, age_s in ages.items():
+                seen_s = now_s - before[tp].since_s
+                ages[tp] = seen_s if age_s is None else min(age_s, seen_s)
+        return {tp: Held(end - stable, ages.get(tp, 0.0)) for tp, (stable, end) in now.items()}
+
+    async def _ask(self, tps: list[TopicPartition]) -> dict[TopicPartition, tuple[int, int]]:
+        """Return the last stable offset and the end of those that differ."""
+        if not tps:
+            return {}
+        ends = await self._uncommitted.end_offsets(tps)  # first: what is added in between is no transaction
+        stable = await self._committed.end_offsets(tps)
+        return {tp: (stable[tp], ends[tp]) for tp in tps if stable[tp] < ends[tp]}
+
+    async def _confirmed(
+        self, now: dict[TopicPartition, tuple[int, int]], ages: dict[TopicPartition, float | None]
+    ) -> dict[TopicPartition, float | None]:
+        """Return the ages, 0 for those that have ended meanwhile: nothing is known from before but records' times."""
+        unsure = [tp for tp, age_s in ages.items() if age_s is None or age_s >= SUSPICIOUS_S]
+        if not unsure:
+            return ages
+        await asyncio.sleep(PAUSE_S)
+        again = await self._ask(unsure)
+        return ages | {tp: 0.0 for tp in unsure if tp not in again or again[tp][0] != now[tp][0]}
 
     @staticmethod
     def _age_s(timestamp_ms: int | None, now_ms: int) -> float | None:
         return None if timestamp_ms is None else max(now_ms - timestamp_ms, 0) / 1_000
+
+
+def _stood_still(seen: _Seen | None, offset: int) -> bool:
+    return seen is not None and seen.offset == offset

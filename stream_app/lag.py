@@ -199,7 +199,7 @@ class LagMeter:
         starts = {tp: max(committed[tp], begins[tp]) for tp in everything}
         ranges = {tp: (starts[tp], ends[tp]) for tp in everything if starts[tp] < ends[tp]}
         found = await finder.find(ranges, PROBE_TIMEOUT_S)
-        held = await held_finder.find(ends, self._now_ms)
+        held = await held_finder.find(everything, self._now_ms)
         now_ms = self._now_ms()
         return [
             lag_of(

@@ -62,8 +62,10 @@ async def end_left_open(settings: Settings, spec: StageSpec, partition: int, pro
         if not found:
             return
         await producer.abort_in(found)
-        deadline_s = time.monotonic() + PATIENCE_S
+        deadline_s: float | None = None
         while found := await held([changelog]):
+            if deadline_s is None:  # from the first answer on: a partition without a leader gives none for a while
+                deadline_s = time.monotonic() + PATIENCE_S
             if time.monotonic() > deadline_s:
                 message = (
                     f"changelog {spec.changelog_topic}, partition {partition}: a transaction that is not this task's "

@@ -97,7 +97,10 @@ class UserState:
         self._store, self._replica, self._reader = store, replica, reader
         replica.admit(reader)
         self._limits = EventLimits.of(settings)
-        self._learn = LearnParams(session_gap_s=settings.session_gap_ms // 1000)
+        self._learn = LearnParams(
+            session_gap_s=settings.session_gap_ms // 1000,
+            late_s=max(LearnParams().late_s, settings.max_future_ms // 1000),
+        )
         self._slate = SlateParams(
             size=settings.slate_size,
             category_cap=settings.category_cap,

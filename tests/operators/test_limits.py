@@ -120,6 +120,33 @@ def test_events_without_a_session_do_not_end_one() -> None:
     assert set(slate.context_categories) == {"shop / aisle-0", "shop / aisle-1", "shop / aisle-2"}
 
 
+def test_a_short_gap_ends_a_session_for_events_without_one() -> None:
+    """The setting goes before the half hour."""
+    world = World(session_gap_ms=600_000)
+    world.learn([Step(0, item, "view", 10.0, 2) for item in range(3)])
+    world.learn([Step(0, 20, "view", 10.0 + 25 / 1440, None)])
+    assert context_rows(world, 0) == {world.item_row(20)}
+
+
+@pytest.mark.parametrize(("hours_late", "is_late"), [(0.95, False), (1.05, True), (1.95, False), (2.05, True)])
+def test_how_late_an_event_of_an_earlier_session_is(hours_late: float, *, is_late: bool) -> None:
+    """An hour, or as much as clocks may be ahead, if that is more."""
+    world = World(max_future_ms=7_200_000 if hours_late > 1.5 else 3_600_000)
+    world.learn([Step(0, 0, "view", 10.0, 2), Step(0, 1, "view", 10.0 - hours_late / 24, 3)])
+    assert context_rows(world, 0) == {world.item_row(0 if is_late else 1)}
+
+
+def test_what_was_looked_at_again_is_among_the_latest() -> None:
+    """After a session its items are ordered by their last events, not by their first ones."""
+    world = World()
+    items = [*range(14), 0, 1]
+    world.learn([Step(0, item, "view", 10.0 + k / 10_000, 2) for k, item in enumerate(items)])
+    world.learn([Step(0, 20, "view", 10.0 + 1 / 24, None)])
+    assert context_rows(world, 0) == {world.item_row(item) for item in (*range(7, 14), 0, 1, 20)}
+    world.learn([Step(0, 21, "view", 10.0 + 1 / 24, None)])
+    assert context_rows(world, 0) == {world.item_row(item) for item in (*range(8, 14), 0, 1, 20, 21)}
+
+
 def test_after_a_session_the_latest_items_are_the_context() -> None:
     """An hour later somebody without a session: the last ten events of a day, of the session too; after a day none."""
     for hours, wanted in ((1.0, {*range(5, 14), 20}), (25.0, {20})):

@@ -169,7 +169,7 @@ def test_context_is_the_session(events: list[tuple[int, int]]) -> None:
     model: list[int] = []
     session_before = 0
     for session, item in events:
-        enter_session(users, u, np.uint64(session), 1000, 86_400)
+        enter_session(users, u, np.uint64(session), 1000, 86_400, 3_600)
         if session != session_before:
             model, session_before = [], session
         if item not in model:
@@ -188,7 +188,7 @@ def test_context_without_sessions_is_the_last_ten() -> None:
     table, u = one_user()
     users = users_of(table)
     for k in range(25):
-        enter_session(users, u, np.uint64(0), 1000 + k, 86_400)
+        enter_session(users, u, np.uint64(0), 1000 + k, 86_400, 3_600)
         add_context(users, u, 100 + k, 1000 + k)
         table.headers.records[u]["n_events"] += 1
     header = table.headers.records[u]
