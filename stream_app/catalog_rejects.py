@@ -120,7 +120,7 @@ class CatalogRejects(Service):
         tp, (first, last) = next(iter(self._waiting.items()))
         producer = await TaskProducer.start(self._settings, self._group_id)
         try:
-            await producer.abort_in([TopicPartition(self._settings.topic_rejects, 0)])  # see stream_app.left_open
+            await producer.end_in([TopicPartition(self._settings.topic_rejects, 0)])  # see stream_app.left_open
             portion = await self._portion(tp, first, last)
             if portion.outputs:
                 await producer.commit(portion.outputs, {tp: portion.next_offset}, self._group_id)

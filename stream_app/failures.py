@@ -6,7 +6,7 @@ import time
 import traceback
 from typing import TYPE_CHECKING, Any, Final
 
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, KafkaTimeoutError
 
 from state.store import StoreDamagedError
 
@@ -34,6 +34,18 @@ def forget_frames(error: BaseException) -> None:
         traceback.clear_frames(chain.__traceback__)
         cleared.append(chain)
         chain = chain.__cause__ or chain.__context__
+
+
+def _passes(error: BaseException) -> bool:
+    """Whether an error is only that Kafka does not answer, or not yet; aiokafka wraps some in errors of other kinds."""
+    looked_at: list[BaseException] = []
+    cause: BaseException | None = error if isinstance(error, KafkaError) else None
+    while cause is not None and cause not in looked_at:
+        if isinstance(cause, KafkaTimeoutError) or (isinstance(cause, KafkaError) and cause.retriable):
+            return True
+        looked_at.append(cause)
+        cause = cause.__cause__
+    return False
 
 
 class Failures:
@@ -79,7 +91,7 @@ class Failures:
         """
         if isinstance(error, StoreDamagedError):
             self.rebuild = True
-        if isinstance(error, KafkaError) and error.retriable:
+        if _passes(error):
             if time.monotonic() - self._warned_s > _WARN_EVERY_S:
                 self._warned_s = time.monotonic()
                 self._log.warning(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.client import AIOKafkaClient
-from aiokafka.errors import IncompatibleBrokerVersion, NodeNotReadyError
+from aiokafka.errors import IncompatibleBrokerVersion, KafkaError, NodeNotReadyError
 from aiokafka.protocol.api import Request, RequestStruct, Response
 from aiokafka.protocol.types import (
     AbstractType,
@@ -174,6 +174,21 @@ async def started_client(settings: "Settings") -> AsyncIterator[AIOKafkaClient]:
         yield client
     finally:
         await client.close()
+
+
+def check_reading(consumer: AIOKafkaConsumer) -> None:
+    """Make sure that a consumer still reads: where its routine has ended by an error, it returns nothing for ever.
+
+    Raises
+    ------
+    aiokafka.errors.KafkaError
+        The routine has ended.
+    """
+    routine = consumer._fetcher.error_future if consumer._fetcher is not None else None  # noqa: SLF001 - not told elsewhere
+    if routine is not None and routine.done() and not routine.cancelled():
+        error = routine.exception()
+        message = f"the consumer reads no more: {error!r}"
+        raise KafkaError(message) from error
 
 
 def forget(future: "asyncio.Future[Any]") -> None:

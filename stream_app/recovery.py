@@ -24,7 +24,7 @@ from stream_app.changelog import (
 )
 from stream_app.decoding import UNREADABLE, decode_or_none
 from stream_app.kafka import started_consumer
-from stream_app.left_open import end_left_open
+from stream_app.left_open import LastTransaction, end_left_open
 from stream_app.records import Checkpoint
 from stream_app.replay import Replayed, RestoreProgress, replay
 from stream_app.transaction import TaskProducer
@@ -95,6 +95,7 @@ async def open_task(
     *,
     rebuild: bool,
     progress: RestoreProgress | None = None,
+    last: LastTransaction | None = None,
 ) -> Opened:
     """Recover a task from its last commit.
 
@@ -108,6 +109,8 @@ async def open_task(
         Whether to destroy the local store first.
     progress
         Told how far the replay of the changelog is.
+    last
+        What earlier attempts know of the task's last transaction.
 
     Raises
     ------
@@ -117,12 +120,18 @@ async def open_task(
         Recovery did not work this time.
     """
     started = time.monotonic()
-    producer = await TaskProducer.start(settings, f"{settings.app_id}.{spec.name}.{partition}")
+    transactional_id = f"{settings.app_id}.{spec.name}.{partition}"
+    last = last if last is not None else LastTransaction()
+    await last.look(settings, transactional_id)
+    producer = await TaskProducer.start(settings, transactional_id)
     store: PageStore | None = None
     try:
         source, changelog = await _matching_topics(settings, spec, facts)
-        await end_left_open(settings, spec, partition, producer)
+        aborted_from = await end_left_open(settings, spec, partition, producer, last)
         store = await _open_store(settings, spec, partition, call, rebuild=rebuild)
+        if aborted_from is not None and store.position is not None and store.position > aborted_from:
+            await call(store.close)
+            store = await _open_store(settings, spec, partition, call, rebuild=True)
         try:
             replayed = await _replay(settings, spec, partition, changelog, store, call, progress)
         except StaleStoreError as error:

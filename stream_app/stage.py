@@ -13,7 +13,7 @@ from aiokafka.errors import ConsumerStoppedError, KafkaError
 from mode import Service
 
 from stream_app.changelog import RecoveryError, start_anew, start_over
-from stream_app.kafka import client_options, stop_consumer
+from stream_app.kafka import check_reading, client_options, stop_consumer
 from stream_app.members import client_id
 from stream_app.record_size import LARGE_TOPIC_BYTES
 from stream_app.rights import final_error
@@ -199,6 +199,8 @@ class StageService(Service):
             n_rounds += 1
 
     async def _check_group(self) -> None:
+        if self._consumer is not None:
+            check_reading(self._consumer)
         if self._consumer is not None and all(task.has_ended for task in self._tasks_open.values()):
             with suppress(ConsumerStoppedError):  # the stage ends meanwhile, or joins anew with another one
                 await self._consumer.getmany(_NOWHERE, timeout_ms=0)

@@ -12,7 +12,7 @@ from aiokafka.errors import KafkaError
 from mode import Service
 
 from stream_app.changelog import RecoveryError
-from stream_app.kafka import client_options, forget, stop_consumer
+from stream_app.kafka import check_reading, client_options, forget, stop_consumer
 from stream_app.record_size import LARGE_TOPIC_BYTES
 from stream_app.rights import final_error, reading
 from stream_app.topic_facts import TopicFactsCache
@@ -180,6 +180,7 @@ class TailService(Service):
             while not self.should_stop and len(targets) == self._n_partitions:
                 timeout_ms = _POLL_MS if self.caught_up.is_set() else _CATCH_UP_POLL_MS
                 batches = await consumer.getmany(timeout_ms=timeout_ms, max_records=_MAX_RECORDS)
+                check_reading(consumer)
                 for tp, records in batches.items():
                     await self._take(tp.partition, cast("Sequence[KafkaRecord]", records))
                 self._share_work(consumer)

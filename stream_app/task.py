@@ -25,6 +25,7 @@ from stream_app import faults
 from stream_app.changelog import RecoveryError
 from stream_app.commit import Committer, now_ms
 from stream_app.failures import Failures, TaskFailedError, forget_frames
+from stream_app.left_open import LastTransaction
 from stream_app.recovery import Opened, open_task
 from stream_app.replay import RestoreProgress
 from stream_app.rhythm import Rhythm
@@ -87,6 +88,7 @@ class Task:
         self._closing = False
         self._failures = Failures(context.spec.name, self._input, self._log)
         self._committer = Committer(context, self._input, self._log)
+        self._last = LastTransaction()
         self._state = "new"
         self._restoring: RestoreProgress | None = None
         self._uncommitted_ms: list[int] = []
@@ -212,6 +214,7 @@ class Task:
                 context.call,
                 rebuild=self._failures.rebuild,
                 progress=progress,
+                last=self._last,
             )
         finally:
             self._restoring = None

@@ -160,8 +160,8 @@ class TaskProducer:
         self._begun = False
         return dict(zip([*(tp for tp, _, _ in ahead), *tps], results, strict=False))
 
-    async def abort_in(self, tps: Iterable[TopicPartition]) -> None:
-        """Abort a transaction without records in these partitions: whatever this id has left open there ends with it.
+    async def end_in(self, tps: Iterable[TopicPartition], *, commit: bool = False) -> None:
+        """End a transaction without records in these partitions: whatever this id has left open there ends with it.
 
         Raises
         ------
@@ -172,7 +172,7 @@ class TaskProducer:
             await self._producer.begin_transaction()
             for tp in tps:
                 self._producer._txn_manager.maybe_add_partition_to_txn(tp)  # noqa: SLF001 - sending records does the same
-            await self._producer.abort_transaction()
+            await (self._producer.commit_transaction() if commit else self._producer.abort_transaction())
         except _AFTERWARDS as error:
             raise (self._first_failure() or error) from error
 

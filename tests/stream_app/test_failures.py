@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import structlog
 from aiokafka import TopicPartition
-from aiokafka.errors import KafkaConnectionError
+from aiokafka.errors import KafkaConnectionError, KafkaError, KafkaTimeoutError
 
 from state.store import StoreDamagedError, StoreError
 from stream_app import task
@@ -59,6 +59,34 @@ def test_a_broker_that_is_away_is_no_failure() -> None:
     pauses_s = {found.note(KafkaConnectionError(), 1) for _ in range(10 * MAX_FAILURES)}
     assert len(pauses_s) == 1
     assert found.note(ValueError(), 1) == failures().note(ValueError(), 1)
+
+
+def _wrapped(cause: BaseException) -> KafkaError:
+    error = KafkaError("Unexpected error during batch delivery")
+    error.__cause__ = cause
+    return error
+
+
+@pytest.mark.parametrize(
+    "error", [KafkaTimeoutError(), _wrapped(KafkaConnectionError()), _wrapped(_wrapped(KafkaTimeoutError()))]
+)
+def test_what_hides_that_a_broker_is_away_is_no_failure_either(error: KafkaError) -> None:
+    """A partition without a leader times out, and aiokafka wraps what a lost connection did to a batch."""
+    found = failures()
+    assert len({found.note(error, 1) for _ in range(10 * MAX_FAILURES)}) == 1
+    assert found.note(ValueError(), 1) == failures().note(ValueError(), 1)
+
+
+def test_other_errors_of_kafka_are_failures() -> None:
+    """What the broker refuses does not pass by itself; nor does an error of ours that a lost connection led to."""
+    refused, ours = _wrapped(ValueError("bad")), ValueError("bad")
+    ours.__cause__ = KafkaConnectionError()
+    for error in (refused, ours):
+        found = failures()
+        for _ in range(MAX_FAILURES - 1):
+            found.note(error, 1)
+        with pytest.raises(TaskFailedError):
+            found.note(error, 1)
 
 
 def test_a_damaged_store_is_to_be_rebuilt() -> None:

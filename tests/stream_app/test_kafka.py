@@ -12,7 +12,15 @@ from aiokafka.errors import KafkaError, NodeNotReadyError
 
 from stream_app import kafka
 from stream_app.broker.ports import free_port
-from stream_app.kafka import TlsError, client_options, forget, once_listed, started_consumer, stop_consumer
+from stream_app.kafka import (
+    TlsError,
+    check_reading,
+    client_options,
+    forget,
+    once_listed,
+    started_consumer,
+    stop_consumer,
+)
 from stream_app.settings import Settings
 from tests.stream_app.harness import make_topics, unretrieved
 
@@ -180,3 +188,19 @@ async def test_forgotten_errors_are_not_told() -> None:
         sleeping.add_done_callback(forget)
         sleeping.cancel()
     assert told == []
+
+
+async def test_a_consumer_that_reads_no_more_says_so(app_settings: Settings) -> None:
+    """Its routine has ended by an error that nobody hears: it would return nothing for ever."""
+    await asyncio.to_thread(make_topics, app_settings)
+    async with started_consumer(app_settings) as consumer:
+        consumer.assign([TopicPartition(app_settings.topic_events, 0)])
+        await consumer.getmany(timeout_ms=10)
+        check_reading(consumer)
+        routine = consumer._fetcher._fetch_task
+        broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        broken.set_exception(KeyError((1, 0)))
+        consumer._fetcher._fetch_task = broken
+        with pytest.raises(KafkaError, match="reads no more: KeyError"):
+            check_reading(consumer)
+        consumer._fetcher._fetch_task = routine

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
 from aiokafka import TopicPartition
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
+from state.store import PageStore
 from stream_app import left_open
 from stream_app.application import default_plan
 from stream_app.broker import EmbeddedBroker
 from stream_app.catalog_rejects import CatalogRejects, catalog_rejects_group
 from stream_app.changelog import RecoveryError
 from stream_app.joined_catalog import BadRecords
-from stream_app.left_open import end_left_open
+from stream_app.left_open import LastTransaction, end_left_open
 from stream_app.metrics import Metrics
+from stream_app.outcome import last_outcome
 from stream_app.processor import Output
+from stream_app.recovery import store_folder
 from stream_app.topics import topic_specs
 from stream_app.transaction import TaskProducer
 from tests.conftest import fresh_settings
@@ -59,14 +63,26 @@ def settings(broker: EmbeddedBroker, tmp_path: Path) -> Settings:
     return found
 
 
-async def leave_open(settings: Settings, transactional_id: str, outputs: list[Output]) -> None:
-    """Write records whose transaction the coordinator never hears of, so that nothing ever ends it."""
+async def leave_open(
+    settings: Settings, transactional_id: str, outputs: list[Output], *, commit: Output | None = None
+) -> None:
+    """Write records in partitions of which the coordinator never hears, so that nothing ever ends them there.
+
+    Parameters
+    ----------
+    commit
+        A record of the same transaction of which it hears: the transaction is committed for it.
+    """
     producer = await TaskProducer.start(settings, transactional_id)
     inner = producer._producer
     await inner.begin_transaction()
+    if commit is not None:
+        await inner.send_and_wait(commit.topic, commit.value, key=commit.key, partition=commit.partition)
     inner._txn_manager._txn_partitions |= {TopicPartition(o.topic, o.partition) for o in outputs}
     for output in outputs:
         await inner.send_and_wait(output.topic, output.value, key=output.key, partition=output.partition)
+    if commit is not None:
+        await inner.commit_transaction()
     await producer.discard()
 
 
@@ -91,6 +107,66 @@ def test_what_is_left_open_is_not_committed_with_the_next_commit(settings: Setti
         sent += harness.send_numbered(settings, 500)
         worker.wait_counted(sent.total())
     harness.check_exactly_once(settings, sent)
+
+
+def test_what_was_committed_is_committed_where_it_was_passed_over(settings: Settings, tmp_path: Path) -> None:
+    """A partition that had no leader when the commit was told gets its marker when the task goes on."""
+    sent = harness.send_numbered(settings, 500)
+    with Worker(settings, tmp_path / "a") as worker:
+        worker.wait_counted(sent.total())
+        assert worker.terminate() == 0
+    changelog, slates = settings.topic_user_state, settings.topic_recommendations
+    harness.wait_decided(settings, changelog, slates)
+    passed_over, told = Output(slates, 0, b"late", b"0:passed over"), Output(changelog, 0, page_key(b"late"), b"7")
+    asyncio.run(leave_open(settings, f"{settings.app_id}.user.0", [passed_over], commit=told))
+    with Worker(settings, tmp_path / "b") as worker:
+        worker.wait_ready()
+    harness.wait_decided(settings, changelog, slates)
+    assert b"0:passed over" in harness.outputs(settings)
+    assert harness.counts(settings)[b"late"] == 7
+
+
+def test_a_store_that_goes_beyond_what_is_aborted_is_made_anew(settings: Settings, tmp_path: Path) -> None:
+    """It holds what nobody else will ever see; with the changelog alone each event counts once."""
+    sent = harness.send_numbered(settings, 500)
+    with Worker(settings, tmp_path / "a") as worker:
+        worker.wait_counted(sent.total())
+        assert worker.terminate() == 0
+    harness.wait_decided(settings, settings.topic_user_state, settings.topic_recommendations)
+    asyncio.run(leave_open(settings, f"{settings.app_id}.user.0", lost_commit(settings)))
+    with closing(PageStore(store_folder(settings, "user", 0))) as store:
+        assert store.position is not None
+        store.write([(page_key(b"key-0"), b"999999")], position=store.position + 2, checkpoint=store.checkpoint)
+    with Worker(settings, tmp_path / "b") as worker:
+        worker.wait_ready()
+        sent += harness.send_numbered(settings, 500)
+        worker.wait_counted(sent.total())
+    harness.check_exactly_once(settings, sent)
+
+
+async def test_what_became_of_the_last_transaction(settings: Settings) -> None:
+    """As Kafka names it, until another producer of the id wipes it out; nothing of an id that never had one."""
+    output = Output(settings.topic_recommendations, 0, b"key", b"value")
+    assert await last_outcome(settings, "nobody") is None
+    producer = await TaskProducer.start(settings, "id")
+    assert await last_outcome(settings, "id") == "Empty"
+    await producer.commit([output], {}, "group")
+    assert await last_outcome(settings, "id") == "CompleteCommit"
+    await producer.send([output])
+
+    async def is_ongoing() -> bool:
+        return await last_outcome(settings, "id") == "Ongoing"
+
+    await harness.until(is_ongoing, "the record to be sent")
+    await producer._producer.abort_transaction()
+    assert await last_outcome(settings, "id") == "CompleteAbort"
+    last = LastTransaction()
+    last.is_committed = True
+    await producer.discard()
+    producer = await TaskProducer.start(settings, "id")
+    await last.look(settings, "id")
+    assert last.is_committed, "an attempt that has not gone on says nothing of the transaction"
+    await producer.discard()
 
 
 async def test_a_report_that_was_left_open_is_made_once(settings: Settings) -> None:
@@ -118,7 +194,7 @@ def test_somebody_elses_open_transaction_in_the_changelog_is_named(
     async def run(partition: int) -> None:
         producer = await TaskProducer.start(settings, f"{settings.app_id}.user.{partition}")
         try:
-            await end_left_open(settings, counting_spec(settings), partition, producer)
+            await end_left_open(settings, counting_spec(settings), partition, producer, LastTransaction())
         finally:
             await producer.discard()
 
