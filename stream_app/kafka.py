@@ -185,8 +185,10 @@ def check_reading(consumer: AIOKafkaConsumer) -> None:
         The routine has ended.
     """
     routine = consumer._fetcher.error_future if consumer._fetcher is not None else None  # noqa: SLF001 - not told elsewhere
-    if routine is not None and routine.done() and not routine.cancelled():
+    error = None
+    if routine is not None and routine.done() and not routine.cancelled():  # by none at all where it has been stopped
         error = routine.exception()
+    if error is not None:
         message = f"the consumer reads no more: {error!r}"
         raise KafkaError(message) from error
 
