@@ -7,6 +7,7 @@ import numpy as np
 from operators.arrays import Accumulators, Entities, Users, Work
 from operators.blend import learn_blend
 from operators.category_model import learn_categories
+from operators.context import add_context, enter_session
 from operators.factors import accumulator, build_query, sgd_step
 from operators.lists import list_candidates
 from operators.numeric import DAY_S, counted, forward_weight, growth, splitmix, uniform
@@ -16,11 +17,9 @@ from operators.reactions import learn_reaction, reacted_place
 from operators.recall import may_recall
 from operators.user_profile import (
     add_category,
-    add_context,
     add_item,
     add_recent,
     dislike_item,
-    enter_session,
     find_slot,
     is_duplicate,
 )

@@ -1,17 +1,16 @@
-"""What a user's row learns from one event: duplicates, session context, recent positives, item and category slots."""
+"""What a user's row learns from one event: duplicates, recent positives, item and category slots."""
 
 import numpy as np
 
 from operators.arrays import Users
 from operators.numeric import FIXED_POINT, decay, to_fixed
-from operators.params import FAST_DAYS, MAX_CATEGORIES, MAX_CONTEXT, MAX_ITEMS, SLOW_DAYS
+from operators.params import FAST_DAYS, MAX_CATEGORIES, MAX_ITEMS, SLOW_DAYS
 from state.arrays import Int32s, Row, Rows
 from state.kernel import inner_kernel, kernel
 from state.layout import (
     FLAG_BITS,
     FLAG_BOUGHT,
     FLAG_DISLIKED,
-    N_CONTEXT_SLOTS,
     N_DEDUPE,
     N_DELTAS,
     N_RECENT,
@@ -19,15 +18,11 @@ from state.layout import (
     N_SLOTS,
     N_USER_SLOTS,
     USER_CATEGORIES,
-    USER_CONTEXT,
     USER_DEDUPE,
     USER_ITEMS,
     USER_REPEATS,
 )
 from state.slab import pop_free
-
-SESSIONLESS_CONTEXT = 10
-"""Events of context for a user without sessions: they stand in one page."""
 
 
 @kernel
@@ -96,129 +91,6 @@ def is_duplicate(users: Users, u: int, event_hash: np.uint64) -> bool:
     return False
 
 
-VISIT_S = 1_800
-"""An event without a session that is no more than so much newer than the user's newest one belongs to their session."""
-
-
-@kernel
-def enter_session(users: Users, u: int, session: np.uint64, t_s: int, gap_s: int, late_s: int) -> bool:
-    """Start a new session (context forgotten, serial up) when the event belongs to a later one.
-
-    Some shops name the session of purchases only. So an event without one does not end the session that the user is
-    in; once that is over, the latest items of the session are the context of events without one.
-
-    Returns
-    -------
-    bool
-        Whether the event belongs to the session that is present now; one that comes late, of an earlier session, does
-        not, and changes nothing here.
-    """
-    header = users.headers[u]
-    if header.n_events == 0:
-        header.session = session
-        return True
-    is_other = session != header.session
-    if is_other and t_s + late_s < header.last_s:
-        return False
-    if session == np.uint64(0) and is_other:
-        if t_s <= header.last_s + min(VISIT_S, gap_s):
-            return True
-        if t_s <= header.last_s + gap_s:
-            _keep_latest(users, u)
-        else:
-            header.n_context = 0
-        header.serial += 1
-    elif is_other or (session == np.uint64(0) and t_s > header.last_s + gap_s):
-        header.n_context = 0
-        header.serial += 1
-    header.session = session
-    return True
-
-
-@inner_kernel
-def _keep_latest(users: Users, u: int) -> None:
-    """Forget all items of the context but the latest ones, as many as there are without a session, oldest first."""
-    header = users.headers[u]
-    pages, head = users.context, header.heads[USER_CONTEXT]
-    n = int(header.n_context)
-    kept = min(n, SESSIONLESS_CONTEXT)
-    for k in range(kept):  # the latest of those left goes behind them
-        last, j = _context_place(pages, head, n - 1 - k)
-        best, best_j = last, j
-        for place in range(n - 2 - k, -1, -1):
-            at, i = _context_place(pages, head, place)
-            if pages[at].t_s[i] > pages[best].t_s[best_j]:
-                best, best_j = at, i
-        entity, t_s = pages[best].entity[best_j], pages[best].t_s[best_j]
-        pages[best].entity[best_j], pages[best].t_s[best_j] = pages[last].entity[j], pages[last].t_s[j]
-        pages[last].entity[j], pages[last].t_s[j] = entity, t_s
-        pages[best].dirty = pages[last].dirty = 1
-    for k in range(kept):
-        to, j = _context_place(pages, head, k)
-        at, i = _context_place(pages, head, n - kept + k)
-        pages[to].entity[j], pages[to].t_s[j] = pages[at].entity[i], pages[at].t_s[i]
-        pages[to].dirty = 1
-    header.n_context = kept
-
-
-@inner_kernel
-def _context_place(pages: Rows, head: int, place: int) -> tuple[int, int]:
-    at = head
-    for _ in range(place // N_CONTEXT_SLOTS):
-        at = pages[at].next
-    return at, place % N_CONTEXT_SLOTS
-
-
-@kernel
-def add_context(users: Users, u: int, item: int, t_s: int) -> None:
-    """Put an item's row into the session's context; without sessions the last ten events stay, oldest first."""
-    header = users.headers[u]
-    n = header.n_context
-    if header.session == np.uint64(0):
-        if n >= SESSIONLESS_CONTEXT:
-            _forget_oldest(users.context[header.heads[USER_CONTEXT]])
-            n = SESSIONLESS_CONTEXT - 1
-        else:
-            header.n_context += 1
-    else:
-        page, k = find_slot(users.context, header.heads[USER_CONTEXT], n, item, N_CONTEXT_SLOTS)
-        if page > 0:
-            users.context[page].t_s[k] = t_s
-            users.context[page].dirty = 1
-            return
-        if n >= MAX_CONTEXT:
-            n = _oldest_context(users, u)
-        else:
-            header.n_context += 1
-    page, k = nth_slot(
-        header, users.context, users.context_free, users.context_n_free, USER_CONTEXT, n, N_CONTEXT_SLOTS
-    )
-    users.context[page].entity[k] = item
-    users.context[page].t_s[k] = t_s
-    users.context[page].dirty = 1
-
-
-@inner_kernel
-def _forget_oldest(page: Row) -> None:
-    for k in range(SESSIONLESS_CONTEXT - 1):
-        page.entity[k] = page.entity[k + 1]
-        page.t_s[k] = page.t_s[k + 1]
-
-
-@inner_kernel
-def _oldest_context(users: Users, u: int) -> int:
-    header = users.headers[u]
-    best, best_t, n = 0, np.uint32(0xFFFFFFFF), 0
-    at = header.heads[USER_CONTEXT]
-    while at > 0 and n < header.n_context:
-        for k in range(min(N_CONTEXT_SLOTS, header.n_context - n)):
-            if users.context[at].t_s[k] < best_t:
-                best, best_t = n + k, users.context[at].t_s[k]
-        n += N_CONTEXT_SLOTS
-        at = users.context[at].next
-    return best
-
-
 @kernel
 def add_recent(header: Row, item: int) -> None:
     """Put an item's row in front of the user's recent positives; an item that is there already moves."""
@@ -238,7 +110,7 @@ def add_recent(header: Row, item: int) -> None:
 
 _NEW_S = 86_400.0
 """What was taken up in so many seconds is not pushed out: what a user looks at today would push out one another."""
-_KEPT, _WANTED_GONE = 1e6, 1e7
+_KEPT, _DISLIKED = 1e6, 1e7
 """Added to a decayed count, which is at most 65,535, so that a slot goes after all others: one of today, a dislike."""
 
 
@@ -255,7 +127,7 @@ def _weakest_item(pages: Rows, head: int, n_slots: int, now_s: int) -> tuple[int
         page = pages[at]
         for k in range(min(N_USER_SLOTS, left)):
             value = _strength(page.slow[k], float(now_s) - page.last_s[k])
-            value += _WANTED_GONE if page.flags[k] & FLAG_DISLIKED else 0.0
+            value += _DISLIKED if page.flags[k] & FLAG_DISLIKED else 0.0
             if value < best:
                 best_page, best_k, best = at, k, value
         left -= N_USER_SLOTS

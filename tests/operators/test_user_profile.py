@@ -7,14 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from operators.arrays import Users
+from operators.context import add_context, enter_session
 from operators.numeric import FIXED_POINT
 from operators.params import MAX_ITEMS
 from operators.user_profile import (
     add_category,
-    add_context,
     add_item,
     add_recent,
-    enter_session,
     find_repeats,
     find_slot,
     is_duplicate,

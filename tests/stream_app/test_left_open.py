@@ -31,6 +31,7 @@ from tests.stream_app.counting import counting_spec, page_key
 from tests.stream_app.harness import Worker
 
 if TYPE_CHECKING:
+    from collections import Counter
     from collections.abc import Iterator
     from pathlib import Path
 
@@ -86,6 +87,16 @@ async def leave_open(
     await producer.discard()
 
 
+def learned(settings: Settings, tmp_path: Path) -> Counter[bytes]:
+    """Return what a worker has learned that has ended."""
+    sent = harness.send_numbered(settings, 500)
+    with Worker(settings, tmp_path / "a") as worker:
+        worker.wait_counted(sent.total())
+        assert worker.terminate() == 0
+    harness.wait_decided(settings, settings.topic_user_state, settings.topic_recommendations)
+    return sent
+
+
 def lost_commit(settings: Settings) -> list[Output]:
     """Return a part of what a task had written when its broker was killed: it will be learned again from the input."""
     return [
@@ -96,11 +107,7 @@ def lost_commit(settings: Settings) -> list[Output]:
 
 def test_what_is_left_open_is_not_committed_with_the_next_commit(settings: Settings, tmp_path: Path) -> None:
     """A worker that takes over aborts it; each event counts once."""
-    sent = harness.send_numbered(settings, 500)
-    with Worker(settings, tmp_path / "a") as worker:
-        worker.wait_counted(sent.total())
-        assert worker.terminate() == 0
-    harness.wait_decided(settings, settings.topic_user_state, settings.topic_recommendations)
+    sent = learned(settings, tmp_path)
     asyncio.run(leave_open(settings, f"{settings.app_id}.user.0", lost_commit(settings)))
     with Worker(settings, tmp_path / "b") as worker:
         worker.wait_ready()
@@ -111,12 +118,8 @@ def test_what_is_left_open_is_not_committed_with_the_next_commit(settings: Setti
 
 def test_what_was_committed_is_committed_where_it_was_passed_over(settings: Settings, tmp_path: Path) -> None:
     """A partition that had no leader when the commit was told gets its marker when the task goes on."""
-    sent = harness.send_numbered(settings, 500)
-    with Worker(settings, tmp_path / "a") as worker:
-        worker.wait_counted(sent.total())
-        assert worker.terminate() == 0
+    learned(settings, tmp_path)
     changelog, slates = settings.topic_user_state, settings.topic_recommendations
-    harness.wait_decided(settings, changelog, slates)
     passed_over, told = Output(slates, 0, b"late", b"0:passed over"), Output(changelog, 0, page_key(b"late"), b"7")
     asyncio.run(leave_open(settings, f"{settings.app_id}.user.0", [passed_over], commit=told))
     with Worker(settings, tmp_path / "b") as worker:
@@ -128,11 +131,7 @@ def test_what_was_committed_is_committed_where_it_was_passed_over(settings: Sett
 
 def test_a_store_that_goes_beyond_what_is_aborted_is_made_anew(settings: Settings, tmp_path: Path) -> None:
     """It holds what nobody else will ever see; with the changelog alone each event counts once."""
-    sent = harness.send_numbered(settings, 500)
-    with Worker(settings, tmp_path / "a") as worker:
-        worker.wait_counted(sent.total())
-        assert worker.terminate() == 0
-    harness.wait_decided(settings, settings.topic_user_state, settings.topic_recommendations)
+    sent = learned(settings, tmp_path)
     asyncio.run(leave_open(settings, f"{settings.app_id}.user.0", lost_commit(settings)))
     with closing(PageStore(store_folder(settings, "user", 0))) as store:
         assert store.position is not None
